@@ -1,0 +1,1 @@
+"""How a person talks to catlipctl: one file per command; each parses, calls one function, and shows the result."""

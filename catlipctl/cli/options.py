@@ -1,0 +1,44 @@
+"""Options that several commands share, spelled once."""
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
+Checkpoint = Annotated[
+    Optional[str],
+    typer.Argument(
+        metavar="[CHECKPOINT]",
+        help="A run, its checkpoints/, one step-*, or timm:NAME. Default: the newest run under ./runs.",
+        show_default=False,
+    ),
+]
+CacheDir = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--cache-dir",
+        envvar="CATLIPCTL_CACHE_DIR",
+        help="Where indexes and counts go. Default: the user's cache folder.",
+        show_default=False,
+    ),
+]
+ImageKey = Annotated[
+    Optional[str],
+    typer.Option("--image-key", help="Column or extension that holds the image.", show_default=False),
+]
+CaptionKey = Annotated[
+    Optional[list[str]],
+    typer.Option(
+        "--caption-key",
+        help="Where captions are: txt, json:caption, or a column. Repeats.",
+        show_default=False,
+    ),
+]
+LabelKey = Annotated[
+    Optional[str],
+    typer.Option("--label-key", help="Column or JSON field that holds the class label.", show_default=False),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Stop at the first damaged shard instead of using what is whole.")
+]

@@ -1,0 +1,209 @@
+"""What reaches the terminal: the result on stdout, everything else on stderr, and each error as two lines."""
+
+import json as json_module
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from catlipctl.errors import CatlipctlError, OutOfMemory
+from catlipctl.progress import Task
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from catlipctl.results import Result
+
+LINE_EVERY_SECONDS = 5.0
+
+
+class Output:
+    """The one object through which a command speaks; itself a `Progress`."""
+
+    documents = 0
+    """JSON documents that this process has printed."""
+
+    def __init__(self, command: str, *, json: bool) -> None:
+        self.command = command
+        self.json = json
+        self._result: Result | None = None
+        self._inputs: dict[str, str] = {}
+
+    def result(self, result: "Result", *shown: "RenderableType") -> None:
+        """The command's result: as JSON if asked for, else `shown` (tables, lines of text) on stdout."""
+        result.inputs = {**self._inputs, **result.inputs}
+        self._result = result
+        if self.json:
+            self.document("ok", result=result.model_dump(mode="json"))
+            return
+        from rich.console import Console
+
+        console = Console(highlight=False, width=None if sys.stdout.isatty() else _columns())
+        for item in shown:
+            console.print(item)
+
+    def document(self, status: str, **body: Any) -> None:
+        """Print the one JSON document of this command."""
+        from catlipctl.results import SCHEMA_VERSION
+
+        Output.documents += 1
+        head = {"schema_version": SCHEMA_VERSION, "command": self.command, "status": status}
+        print(json_module.dumps({**head, **body}, ensure_ascii=False), flush=True)
+
+    def uses(self, name: str, value: str, description: str = "") -> None:
+        """Record an input that was resolved for the user, and say so on stderr (`description` adds its age)."""
+        self._inputs[name] = value
+        if description:
+            self.note(f"{name}: {value} ({description})")
+
+    def note(self, message: str) -> None:
+        """One line that is worth knowing, on stderr."""
+        print(message, file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """One line about something that the user may want to mend, on stderr."""
+        self.note(f"warning: {message}")
+
+    def fail(self, error: CatlipctlError) -> None:
+        """Say what happened and what mends it; with --json, as the document too."""
+        if self.json and self._result is None:
+            body = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            self.document("error", error=body)
+        print_error(error)
+
+    @contextmanager
+    def task(self, description: str, total: int | None = None, unit: str = "it") -> Iterator[Task]:
+        """A bar with rate and ETA on a terminal, a line every few seconds elsewhere."""
+        if sys.stderr.isatty() and not os.environ.get("CATLIPCTL_NO_PROGRESS"):
+            with _bar(description, total, unit) as task:
+                yield task
+        else:
+            lines = _Lines(self, description, total, unit)
+            yield lines
+            lines.close()
+
+
+def print_error(error: CatlipctlError) -> None:
+    """`error: what happened`, then `hint: what mends it`, on stderr."""
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def command(name: str, *, json: bool = False) -> Iterator[Output]:
+    """The body of every command runs in this: errors become two lines and the documented exit code."""
+    out = Output(name, json=json)
+    try:
+        yield out
+    except (typer.Exit, typer.Abort, KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        known = as_known(error)
+        if known.__cause__ is not None and os.environ.get("CATLIPCTL_DEBUG"):
+            traceback.print_exception(error)
+        out.fail(known)
+        raise typer.Exit(known.exit_code) from None
+
+
+def as_known(error: Exception) -> CatlipctlError:
+    """The error as one of ours; what we did not foresee keeps its own name and is its `__cause__`."""
+    if isinstance(error, CatlipctlError):
+        return error
+    known: CatlipctlError
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        known = OutOfMemory(
+            f"out of memory: {str(error).splitlines()[0] if str(error) else 'no more to be had'}",
+            "take a smaller batch or image",
+        )
+    elif isinstance(error, OSError):
+        known = CatlipctlError(str(error))
+    else:
+        known = CatlipctlError(
+            f"unexpected {type(error).__name__}: {error}",
+            "run it again with CATLIPCTL_DEBUG=1 for the traceback, and report it",
+        )
+    known.__cause__ = error
+    return known
+
+
+def age(seconds: float) -> str:
+    """A duration as people say it: `12 s ago`, `3 min ago`, `5 h ago`, `2 days ago`."""
+    for unit, size, limit in (("s", 1, 120), ("min", 60, 7200), ("h", 3600, 172800)):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds / 86400:.0f} days ago"
+
+
+def _columns() -> int:
+    return int(os.environ.get("COLUMNS", "110"))
+
+
+@contextmanager
+def _bar(description: str, total: int | None, unit: str) -> Iterator[Task]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.completed:,.0f}/{task.fields[of]} " + unit),
+        TextColumn("{task.fields[speed]}"),
+        TimeElapsedColumn(),
+        TextColumn("eta"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[shown]}"),
+    )
+    of = "?" if total is None else f"{total:,}"
+    with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
+        identity = progress.add_task(description, total=total, of=of, speed="", shown="")
+
+        class Bar:
+            def advance(self, amount: int = 1, **fields: float | str) -> None:
+                progress.advance(identity, amount)
+                speed = progress.tasks[identity].speed
+                progress.update(
+                    identity,
+                    speed=f"{speed:,.0f} {unit}/s" if speed else "",
+                    shown=_fields(fields) if fields else progress.tasks[identity].fields["shown"],
+                )
+
+        yield Bar()
+
+
+class _Lines:
+    """Progress where no terminal is: a line at the start, every few seconds, and at the end."""
+
+    def __init__(self, out: Output, description: str, total: int | None, unit: str) -> None:
+        self._out, self._description, self._total, self._unit = out, description, total, unit
+        self._done, self._shown = 0, ""
+        self._start = self._last = time.monotonic()
+
+    def advance(self, amount: int = 1, **fields: float | str) -> None:
+        self._done += amount
+        self._shown = _fields(fields) if fields else self._shown
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY_SECONDS:
+            self._last = now
+            self._print(now)
+
+    def close(self) -> None:
+        if self._done:
+            self._print(time.monotonic())
+
+    def _print(self, now: float) -> None:
+        rate = self._done / max(now - self._start, 1e-9)
+        of = f"/{self._total:,}" if self._total is not None else ""
+        parts = [f"{self._description}: {self._done:,}{of} {self._unit}", f"{rate:,.0f} {self._unit}/s"]
+        if self._total is not None and self._done < self._total:
+            parts.append(f"eta {(self._total - self._done) / rate:.0f} s")
+        self._out.note(", ".join([*parts, self._shown] if self._shown else parts))
+
+
+def _fields(fields: dict[str, float | str]) -> str:
+    return " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())

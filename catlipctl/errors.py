@@ -1,0 +1,56 @@
+"""What can go wrong, each kind with its documented exit code; the command line turns them into two lines."""
+
+
+class CatlipctlError(Exception):
+    """Base of all errors meant for a person: what happened, and the exact command or change that mends it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(CatlipctlError):
+    """The command line or the recipe asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class DataError(CatlipctlError):
+    """A source, a label set or a vocabulary cannot be used."""
+
+    exit_code = 3
+
+
+class CheckpointError(CatlipctlError):
+    """A checkpoint is missing, damaged, or of another kind than needed."""
+
+    exit_code = 4
+
+
+class MachineError(CatlipctlError):
+    """This machine lacks something: a device, a library, optional data."""
+
+    exit_code = 5
+
+
+class NonFiniteLoss(CatlipctlError):
+    """The loss or its gradient became NaN or infinite."""
+
+    exit_code = 6
+
+
+class OutOfMemory(CatlipctlError):
+    """The device or the machine ran out of memory."""
+
+    exit_code = 7
+
+
+class Stopped(CatlipctlError):
+    """A signal ended the work after a complete save: 75 for SIGTERM and SIGUSR1 (run again), 130 for Ctrl-C."""
+
+    def __init__(self, message: str, hint: str = "", *, exit_code: int = 75) -> None:
+        super().__init__(message, hint)
+        self.exit_code = exit_code

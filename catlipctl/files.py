@@ -1,0 +1,73 @@
+"""Writing so that a reader never sees half a file: a temporary name in the same folder, then a rename."""
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from catlipctl.errors import CatlipctlError
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for indexes, counts and built shards (`CATLIPCTL_CACHE_DIR` moves it)."""
+    return Path(os.environ.get("CATLIPCTL_CACHE_DIR") or platformdirs.user_cache_dir("catlipctl"))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
+
+    For a file or, if the body makes a folder of it, a folder; an existing folder is never replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        if error.errno == 28:
+            free = shutil.disk_usage(path.parent).free
+            raise CatlipctlError(
+                f"disk full while writing {path} ({free / 2**20:.0f} MiB free)",
+                "free some space or choose another folder; what was complete before is untouched",
+            ) from error
+        raise
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a JSON document atomically, indented, non-ASCII kept."""
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
