@@ -1,0 +1,54 @@
+"""catlipctl recipe list|show|copy."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from catlipctl.cli.options import Json
+from catlipctl.cli.output import command
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.", show_default=False)]
+
+
+def list_(json: Json = False) -> None:
+    """List the recipes that come with catlipctl."""
+    with command("recipe list", json=json) as out:
+        from rich.table import Table
+
+        from catlipctl.recipe import shelved
+
+        result = shelved()
+        table = Table(box=None, pad_edge=False)
+        table.add_column("recipe")
+        table.add_column("", overflow="fold")
+        for entry in result.recipes:
+            table.add_row(entry.name, entry.description)
+        out.result(result, table)
+
+
+def show(name: Name, json: Json = False) -> None:
+    """Print a recipe as it is written, header and all."""
+    with command("recipe show", json=json) as out:
+        from rich.text import Text
+
+        from catlipctl.recipe import written
+
+        result = written(name)
+        out.result(result, Text(result.text.rstrip("\n")))
+
+
+def copy(
+    name: Name,
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[PATH]", help="The new file. Default: NAME.yaml here.", show_default=False),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Copy a recipe to a file of your own, to change it there."""
+    with command("recipe copy", json=json) as out:
+        from catlipctl.recipe import copied
+
+        result = copied(name, path)
+        out.result(result, f"{result.path}: run it with catlipctl pretrain {result.path}")

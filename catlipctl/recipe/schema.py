@@ -1,0 +1,53 @@
+"""What a pydantic class says about its keys: dotted paths, sections, and the values of an instance by path."""
+
+import types
+from collections.abc import Iterator
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+
+def section(annotation: Any) -> type[BaseModel] | None:
+    """The pydantic class that a field holds, itself or as `Section | None`; None for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if get_origin(annotation) in (Union, types.UnionType):
+        sections = [found for part in get_args(annotation) if (found := section(part))]
+        return sections[0] if len(sections) == 1 else None
+    return None
+
+
+def paths(cls: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted paths of all keys, sections included."""
+    for name, field in cls.model_fields.items():
+        yield prefix + name
+        inside = section(field.annotation)
+        if inside is not None:
+            yield from paths(inside, f"{prefix}{name}.")
+
+
+def leaves(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted path and value of everything in a recipe that is no section."""
+    for name in type(value).model_fields:
+        found = getattr(value, name)
+        if isinstance(found, BaseModel):
+            yield from leaves(found, f"{prefix}{name}.")
+        else:
+            yield prefix + name, found
+
+
+def trim(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """pydantic's error location as a dotted path: without the names it gives to the branches of a union."""
+    parts: list[str] = []
+    inside: type[BaseModel] | None = cls
+    for part in location:
+        if inside is None:
+            if isinstance(part, int):
+                parts.append(str(part))
+            continue
+        if str(part) == inside.__name__:
+            continue
+        parts.append(str(part))
+        field = inside.model_fields.get(str(part))
+        inside = section(field.annotation) if field else None
+    return ".".join(parts)

@@ -1,0 +1,151 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from catlipctl import recipe
+from catlipctl.errors import UsageError
+from catlipctl.recipe.text import parse
+
+
+class Optimiser(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    lr: float = Field(default=1e-3, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+class Length(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    samples: int | None = None
+    steps: int | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> "Length":
+        if (self.samples is None) == (self.steps is None):
+            raise ValueError("give exactly one")
+        return self
+
+
+class Recipe(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    seed: int = 0
+    momentum: float | str | None = None
+    arguments: dict[str, int] = Field(default_factory=dict)
+    optimiser: Optimiser = Field(default_factory=Optimiser)
+    length: Length
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "r.yaml"
+    path.write_text("seed: 1\noptimiser: {lr: 2e-3}\nlength: {steps: 10}\narguments: {a: 1}\n")
+    return path
+
+
+def test_flag_beats_environment_beats_file_beats_default(file: Path) -> None:
+    environment = {
+        "CATLIPCTL_SEED": "2",
+        "CATLIPCTL_OPTIMISER__LR": "0.5",
+        "CATLIPCTL_DEBUG": "1",
+        "CATLIPCTL_CACHE_DIR": "/x",
+    }
+    loaded = recipe.load(Recipe, file, ["seed=3", "arguments.b=2"], environment)
+    assert loaded.value.model_dump() == {
+        "seed": 3,
+        "momentum": None,
+        "arguments": {"a": 1, "b": 2},
+        "optimiser": {"lr": 0.5, "betas": (0.9, 0.999)},
+        "length": {"samples": None, "steps": 10},
+    }
+    assert loaded.origins == {
+        "seed": "--set",
+        "momentum": "default",
+        "arguments": f"{file}, --set",
+        "optimiser.lr": "CATLIPCTL_OPTIMISER__LR",
+        "optimiser.betas": "default",
+        "length.samples": "default",
+        "length.steps": str(file),
+    }
+
+
+def test_a_section_set_whole_replaces_the_files(file: Path) -> None:
+    loaded = recipe.load(Recipe, file, ["length={samples: 5}"], {})
+    assert loaded.value.length == Length(samples=5)
+    assert loaded.origins["length.samples"] == "--set"
+    assert loaded.origins["length.steps"] == "default"
+
+
+def test_all_faults_are_told_together_with_path_origin_and_nearest_key(file: Path) -> None:
+    overrides = [
+        "optimiser.lrr=1",
+        "sed=2",
+        "lr=2",
+        "seed.x=1",
+        "optimiser.lr=fast",
+        "length={steps: 1, samples: 1}",
+    ]
+    with pytest.raises(UsageError) as caught:
+        recipe.load(Recipe, file, overrides, {"CATLIPCTL_OPTIMISER__BETA": "[0, 1]"})
+    lines = caught.value.message.splitlines()
+    assert lines[0] == "the recipe has 7 faults"
+    assert sorted(line.strip() for line in lines[1:]) == [
+        "length: give exactly one (from --set)",
+        "lr: unknown key; did you mean optimiser.lr? (from --set)",
+        "optimiser.beta: unknown key; did you mean optimiser.betas? (from CATLIPCTL_OPTIMISER__BETA)",
+        "optimiser.lr: input should be a valid number, unable to parse string as a number, not 'fast' (from --set)",
+        "optimiser.lrr: unknown key; did you mean optimiser.lr? (from --set)",
+        "sed: unknown key; did you mean seed? (from --set)",
+        "seed.x: seed is a value, not a section (from --set)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: 1\na: 2\n", "line 2: the key 'a' stands twice"),
+        ("a: {b: 1, b: 2}\n", "the key 'b' stands twice"),
+        ("a: [1, 2\n", "line 2"),
+        ("a: &x [1]\nb: *x\n", "aliases are not read"),
+        ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
+        ("1: 2\n", "1 is no key"),
+        ("- a\n", "no mapping"),
+    ],
+)
+def test_yaml_that_is_refused(tmp_path: Path, text: str, says: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=says):
+        recipe.read(path)
+
+
+def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\x89PNG\xff")
+    (tmp_path / "large").write_bytes(b"#" * (2 << 20))
+    for name in ("binary", "large", "missing"):
+        with pytest.raises(UsageError):
+            recipe.read(tmp_path / name)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(VALUES)
+def test_what_yaml_writes_is_read_back(value: object) -> None:
+    assert parse(yaml.safe_dump(value), "text") == yaml.safe_load(yaml.safe_dump(value))
+
+
+@given(seed=st.integers(), lr=st.floats(min_value=1e-9, max_value=1e9), steps=st.integers())
+def test_a_dumped_recipe_loads_as_itself(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, lr: float, steps: int
+) -> None:
+    before = Recipe(seed=seed, optimiser=Optimiser(lr=lr), length=Length(steps=steps))
+    path = tmp_path_factory.mktemp("r") / "r.yaml"
+    path.write_text(recipe.dump(before))
+    assert recipe.load(Recipe, path, [], {}).value == before
