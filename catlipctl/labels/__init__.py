@@ -1,0 +1,40 @@
+"""Captions to label keys: the WordNet noun graph, the extractors, and label sets (`targets`)."""
+
+from functools import cache
+from typing import Protocol
+
+from catlipctl.errors import UsageError
+from catlipctl.labels.explain import Word, explain
+
+__all__ = ["EXTRACTORS", "Extractor", "Word", "explain", "extractor"]
+
+EXTRACTORS = ("corenet",)
+"""Names that `extractor` knows."""
+
+
+class Extractor(Protocol):
+    """Caption -> label keys; pure and picklable. `version` changes whenever the keys of any caption do."""
+
+    name: str
+    version: str
+
+    def __call__(self, caption: str) -> list[str]:
+        """Keys in order of appearance, repeats kept; empty where the caption has none."""
+
+    def explain(self, caption: str) -> list[Word]:
+        """Each token of the caption and what became of it; those kept give `__call__`'s keys."""
+
+
+@cache
+def extractor(name: str = "corenet") -> Extractor:
+    """The extractor of that name, one a process.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    if name == "corenet":
+        # Brings NLTK and ftfy, half a second that whoever only reads keys need not spend.
+        from catlipctl.labels.corenet import CorenetExtractor
+
+        return CorenetExtractor()
+    raise UsageError(f"no extractor is called {name!r}", f"there is: {', '.join(EXTRACTORS)}")

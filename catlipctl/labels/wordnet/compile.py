@@ -1,6 +1,6 @@
 """Compile WordNet 3.0's nouns into `nouns.npz`: `python -m catlipctl.labels.wordnet.compile`.
 
-Needs NLTK's corpus `wordnet` (Princeton's files, WordNet 3.0), which the compiled package data then spares everybody else.
+Needs NLTK's corpus `wordnet` (Princeton's files, WordNet 3.0), which the package data spares all others.
 Facts only: offsets, spellings, order of senses, hypernyms, exceptional plurals; no glosses.
 """
 
@@ -61,8 +61,11 @@ def main(path: Path = DATA) -> None:
     try:
         wordnet.ensure_loaded()
     except LookupError as error:
-        raise SystemExit("error: NLTK's corpus is missing\nhint: python -m nltk.downloader wordnet") from error
-    np.savez_compressed(path, **tables(wordnet))
+        raise SystemExit(
+            "error: NLTK's corpus is missing\nhint: python -m nltk.downloader wordnet"
+        ) from error
+    compiled: dict[str, Any] = dict(tables(wordnet))
+    np.savez_compressed(path, **compiled)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 

@@ -1,4 +1,4 @@
-"""WordNet 3.0's noun graph: synsets, lemmas in sense order, hypernyms, and path similarity as NLTK defines it."""
+"""WordNet 3.0's noun graph: synsets, lemmas in sense order, hypernyms, and path similarity as NLTK has it."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ SYNSET_NAME = re.compile(r"(?P<lemma>\S+)\.n\.(?P<sense>[0-9]{1,3})")
 class NounGraph:
     """All 82,115 noun synsets of WordNet 3.0, named by keys: `n` and the 8-digit offset, `n02084071`.
 
-    Keys are ImageNet's wnids. Unknown keys raise KeyError. Built by `wordnet/compile.py`, where the tables are described.
+    Keys are ImageNet's wnids; unknown ones raise KeyError. The file is made, and described, by `compile.py`.
     """
 
     def __init__(self, path: Path = DATA) -> None:
@@ -31,7 +31,7 @@ class NounGraph:
             self._hypernyms = _Ragged(tables, "hypernyms")
         self._spellings = spellings.split("\n")
         self._lowered = spellings.lower().split("\n")
-        # Spellings that differ in case alone stand side by side with equal senses, so it is all one which row wins.
+        # Spellings that differ in case alone have equal senses, so it is all one which row wins.
         self._row_of_lemma = dict(zip(self._lowered, range(len(self._lowered)), strict=True))
         self._exceptions = {word: bases for word, *bases in map(str.split, exceptions.split("\n"))}
 
@@ -77,12 +77,12 @@ class NounGraph:
         return tuple(self._spellings[i] for i in self._lemmas[self.index(key)])
 
     def synsets(self, lemma: str) -> tuple[str, ...]:
-        """The keys of a lemma's senses, most frequent first; any case, spaces or underscores; no morphology."""
+        """The keys of a lemma's senses, most frequent first. Spaces or underscores, any case; no plurals."""
         row = self._row_of_lemma.get(lemma.lower().replace(" ", "_"))
         return () if row is None else tuple(self.keys[i] for i in self._senses[row])
 
     def head_key(self, lemma: str) -> str | None:
-        """The key of `<lemma>.n.01` if that is the synset's own name, so `lemma` is its first lemma; else None."""
+        """The key of `<lemma>.n.01` if that is the synset's own name and not a synonym; else None."""
         row = self._row_of_lemma.get(lemma)
         if row is None:
             return None
@@ -99,7 +99,7 @@ class NounGraph:
         return next(iter(self._base_forms(word)), None)
 
     def _base_forms(self, word: str) -> list[str]:
-        """WordNet's morphy(7WN) for nouns, as NLTK has it: the word itself, then its exceptional or regular bases."""
+        """morphy(7WN) as NLTK has it: the word itself, then its exceptional or else its regular bases."""
         bases = self._exceptions.get(word)
         if bases is None:
             bases = [word[: -len(s)] + base for s, base in PLURALS if word.endswith(s)]
@@ -127,7 +127,7 @@ class NounGraph:
         return {self.keys[i] for i in below}
 
     def path_similarity(self, a: str, b: str) -> float:
-        """1 / (1 + edges from both up to a common ancestor), NLTK's: in (0, 1], 1 only for a synset with itself."""
+        """1 / (1 + edges from both up to a common ancestor): NLTK's, in (0, 1], 1 for equal synsets."""
         return path_similarity(self._hypernyms, self.index(a), self.index(b))
 
     def nearest(self, targets: Sequence[str], candidates: Sequence[str]) -> Nearest:

@@ -46,8 +46,8 @@ def path_similarity(hypernyms: Rows, a: int, b: int) -> float:
 def nearest(hypernyms: Rows, hyponyms: Rows, targets: Sequence[int], candidates: Sequence[int]) -> Nearest:
     """The candidates of the highest path similarity to each target, without comparing pairs.
 
-    The candidates nearest to a target by way of an ancestor are those nearest to the ancestor: so one walk up from
-    all candidates, and one from each target, replace targets x candidates.
+    The candidates nearest to a target by way of an ancestor are those nearest to the ancestor: so one walk up
+    from all candidates, and one from each target, replace targets x candidates.
     """
     positions: dict[int, list[int]] = {}
     for position, row in enumerate(candidates):

@@ -1,0 +1,76 @@
+"""`catlipctl labels`: what captions yield, word by word."""
+
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli.options import Json
+from catlipctl.cli.output import command
+from catlipctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from catlipctl.labels.explain import LabelledCaption
+
+
+def labels(
+    captions: Annotated[
+        list[str], typer.Argument(metavar="CAPTION...|-", help="Captions, or - for one a line from stdin.")
+    ],
+    extractor: Annotated[str, typer.Option("--extractor", help="How words become labels.")] = "corenet",
+    json: Json = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="One JSON object a caption on stdout, as captions arrive.")
+    ] = False,
+) -> None:
+    """Show what a caption yields, word by word: token, lemma, synset, and why it is kept or not."""
+    with command("labels", json=json) as out:
+        if json and jsonl:
+            raise UsageError(
+                "--json and --jsonl exclude each other", "--json for one document, --jsonl for a stream"
+            )
+        from catlipctl.labels import extractor as extractor_named
+        from catlipctl.labels.explain import Labels, labelled
+
+        version = extractor_named(extractor).version
+        found = (labelled(caption, extractor) for caption in _captions(captions))
+        if jsonl:
+            for caption in found:
+                print(caption.model_dump_json(), flush=True)
+            return
+        result = Labels(extractor=extractor, extractor_version=version, captions=list(found))
+        out.result(result, *map(_table, result.captions))
+
+
+def _captions(arguments: list[str]) -> Iterator[str]:
+    """The captions as valid text, whatever bytes they came as."""
+    if arguments == ["-"]:
+        for line in sys.stdin.buffer:
+            yield line.rstrip(b"\r\n").decode("utf-8", "replace")
+    else:
+        for argument in arguments:
+            yield argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _table(caption: "LabelledCaption") -> "Table":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    labels = f"{len(caption.labels)} label{'' if len(caption.labels) == 1 else 's'}"
+    title = Text(f"{_printable(caption.caption)}  ({labels})", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("token", "lemma", "synset", "key", ""):
+        table.add_column(column, overflow="fold")
+    for word in caption.words:
+        cells = (word.token, word.lemma, word.synset or "", word.key or "", word.why)
+        table.add_row(*(Text(_printable(cell)) for cell in cells), style="" if word.kept else "dim")
+    return table
+
+
+def _printable(text: str) -> str:
+    """No escape sequence of a caption reaches the terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)

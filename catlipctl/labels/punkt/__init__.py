@@ -1,0 +1,28 @@
+"""Punkt's English parameters, compiled into the package: where a sentence ends, with no corpus to download.
+
+Abbreviations, collocations, sentence starters, and in which case and place words stand, as learned by the
+algorithm of Kiss and Strunk (2006, https://aclanthology.org/J06-4003) from newspaper text and published with
+NLTK (`punkt_tab`).
+"""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nltk.tokenize.punkt import PunktParameters
+
+DATA = Path(__file__).with_name("english.json")
+
+
+def parameters() -> "PunktParameters":
+    """NLTK's own parameter object, filled."""
+    from nltk.tokenize.punkt import PunktParameters
+
+    document = json.loads(DATA.read_text(encoding="utf-8"))
+    filled = PunktParameters()
+    filled.abbrev_types = set(document["abbreviations"])
+    filled.collocations = set(map(tuple, document["collocations"]))
+    filled.sent_starters = set(document["sentence_starters"])
+    filled.ortho_context.update(document["orthographic_context"])
+    return filled
