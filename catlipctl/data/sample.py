@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 
 class Sample(NamedTuple):
-    """One row of a source, undecoded."""
+    """One row of a source, undecoded. `image` is None where its bytes cannot be read."""
 
     key: str
     image: bytes | None
@@ -17,6 +17,7 @@ class Source(Protocol):
     """Random access to samples.
 
     name: the SOURCE text that opened it. fingerprint: a hash that changes with its files (path, size, mtime).
+    shards: how many files hold the samples; 0 where each image is a file of its own.
     faults: what was passed over when it was opened, by kind: {'truncated shard': 1, 'image without caption': 3}.
     """
 
@@ -24,6 +25,8 @@ class Source(Protocol):
     def name(self) -> str: ...
     @property
     def fingerprint(self) -> str: ...
+    @property
+    def shards(self) -> int: ...
     @property
     def faults(self) -> Mapping[str, int]: ...
 

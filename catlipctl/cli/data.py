@@ -1,0 +1,101 @@
+"""`catlipctl data inspect`: pairs, faults, unreadable images, captions without labels, shards per worker."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, LabelKey, Strict
+from catlipctl.cli.output import command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from catlipctl.data.inspect import Inspection, Spread
+
+
+def inspect(
+    source: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Tar, quoted pattern, folder, Parquet, listing, hf:ORG/NAME or URL; =WEIGHT may follow.",
+            show_default=False,
+        ),
+    ],
+    sample: Annotated[int, typer.Option("--sample", min=1, help="How many images to decode.")] = 2000,
+    all_images: Annotated[bool, typer.Option("--all", help="Decode every image.")] = False,
+    image_key: ImageKey = None,
+    caption_key: CaptionKey = None,
+    label_key: LabelKey = None,
+    strict: Strict = False,
+    cache_dir: CacheDir = None,
+    json: Json = False,
+) -> None:
+    """What a source holds: pairs, faults, image sizes, captions that give no label."""
+    with command("data inspect", json=json) as out:
+        from catlipctl import labels
+        from catlipctl.data import open_source
+        from catlipctl.data.inspect import inspect as inspect_source
+
+        opened = open_source(
+            source,
+            image_key=image_key,
+            caption_keys=caption_key or (),
+            label_key=label_key,
+            need="any",
+            strict=strict,
+            cache_dir=cache_dir,
+            progress=out,
+        )
+        out.uses("source", opened.name)
+        inspection = inspect_source(
+            opened, labels.extractor(), sample=None if all_images else sample, progress=out
+        )
+        out.result(inspection, _table(inspection))
+
+
+def _table(found: "Inspection") -> "Table":
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(found.source), title_justify="left")
+    table.add_column("what")
+    table.add_column("how many", justify="right")
+    table.add_column("")
+
+    def share(part: int, whole: int) -> str:
+        return f"{100 * part / max(whole, 1):.1f} %"
+
+    table.add_row("samples", f"{found.samples:,}", "")
+    spread = f"{found.shards_per_worker:.3g} for each of {found.workers} workers" if found.shards else ""
+    table.add_row("shards", f"{found.shards:,}", spread or "each image is a file of its own")
+    for kind, count in found.faults.items():
+        table.add_row(kind, f"{count:,}", "passed over when opened")
+    table.add_row(
+        "images looked at", f"{found.images.looked_at:,}", share(found.images.looked_at, found.samples)
+    )
+    examples = ", ".join(found.images.unreadable_examples[:3])
+    of = share(found.images.unreadable, found.images.looked_at)
+    table.add_row("images unreadable", f"{found.images.unreadable:,}", escape(f"{of} {examples}".strip()))
+    for name, values in (
+        ("width", found.images.width),
+        ("height", found.images.height),
+        ("bytes", found.images.bytes),
+    ):
+        table.add_row(f"image {name}", *_spread(values))
+    table.add_row("captions", f"{found.captions.count:,}", "")
+    table.add_row("caption characters", *_spread(found.captions.characters))
+    table.add_row(
+        "without caption", f"{found.without_caption:,}", share(found.without_caption, found.samples)
+    )
+    if found.without_label is not None:
+        table.add_row("without label", f"{found.without_label:,}", share(found.without_label, found.samples))
+    if found.classes:
+        table.add_row("classes", f"{len(found.classes):,}", escape(", ".join(list(found.classes)[:8])))
+    return table
+
+
+def _spread(values: "Spread | None") -> tuple[str, str]:
+    if values is None:
+        return "-", ""
+    return f"{values.median:,.0f}", f"median of {values.minimum:,.0f} to {values.maximum:,.0f}"

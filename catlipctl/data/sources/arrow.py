@@ -1,0 +1,257 @@
+"""Rows of a `datasets.Dataset`: how Parquet and what the Hub holds are read, memory-mapped and undecoded."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from catlipctl.data.sample import Sample
+from catlipctl.data.sources import columns as table
+from catlipctl.data.sources import faults as kinds
+from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, Faults
+from catlipctl.data.sources.image_files import read_image
+from catlipctl.data.sources.tar import Need
+from catlipctl.data.sources.text import texts
+from catlipctl.errors import DataError
+from catlipctl.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    import datasets
+
+BATCH = 1024
+
+
+class Columns:
+    """Which columns of a table are the image, the captions and the label (None: it has none).
+
+    Raises:
+        DataError: a column that was asked for, or that `need` needs, is not there, or its type cannot be it.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        schema: pa.Schema,
+        *,
+        image_key: str | None = None,
+        caption_keys: Sequence[str] = (),
+        label_key: str | None = None,
+        need: Need = "captions",
+    ) -> None:
+        shown = {field.name: str(field.type) for field in schema}
+        images = {name: kind for name, kind in shown.items() if _is_image(schema.field(name).type)}
+        strings = {name: kind for name, kind in shown.items() if _is_text(schema.field(name).type)}
+        asked = [image_key] if image_key else []
+        for key, fitting, option in [
+            *((key, images, "--image-key") for key in asked),
+            *((key, strings, "--caption-key") for key in caption_keys),
+        ]:
+            if key in shown and key not in fitting:
+                raise DataError(
+                    f"{where}: column {key!r} is {shown[key]}, which cannot be it",
+                    f"choose another with {option}: it has {table.listed(shown)}",
+                )
+        structs = [name for name in images if pa.types.is_struct(schema.field(name).type)]
+        image = table.choose(where, shown, asked or structs[:1], (), "--image-key") or table.choose(
+            where, images, [], table.IMAGE_NAMES, "--image-key"
+        )
+        table.require(where, shown, image, "an image", "--image-key")
+        self.image = image[0]
+        self.captions = table.choose(
+            where, shown if caption_keys else strings, caption_keys, table.CAPTION_NAMES, "--caption-key"
+        )
+        labels = table.choose(
+            where, shown, [label_key] if label_key else [], table.LABEL_NAMES, "--label-key"
+        )
+        self.label = labels[0] if labels else None
+        if need == "any":
+            need = "captions" if self.captions else "labels"
+        if need == "captions":
+            table.require(where, shown, self.captions, "captions", "--caption-key")
+        if need == "labels":
+            table.require(where, shown, labels, "labels", "--label-key")
+        self.need = need
+
+    def all(self) -> list[str]:
+        """The columns' names, each once."""
+        return list(dict.fromkeys([self.image, *self.captions, *([self.label] if self.label else [])]))
+
+
+class DatasetSource:
+    """The rows of a dataset that have what `columns.need` says.
+
+    root: where relative paths in the image column start.
+
+    Raises:
+        DataError: no row is left.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dataset: "datasets.Dataset",
+        columns: Columns,
+        *,
+        root: Path = Path(),
+        shards: int = 1,
+        found: Faults | None = None,
+        fingerprint: str,
+        progress: Progress = SILENT,
+    ) -> None:
+        self.name = name
+        self.shards = shards
+        self._columns, self._root = columns, root
+        # Arrow's own rows: no column is decoded, images least of all.
+        self._table = dataset.select_columns(columns.all()).with_format("arrow")
+        feature = dataset.features[columns.label] if columns.label else None
+        self._label_names: list[str] | None = getattr(feature, "names", None)
+        found = found or Faults()
+        self._rows = self._usable(found)
+        if not len(self._rows):
+            raise DataError(
+                f"{name} has no usable row: {found or 'it is empty'}", "look at the data's columns"
+            )
+        self.faults: Mapping[str, int] = found.counts()
+        chosen = json.dumps([fingerprint, columns.all(), columns.need])
+        self.fingerprint = hashlib.sha256(chosen.encode()).hexdigest()[:32]
+        found.tell(progress)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        number = int(self._rows[index])
+        row = self._table[number]
+        captions = tuple(text for name in self._columns.captions for text in texts(row[name][0].as_py()))
+        label = row[self._columns.label][0].as_py() if self._columns.label else None
+        return Sample(str(number), self._image(row[self._columns.image][0]), captions, self._spell(label))
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        """The captions of all samples in storage order."""
+        names = self._columns.captions
+        if not names:
+            yield from (() for _ in range(len(self)))
+            return
+        for columns in self._batches(names):
+            for values in zip(*(column.to_pylist() for column in columns), strict=True):
+                yield tuple(text for value in values for text in texts(value))
+
+    def labels(self) -> list[str | None]:
+        """The class label of every sample in storage order."""
+        if self._columns.label is None:
+            return [None] * len(self)
+        batches = self._batches([self._columns.label])
+        return [self._spell(value) for columns in batches for value in columns[0].to_pylist()]
+
+    def _batches(self, names: Sequence[str]) -> Iterator[list[pa.ChunkedArray]]:
+        """Some columns of the usable rows, a thousand rows at a time."""
+        start = 0
+        for batch in self._table.select_columns(list(names)).iter(BATCH):
+            first, last = np.searchsorted(self._rows, [start, start + len(batch)])
+            rows = self._rows[first:last] - start
+            yield [batch[name].take(rows) for name in names]
+            start += len(batch)
+
+    def _image(self, value: pa.Scalar) -> bytes | None:
+        kind = value.type
+        if pa.types.is_struct(kind):
+            inside = value["bytes"]
+            if inside.is_valid:
+                return _bounded(inside)
+            value = (
+                value["path"] if "path" in [field.name for field in kind] else pa.scalar(None, pa.string())
+            )
+        elif _is_binary(kind):
+            return _bounded(value)
+        return read_image(self._root / value.as_py()) if value.is_valid else None
+
+    def _spell(self, label: Any) -> str | None:
+        if label is None:
+            return None
+        if self._label_names is not None:
+            return self._label_names[label] if 0 <= label < len(self._label_names) else None
+        return texts(label)[0] if texts(label) else None
+
+    def _usable(self, found: Faults) -> NDArray[np.int64]:
+        """Numbers of the rows that have an image and what is needed; the others are counted."""
+        need, columns = self._columns.need, self._columns
+        kept: list[NDArray[np.int64]] = []
+        start = 0
+        for batch in self._table.iter(BATCH):
+            image = _has_image(batch[columns.image])
+            needed = np.ones(len(batch), np.bool_)
+            if columns.captions:
+                caption = np.logical_or.reduce([_has_text(batch[name]) for name in columns.captions])
+                found.add(kinds.NO_IMAGE, int((caption & ~image).sum()))
+                long = [_too_long(batch[name]) for name in columns.captions]
+                found.add(kinds.LONG_CAPTION, int((image & np.logical_or.reduce(long)).sum()))
+                needed = caption if need == "captions" else needed
+            if need == "labels":
+                needed = ~batch[columns.label].is_null().to_numpy()
+            found.add(kinds.NO_LABEL if need == "labels" else kinds.NO_CAPTION, int((image & ~needed).sum()))
+            kept.append(start + np.flatnonzero(image & needed))
+            start += len(batch)
+        return np.concatenate(kept) if kept else np.zeros(0, np.int64)
+
+
+def _bounded(value: pa.Scalar) -> bytes | None:
+    buffer = value.as_buffer()
+    return None if buffer is None or buffer.size > MAX_IMAGE_BYTES else buffer.to_pybytes()
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return "bytes" in [field.name for field in kind]
+    return _is_binary(kind) or _is_string(kind)
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = kind.value_type if _is_list(kind) else kind
+    return _is_string(kind) or _is_binary(kind)
+
+
+def _has_image(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    kind = column.type
+    if not pa.types.is_struct(kind):
+        return column.is_valid().to_numpy()
+    has = pc.struct_field(column, "bytes").is_valid()
+    if "path" in [field.name for field in kind]:
+        has = pc.or_(has, pc.struct_field(column, "path").is_valid())
+    return has.to_numpy()
+
+
+def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    lengths = pc.list_value_length(column) if _is_list(column.type) else pc.binary_length(column)
+    return pc.fill_null(lengths, 0).to_numpy()
+
+
+def _has_text(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    if _is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+    return _lengths(column) > 0
+
+
+def _too_long(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    if _is_list(column.type):
+        return np.array([any(len(text) > MAX_CAPTION_BYTES for text in texts(v)) for v in column.to_pylist()])
+    return _lengths(column) > MAX_CAPTION_BYTES

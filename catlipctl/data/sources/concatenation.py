@@ -1,0 +1,89 @@
+"""Several sources as one, each as often as its weight says."""
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TypeVar
+
+from catlipctl.data.sample import Sample, Source
+
+T = TypeVar("T")
+
+
+class Weighted:
+    """A source that stands `weight` times: whole times all of it, and for the rest every so-manieth sample.
+
+    With n samples and weight w there are round(w n), at least one; number j is sample j mod n in the whole
+    rounds, and in the last, partial round of m samples number k is sample floor(k n / m).
+    """
+
+    def __init__(self, source: Source, weight: float) -> None:
+        self.source, self.weight = source, weight
+        self._samples = len(source)
+        self._length = max(1, round(weight * self._samples))
+        self._rounds, self._rest = divmod(self._length, self._samples)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def sample(self, number: int) -> int:
+        """Which sample of the source number `number` is."""
+        turn, within = divmod(number, self._samples)
+        return within if turn < self._rounds else within * self._samples // self._rest
+
+    def __getitem__(self, number: int) -> Sample:
+        return self.source[self.sample(number)]
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        """As often as the samples stand."""
+        for _ in range(self._rounds):
+            yield from self.source.captions()
+        if self._rest:
+            chosen = {k * self._samples // self._rest for k in range(self._rest)}
+            yield from (texts for at, texts in enumerate(self.source.captions()) if at in chosen)
+
+    def labels(self) -> list[str | None]:
+        """As often as the samples stand."""
+        labels = self.source.labels()
+        return [labels[self.sample(number)] for number in range(len(self))]
+
+
+class Concatenation:
+    """Sources one after the other, with weights."""
+
+    def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
+        self._parts = [Weighted(source, weight) for source, weight in zip(sources, weights, strict=True)]
+        self._ends = list(accumulate(len(part) for part in self._parts))
+        self.name = " + ".join(
+            source.name if weight == 1 else f"{source.name}={weight:g}"
+            for source, weight in zip(sources, weights, strict=True)
+        )
+        identity = [[source.fingerprint, weight] for source, weight in zip(sources, weights, strict=True)]
+        self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+        self.shards = sum(source.shards for source in sources)
+        counts: Counter[str] = Counter()
+        for source in sources:
+            counts.update(source.faults)
+        self.faults: Mapping[str, int] = dict(counts)
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        part = bisect_right(self._ends, index)
+        return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        """The captions of all samples in storage order."""
+        for part in self._parts:
+            yield from part.captions()
+
+    def labels(self) -> list[str | None]:
+        """The class label of every sample in storage order."""
+        return [label for part in self._parts for label in part.labels()]

@@ -1,0 +1,152 @@
+"""`hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]`: tars on the Hub by our own reader, all else by `datasets`."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from catlipctl.data.sample import Source
+from catlipctl.data.sources.arrow import Columns, DatasetSource
+from catlipctl.data.sources.parquet import quiet_datasets
+from catlipctl.data.sources.storage import look_at
+from catlipctl.data.sources.tar import Need, TarSource
+from catlipctl.errors import DataError, UsageError
+from catlipctl.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    import datasets
+
+FORM = "hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]"
+_NAME = re.compile(
+    r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<split>[\w.-]+))?(?::(?P<config>[^@:]+))?(?:@(?P<revision>[^@]+))?$"
+)
+
+
+class HubName(NamedTuple):
+    """What `hf:...` names."""
+
+    repository: str
+    split: str | None
+    config: str | None
+    revision: str | None
+
+    @classmethod
+    def parse(cls, spec: str) -> "HubName":
+        """Read `hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]`.
+
+        Raises:
+            UsageError: it is none.
+        """
+        match = _NAME.match(spec)
+        if match is None:
+            raise UsageError(
+                f"{spec} is no dataset of the Hub", "write hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]"
+            )
+        return cls(**match.groupdict())
+
+
+def open_hub(
+    spec: str,
+    *,
+    image_key: str | None = None,
+    caption_keys: Sequence[str] = (),
+    label_key: str | None = None,
+    need: Need = "captions",
+    strict: bool = False,
+    cache: Path,
+    progress: Progress = SILENT,
+) -> Source:
+    """A dataset of the Hub; SPLIT is `train` where none is named.
+
+    Raises:
+        DataError: it cannot be reached, or has no such split or columns.
+    """
+    name = HubName.parse(spec)
+    tars = tar_urls(name)
+    if tars:
+        return TarSource(
+            spec,
+            [look_at(url) for url in tars],
+            image_key=image_key,
+            caption_keys=caption_keys,
+            label_key=label_key,
+            need=need,
+            strict=strict,
+            cache=cache,
+            progress=progress,
+        )
+    import datasets
+
+    progress.note(f"loading {spec} with datasets into {cache / 'datasets'}")
+    try:
+        with quiet_datasets():
+            dataset = datasets.load_dataset(
+                name.repository,
+                name.config,
+                split=name.split or "train",
+                revision=name.revision,
+                cache_dir=str(cache / "datasets"),
+            )
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"{spec} cannot be loaded: {str(error).splitlines()[0]}",
+            f"check the name, its split and configuration: {FORM}",
+        ) from error
+    return open_dataset(
+        spec,
+        dataset,
+        image_key=image_key,
+        caption_keys=caption_keys,
+        label_key=label_key,
+        need=need,
+        progress=progress,
+    )
+
+
+def open_dataset(
+    name: str,
+    dataset: "datasets.Dataset",
+    *,
+    image_key: str | None = None,
+    caption_keys: Sequence[str] = (),
+    label_key: str | None = None,
+    need: Need = "captions",
+    progress: Progress = SILENT,
+) -> DatasetSource:
+    """The rows of a `datasets.Dataset` that is already there."""
+    columns = Columns(
+        name,
+        dataset.features.arrow_schema,
+        image_key=image_key,
+        caption_keys=caption_keys,
+        label_key=label_key,
+        need=need,
+    )
+    return DatasetSource(name, dataset, columns, fingerprint=dataset._fingerprint, progress=progress)
+
+
+def tar_urls(name: HubName) -> list[str]:
+    """URLs of the tars in a repository: those with the split in their path, all where none has it.
+
+    Raises:
+        DataError: the Hub does not answer, there is no such dataset, or the split that was named has no tar.
+    """
+    import huggingface_hub
+
+    try:
+        files = huggingface_hub.HfApi().list_repo_files(
+            name.repository, repo_type="dataset", revision=name.revision
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"hf:{name.repository} cannot be listed: {str(error).splitlines()[0]}",
+            "check the name and the network; private datasets need `hf auth login`",
+        ) from error
+    tars = sorted(file for file in files if file.endswith(".tar"))
+    chosen = [file for file in tars if (name.split or "train") in file]
+    if name.split and tars and not chosen:
+        raise DataError(
+            f"hf:{name.repository} has no tar of a split {name.split!r}", f"it has {tars[0]}, ..."
+        )
+    revision = f"@{name.revision.replace('/', '%2F')}" if name.revision else ""
+    return [f"hf://datasets/{name.repository}{revision}/{file}" for file in chosen or tars]
