@@ -1,0 +1,24 @@
+"""Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
+
+from catlipctl.reports.page import Section, Table, page
+from catlipctl.reports.save import embed, save, save_table
+from catlipctl.reports.step import step
+from catlipctl.reports.training import loss
+from catlipctl.reports.transfer import AccuracyRow, inits, probe
+from catlipctl.reports.vocabulary import label_frequencies, overlap
+
+__all__ = [
+    "AccuracyRow",
+    "Section",
+    "Table",
+    "embed",
+    "inits",
+    "label_frequencies",
+    "loss",
+    "overlap",
+    "page",
+    "probe",
+    "save",
+    "save_table",
+    "step",
+]

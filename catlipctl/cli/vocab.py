@@ -1,0 +1,222 @@
+"""`catlipctl vocab`: count a vocabulary, look at one, compare it with a label set."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli.options import CacheDir, CaptionKey, Json, Strict
+from catlipctl.cli.output import Output, age, command
+from catlipctl.errors import DataError, MachineError, UsageError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from catlipctl.vocabulary.overlap import Overlap
+    from catlipctl.vocabulary.summary import Summary
+
+VocabularyArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[VOCABULARY]",
+        help="A vocabulary.json, a run or a checkpoint. Default: the newest run's under ./runs.",
+        show_default=False,
+    ),
+]
+
+
+def build(
+    sources: Annotated[
+        list[str],
+        typer.Argument(metavar="SOURCE...", help="Where the captions are: tars, folders, Parquet, listings."),
+    ],
+    threshold: Annotated[
+        int | None,
+        typer.Option(
+            help="Keep labels that occur more than this. Default: 500, or 0 with --max-size.",
+            show_default=False,
+        ),
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option(help="Keep at most this many, the most frequent.", show_default=False)
+    ] = None,
+    count: Annotated[
+        str,
+        typer.Option(
+            help="What counts: occurrences, or captions (a caption that repeats a label counts once)."
+        ),
+    ] = "occurrences",
+    extractor: Annotated[str, typer.Option(help="What makes labels of a caption.")] = "corenet",
+    out_file: Annotated[Path, typer.Option("--out", help="The file to write; it may not exist.")] = Path(
+        "vocabulary.json"
+    ),
+    caption_key: CaptionKey = None,
+    cache_dir: CacheDir = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Count the labels of all captions into a vocabulary."""
+    with command("vocab build", json=json) as out:
+        if count not in ("occurrences", "captions"):
+            raise UsageError(f"--count {count} is not known", "--count occurrences, or --count captions")
+        if out_file.exists():
+            raise UsageError(f"{out_file} exists and is never overwritten", "choose another name with --out")
+        from catlipctl import data, vocabulary
+        from catlipctl.vocabulary.summary import summary
+
+        source = data.open_source(
+            sources, caption_keys=tuple(caption_key or ()), strict=strict, cache_dir=cache_dir, progress=out
+        )
+        for kind, faults in source.faults.items():
+            out.warn(f"{kind}: {faults:,}")
+        built = vocabulary.build(
+            source,
+            extractor=extractor,
+            threshold=threshold,
+            max_size=max_size,
+            count="captions" if count == "captions" else "occurrences",
+            progress=out,
+        )
+        built.save(out_file)
+        out.uses("sources", " ".join(sources))
+        result = summary(built, top=5)
+        result.path = str(out_file)
+        out.note(f"wrote {out_file}")
+        out.result(result, *_summary_tables(result))
+
+
+def show(
+    vocabulary: VocabularyArgument = None,
+    top: Annotated[int, typer.Option(min=0, help="How many of the first and last classes to show.")] = 20,
+    json: Json = False,
+) -> None:
+    """Show a vocabulary: its first and last classes, coverage, and size at higher thresholds."""
+    with command("vocab show", json=json) as out:
+        path = find_vocabulary(vocabulary, out)
+        from catlipctl.vocabulary import load
+        from catlipctl.vocabulary.summary import summary
+
+        result = summary(load(path), top)
+        result.path = str(path)
+        out.result(result, *_summary_tables(result))
+
+
+def overlap(
+    target: Annotated[
+        str, typer.Argument(help="A built-in label set (imagenet, places365, ...) or a TSV file.")
+    ],
+    vocabulary: VocabularyArgument = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="Folder for plot and matches. Default: the newest run, else the current folder.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare a vocabulary with a target label set, by WordNet path similarity (CatLIP Figure 2b)."""
+    with command("vocab overlap", json=json) as out:
+        from catlipctl.labels import targets
+
+        label_set = targets.load(target)
+        path = find_vocabulary(vocabulary, out)
+        from catlipctl.vocabulary import load
+        from catlipctl.vocabulary.overlap import overlap as compare
+
+        result = compare(load(path), label_set)
+        out.uses("target", target)
+        stem = (out_dir or (path.parent if vocabulary is None else Path())) / f"overlap-{label_set.name}"
+        result.files = [str(file) for file in _write_overlap(result, stem, str(path), out)]
+        for file in result.files:
+            out.note(f"wrote {file}")
+        out.result(result, *_overlap_tables(result))
+
+
+def find_vocabulary(given: Path | None, out: Output) -> Path:
+    """The vocabulary.json that `given` names (a file, a run, a checkpoint), else the newest run's."""
+    if given is None:
+        from catlipctl import checkpoints
+
+        run = checkpoints.newest_run()
+        path = run.path / "vocabulary.json"
+        out.uses("vocabulary", str(path), f"newest run, {age(run.age_seconds)}")
+    else:
+        path = given / "vocabulary.json" if given.is_dir() else given
+        if given.is_dir() and not path.is_file():
+            from catlipctl import checkpoints
+
+            path = checkpoints.resolve(given) / "vocabulary.json"
+        out.uses("vocabulary", str(path))
+    if not path.is_file():
+        raise DataError(
+            f"no vocabulary at {path}", "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
+        )
+    return path
+
+
+def _write_overlap(result: "Overlap", stem: Path, vocabulary: str, out: Output) -> list[Path]:
+    from catlipctl import reports
+
+    written = [
+        reports.save_table(stem.with_name(f"{stem.name}.csv"), [match.row() for match in result.matches])
+    ]
+    try:
+        figure = reports.overlap({vocabulary: result})
+        written += reports.save(figure, stem)
+    except MachineError as error:
+        out.note(f"no plot: {error.message}; {error.hint}")
+    return written
+
+
+def _summary_tables(result: "Summary") -> "list[Table]":
+    from rich.table import Table
+
+    unlabelled = result.captions_without_label
+    share = unlabelled / max(result.captions, 1)
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("classes", f"{result.size:,} ({result.counted} > {result.threshold:,})"),
+        ("coverage", f"{result.coverage:.1%} of labels; {result.dropped_keys:,} rarer synsets dropped"),
+        (
+            "captions",
+            f"{result.captions:,}, of which {unlabelled:,} ({share:.1%}) without a label",
+        ),
+        ("source", result.source),
+        ("extractor", f"{result.extractor} {result.extractor_version}"),
+        ("sizes", ", ".join(f"{at.size:,} above {at.threshold:,}" for at in result.sizes)),
+    ):
+        facts.add_row(name, value)
+    classes = Table("id", "key", "name", "count", box=None, padding=(0, 2, 0, 0))
+    for column in (0, 3):
+        classes.columns[column].justify = "right"
+    for row in result.top:
+        classes.add_row(str(row.id), row.key, row.name, f"{row.count:,}")
+    if result.tail and result.top and result.tail[0].id > result.top[-1].id + 1:
+        classes.add_row("...", "", "", "")
+    for row in result.tail:
+        classes.add_row(str(row.id), row.key, row.name, f"{row.count:,}")
+    return [facts, classes] if result.top else [facts]
+
+
+def _overlap_tables(result: "Overlap") -> "list[Table]":
+    from rich.table import Table
+
+    counts = Table("similarity", "classes", "share", box=None, padding=(0, 2, 0, 0))
+    for column in counts.columns:
+        column.justify = "right"
+    for step in result.steps:
+        counts.add_row(f">= {step.at_least}", f"{step.classes:,}", f"{step.share:.1%}")
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in (
+        (
+            "target",
+            f"{result.target}, {result.classes:,} classes, {result.unmapped:,} of them without a synset",
+        ),
+        ("vocabulary", f"{result.vocabulary_size:,} classes"),
+        ("exact", f"{result.exact:,} of the {result.reachable:,} that captions could give"),
+        ("distinct", f"{result.distinct:,} different matches"),
+    ):
+        facts.add_row(name, value)
+    return [facts, counts]

@@ -1,0 +1,11 @@
+"""Target label sets: the classes of a downstream data set, and the WordNet noun synsets that each one means.
+
+Built in: imagenet, imagenet21k, places365, coco, ade20k, cifar10, cifar100, sun397, and `emoji`, the demo's
+transfer set. Anything else is a TSV file (`file.py` has the format) or the `account.csv` that Transfer Init
+wrote.
+"""
+
+from catlipctl.labels.targets.file import BUILT_IN, load
+from catlipctl.labels.targets.labelset import Label, LabelSet
+
+__all__ = ["BUILT_IN", "Label", "LabelSet", "load"]

@@ -1,0 +1,135 @@
+"""The one label-set format, read: TSV, `label<TAB>synset[,synset...]`, where the row is the class id.
+
+    dog<TAB>n02084071                           a key, or dog.n.01
+    restaurant_kitchen<TAB>restaurant.n.01,kitchen.n.01    several words: the average of their rows
+    mumbo jumbo<TAB>                            nothing fits: a random row
+    n02084071                                   a synset alone is named by WordNet
+    sports car                                  a name alone gets the first noun sense of it, or of its words
+
+Lines that start with `# ` are comments. An `account.csv` has columns `label` and `synsets`, and others that
+do not matter here.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import NamedTuple
+
+from catlipctl.errors import DataError
+from catlipctl.labels import wordnet
+from catlipctl.labels.targets.labelset import Label, LabelSet
+from catlipctl.labels.targets.names import names_of, synsets_of
+from catlipctl.labels.wordnet import NounGraph
+
+BUILT_IN = (
+    "imagenet", "imagenet21k", "places365", "coco", "ade20k", "cifar10", "cifar100", "sun397", "emoji",
+)  # fmt: skip
+
+MAX_BYTES = 64 * 2**20
+MAX_FAULTS_SHOWN = 5
+
+
+class Row(NamedTuple):
+    """One class as written: `synsets` is None where the row has no such column."""
+
+    line: int
+    label: str
+    synsets: str | None
+
+
+def load(name_or_path: str | Path) -> LabelSet:
+    """The built-in label set of that name, else the TSV file or account.csv at that path.
+
+    Raises DataError for a name that is neither, an unknown synset, a repeated label or an empty file.
+    """
+    name = str(name_or_path)
+    if name in BUILT_IN:
+        return _built_in(name)
+    path = Path(name)
+    if not path.is_file():
+        raise DataError(
+            f"no label set {name}: neither built in nor a file",
+            f"built in: {', '.join(BUILT_IN)}; or a TSV file with rows label<TAB>synset[,synset...]",
+        )
+    if path.stat().st_size > MAX_BYTES:
+        raise DataError(f"{path} is larger than {MAX_BYTES // 2**20} MiB", "a label set is a small text file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    rows = _account_rows(text, path) if path.suffix == ".csv" else _tsv_rows(text)
+    return _label_set(path.stem, str(path), rows)
+
+
+@cache
+def _built_in(name: str) -> LabelSet:
+    text = resources.files(__package__).joinpath("data", f"{name}.tsv").read_text(encoding="utf-8")
+    return _label_set(name, name, _tsv_rows(text))
+
+
+def _tsv_rows(text: str) -> Iterator[Row]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip() and not line.startswith("# "):
+            label, tab, synsets = line.partition("\t")
+            yield Row(number, label.strip(), synsets if tab else None)
+
+
+def _account_rows(text: str, path: Path) -> Iterator[Row]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    missing = {"label", "synsets"} - set(reader.fieldnames or ())
+    if missing:
+        raise DataError(
+            f"{path} has no column {' or '.join(sorted(missing))}", "transfer-init writes account.csv"
+        )
+    try:
+        for row in reader:
+            yield Row(reader.line_num, row["label"].strip(), row["synsets"])
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}: {error}", "save it as plain CSV") from error
+
+
+def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
+    graph = wordnet.nouns()
+    labels: list[Label] = []
+    faults: list[str] = []
+    lines: dict[str, int] = {}
+    unnamed: dict[int, str] = {}
+    for row in rows:
+        keys = []
+        for written in _written_synsets(row, graph):
+            key = _key(written, graph)
+            if key is None:
+                faults.append(f"line {row.line}: no WordNet 3.0 noun synset {written}")
+            else:
+                keys.append(key)
+        if not row.label:
+            faults.append(f"line {row.line}: no label")
+        elif lines.setdefault(row.label, row.line) != row.line:
+            faults.append(f"line {row.line}: label {row.label} stands on line {lines[row.label]} too")
+        elif row.synsets is None and _key(row.label, graph):
+            unnamed[len(labels)] = keys[0]
+        labels.append(Label(row.label, tuple(keys)))
+    if faults:
+        more = [f"and {len(faults) - MAX_FAULTS_SHOWN} more"] if len(faults) > MAX_FAULTS_SHOWN else []
+        raise DataError(
+            f"{source}: " + "; ".join(faults[:MAX_FAULTS_SHOWN] + more),
+            "synsets are written n02084071 or dog.n.01; leave the column empty where nothing fits",
+        )
+    if not labels:
+        raise DataError(f"{source} has no rows", "each row is label<TAB>synset[,synset...]")
+    for index, made in zip(unnamed, names_of(list(unnamed.values()), graph), strict=True):
+        labels[index] = Label(made, labels[index].synsets)
+    return LabelSet(name, tuple(labels))
+
+
+def _written_synsets(row: Row, graph: NounGraph) -> tuple[str, ...]:
+    if row.synsets is not None:
+        return tuple(dict.fromkeys(row.synsets.replace(",", " ").replace(";", " ").split()))
+    return (row.label,) if _key(row.label, graph) is not None else synsets_of(row.label, graph)
+
+
+def _key(written: str, graph: NounGraph) -> str | None:
+    return written if written in graph else graph.key_of(written)

@@ -1,0 +1,52 @@
+"""Figures and tables as files, and as data URIs inside a page."""
+
+import base64
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catlipctl import files
+from catlipctl.reports.style import SETTINGS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def save(figure: "Figure", stem: str | Path) -> list[Path]:
+    """Write `STEM.png` and `STEM.svg`, atomically; return their paths."""
+    stem = Path(stem)
+    written = []
+    for kind in ("png", "svg"):
+        path = stem.with_name(f"{stem.name}.{kind}")
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(_rendered(figure, kind))
+        written.append(path)
+    return written
+
+
+def embed(figure: "Figure") -> str:
+    """The figure as a data URI (SVG: sharp at any size), for the `src` of an image."""
+    return "data:image/svg+xml;base64," + base64.b64encode(_rendered(figure, "svg")).decode("ascii")
+
+
+def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
+    """Write rows with the same columns as CSV, atomically."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_text(path, text.getvalue())
+    return path
+
+
+def _rendered(figure: "Figure", kind: str) -> bytes:
+    import matplotlib
+
+    stream = io.BytesIO()
+    # Without a date, the same result gives the same bytes.
+    metadata = {"Date": None} if kind == "svg" else None
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(stream, format=kind, metadata=metadata)
+    return stream.getvalue()

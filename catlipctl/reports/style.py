@@ -1,0 +1,145 @@
+"""How all figures look: light cards that read on any page, in colours that everybody can tell apart."""
+
+from typing import TYPE_CHECKING, Any
+
+from catlipctl.errors import MachineError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, its yellow left out: on a light ground it cannot be seen.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+INK = "#1f2328"
+MUTED = "#656d76"
+FAINT = "#d0d7de"
+GRID = "#eaeef2"
+GROUND = "#ffffff"
+LEGEND: dict[str, Any] = {"frameon": False, "handlelength": 1, "columnspacing": 1.6}
+
+SETTINGS: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.facecolor": GROUND,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.8,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 9.5,
+    "axes.labelpad": 7,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "lines.linewidth": 2.0,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": GROUND,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "catlipctl",
+}
+
+
+def canvas(title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3)) -> "tuple[Figure, Axes]":
+    """An empty figure in the house style: a bold title at the left, a grey line below it, horizontal grid
+    lines.
+
+    Raises MachineError where matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise MachineError("plots need matplotlib", "pip install 'catlipctl[plot]'") from error
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=size, layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr, call-arg]
+        axes = figure.subplots()
+        axes.set_title(title, pad=26 if subtitle else 12)
+        if subtitle:
+            axes.annotate(
+                subtitle,
+                (0, 1),
+                (0, 9),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                color=MUTED,
+                va="bottom",
+            )
+        axes.grid(axis="y")
+        axes.tick_params(length=0)
+    return figure, axes
+
+
+def colours(names: list[str]) -> dict[str, str]:
+    """A colour for each name, in order; they repeat after six."""
+    return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
+
+
+def thousands(value: float) -> str:
+    """12345 -> 12,345; 1234567 -> 1.23 M."""
+    return f"{value / 1e6:.3g} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def numbered(axis: "Axis") -> None:
+    """Ticks in thousands and millions: 25,000, 1.3 M."""
+    axis.set_major_formatter(lambda value, _: thousands(value))
+
+
+def outlined(
+    axes: "Axes", text: str, point: tuple[float, float], offset: tuple[float, float], **kwargs: Any
+) -> None:
+    """Write `text` beside a point (offset in points), outlined so that it reads across lines."""
+    from matplotlib.patheffects import withStroke
+
+    outline = [withStroke(linewidth=2.5, foreground=GROUND)]
+    axes.annotate(text, point, offset, textcoords="offset points", color=INK, path_effects=outline, **kwargs)
+
+
+def end_labels(axes: "Axes", labels: dict[str, tuple[float, float]], colour: dict[str, str]) -> None:
+    """Name each line at its right end, pushed apart where names would touch, in place of a legend.
+
+    labels: name -> the line's last point in data coordinates. Call it when the axes' limits are set.
+    """
+    low, high = axes.get_ylim()
+    height = axes.get_window_extent().height * 72 / axes.figure.dpi
+    points = {name: (y - low) / (high - low) * height for name, (_, y) in labels.items()}
+    for name, at in _spread(points, gap=14).items():
+        axes.annotate(
+            name,
+            labels[name],
+            (9, at - points[name]),
+            textcoords="offset points",
+            color=colour[name],
+            va="center",
+            fontweight="bold",
+            annotation_clip=False,
+        )
+
+
+def _spread(places: dict[str, float], gap: float) -> dict[str, float]:
+    """The places, in their order and `gap` apart: those that would touch stand around their mean."""
+    clusters: list[list[str]] = []
+
+    def bottom(cluster: list[str]) -> float:
+        return sum(places[name] for name in cluster) / len(cluster) - gap * (len(cluster) - 1) / 2
+
+    for name in sorted(places, key=lambda name: places[name]):
+        cluster = [name]
+        while clusters and bottom(cluster) < bottom(clusters[-1]) + gap * len(clusters[-1]):
+            cluster = clusters.pop() + cluster
+        clusters.append(cluster)
+    return {name: bottom(cluster) + gap * i for cluster in clusters for i, name in enumerate(cluster)}

@@ -1,0 +1,149 @@
+"""A vocabulary and its file, `vocabulary.json`."""
+
+import json
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from catlipctl import files
+from catlipctl.errors import DataError
+
+FORMAT = "catlipctl-vocabulary"
+VERSION = 1
+
+MAX_BYTES = 64 * 2**20
+MAX_CLASSES = 1_000_000
+MAX_KEY_LENGTH = 200
+
+Counted = Literal["occurrences", "captions"]
+BUILD_HINT = "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Label keys in descending order of their counts (ties by key): a class id is a rank (CatLIP 3.2).
+
+    extractor, extractor_version: what makes the keys from a caption.
+    source: the SOURCE that was counted; captions: how many it had; captions_without_label: how many of them
+    gave no key.
+    counted: `occurrences` (a caption that says dog twice counts twice) or `captions` (once).
+    threshold: keys that counted no more than this were dropped (V_tau).
+    dropped_keys, dropped_count: how many keys were dropped, and their counts together.
+    """
+
+    keys: tuple[str, ...]
+    counts: tuple[int, ...]
+    extractor: str
+    extractor_version: str
+    source: str
+    captions: int
+    captions_without_label: int
+    counted: Counted
+    threshold: int
+    dropped_keys: int = 0
+    dropped_count: int = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @cached_property
+    def index(self) -> dict[str, int]:
+        """The class id of each key."""
+        return {key: i for i, key in enumerate(self.keys)}
+
+    def size_at(self, threshold: int) -> int:
+        """How many keys count more than `threshold`; no meaning below the vocabulary's own."""
+        return sum(count > threshold for count in self.counts)
+
+    def descriptions(self) -> list[str]:
+        """A name for each class, WordNet's first lemma: `dog`. Keys of other kinds stay as they are."""
+        from catlipctl.labels import wordnet
+
+        graph = wordnet.nouns()
+        return [graph.lemmas(key)[0].replace("_", " ") if key in graph else key for key in self.keys]
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that `vocabulary.json` holds."""
+        head = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        rows = [[key, count] for key, count in zip(self.keys, self.counts, strict=True)]
+        return {"format": FORMAT, "version": VERSION, **head, "rows": rows}
+
+    def to_text(self) -> str:
+        """`to_json` as text with a row a line, so that people can read it and tools can compare it."""
+        document = self.to_json()
+        rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in document.pop("rows"))
+        head = json.dumps(document, indent=2, ensure_ascii=False).removesuffix("\n}")
+        return f'{head},\n  "rows": [\n    {rows}\n  ]\n}}\n'
+
+    def save(self, path: Path) -> None:
+        """Write `vocabulary.json` atomically."""
+        files.write_text(path, self.to_text())
+
+
+def load(path: str | Path) -> Vocabulary:
+    """Read `vocabulary.json`. Raises DataError for whatever is not a whole one."""
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{path} is {size / 2**20:,.0f} MiB: no vocabulary is so large", BUILD_HINT)
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not a vocabulary: it is not text", BUILD_HINT) from error
+    except OSError as error:
+        raise DataError(f"cannot read the vocabulary {path}: {error.strerror}", BUILD_HINT) from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str = "vocabulary") -> Vocabulary:
+    """The vocabulary that `text` holds (the contents of vocabulary.json); `name` is for messages."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name} is not a vocabulary: it is not JSON ({error})", BUILD_HINT) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise DataError(f'{name} is not a vocabulary: "format" is not "{FORMAT}"', BUILD_HINT)
+    if document.get("version") != VERSION:
+        found = document.get("version")
+        raise DataError(
+            f"{name} has version {found} of the vocabulary format; this catlipctl reads version {VERSION}",
+            "build it again, or use the catlipctl that wrote it",
+        )
+    fault = _fault(document)
+    if fault:
+        raise DataError(f"{name} is damaged: {fault}", BUILD_HINT)
+    rows = document["rows"]
+    head = {field.name: document[field.name] for field in fields(Vocabulary)[2:] if field.name in document}
+    return Vocabulary(tuple(key for key, _ in rows), tuple(count for _, count in rows), **head)
+
+
+def _fault(document: dict[str, Any]) -> str | None:
+    """The first thing that is wrong with a document of the right format and version."""
+    for name in ("extractor", "extractor_version", "source"):
+        if not isinstance(document.get(name), str):
+            return f'"{name}" is missing or not text'
+    for name in ("captions", "captions_without_label", "threshold", "dropped_keys", "dropped_count"):
+        if not _is_count(document.get(name, 0 if name.startswith("dropped") else None)):
+            return f'"{name}" is missing or not a whole number'
+    if document.get("counted") not in get_args(Counted):
+        return '"counted" is neither "occurrences" nor "captions"'
+    rows = document.get("rows")
+    if not isinstance(rows, list) or not 0 < len(rows) <= MAX_CLASSES:
+        return f'"rows" is not a list of 1 to {MAX_CLASSES:,} rows'
+    for number, row in enumerate(rows):
+        if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and _is_count(row[1])):
+            return f"row {number} is not [key, count]"
+        if not 0 < len(row[0]) <= MAX_KEY_LENGTH:
+            return f"row {number} has a key of {len(row[0])} characters"
+    if len({key for key, _ in rows}) < len(rows):
+        return "a key stands in two rows"
+    for number, ((key, count), (next_key, next_count)) in enumerate(pairwise(rows), start=1):
+        if (-next_count, next_key) < (-count, key):
+            return f"row {number} is not in descending order of counts, ties by key"
+    return None
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
