@@ -1,0 +1,76 @@
+"""An image's bytes to an RGB picture, or a clear refusal: whatever a web crawl holds is normal input."""
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from catlipctl.errors import DataError
+
+MAX_PIXELS = 89_478_485
+"""Pillow's own bound: a quarter of a gigabyte as RGB."""
+
+Image.init()
+# Raster formats only: Pillow would hand EPS to Ghostscript, and reads many more that no data set holds.
+FORMATS = tuple(
+    name
+    for name in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "JPEG2000", "PPM", "ICO")
+    if name in Image.OPEN
+)
+ORIENTED = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
+
+# Pillow warns of size, broken EXIF and palettes, picture by picture; here it is refused, mended or counted.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class UnreadableImage(DataError):
+    """Bytes that are no image, a damaged one, or one too large."""
+
+
+def decode(image: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The RGB picture: first frame, upright by EXIF, transparency on white, any colour mode.
+
+    The size is checked before a pixel is decoded. Raises UnreadableImage.
+    """
+    try:
+        picture = Image.open(io.BytesIO(image), formats=FORMATS)
+        width, height = picture.size
+        if width * height > max_pixels:
+            raise UnreadableImage(f"image of {width:,} x {height:,} pixels is above {max_pixels:,}")
+        picture.load()
+        return _rgb(_upright(picture))
+    except (UnreadableImage, MemoryError):
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("not an image of a known format") from error
+    except Exception as error:
+        # Pillow's readers raise nearly anything on damaged bytes: struct.error, KeyError, zlib.error, ...
+        raise UnreadableImage(f"damaged image: {error}") from error
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    if ORIENTED.isdisjoint(picture.info) and picture.format != "TIFF":
+        return picture
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:
+        # Broken EXIF is common, and no reason to lose the picture.
+        return picture
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture)
+        return white.convert("RGB")
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        picture = _eight_bits(picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A grey picture of more than 8 bits, scaled from 16; Pillow's own conversion would clip it to white."""
+    values = np.asarray(picture).clip(0, 65_535)
+    return Image.fromarray((values / 257).round().astype(np.uint8))

@@ -1,0 +1,76 @@
+"""All images of a source once, in order: what evaluation and prediction read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from catlipctl.data.decode import UnreadableImage, decode
+from catlipctl.data.sample import Source
+from catlipctl.data.transform import Preprocessing, Transform, eval_transform
+from catlipctl.data.workers import ahead
+
+
+def read_images(
+    source: Source,
+    preprocessing: Preprocessing,
+    indices: Sequence[int] | None = None,
+    batch: int = 256,
+    workers: int = 0,
+) -> "ImageReader":
+    """An iterator over (images float32 `[B, 3, S, S]`, samples int64 `[B]`), in the order of `indices` (all).
+
+    An unreadable image is left out and counted in `.unreadable`.
+    """
+    return ImageReader(source, preprocessing, indices, batch, workers)
+
+
+class ImageReader:
+    """What `read_images` returns. unreadable: images left out so far."""
+
+    def __init__(
+        self,
+        source: Source,
+        preprocessing: Preprocessing,
+        indices: Sequence[int] | None,
+        batch: int,
+        workers: int,
+    ) -> None:
+        self.unreadable = 0
+        wanted = range(len(source)) if indices is None else [int(index) for index in indices]
+        self._chunks = [wanted[start : start + batch] for start in range(0, len(wanted), batch)]
+        self._results = ahead(_Chunk(source, eval_transform(preprocessing)), self._chunks, workers=workers)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        for images, samples, unreadable in self._results:
+            self.unreadable += unreadable
+            if len(samples):
+                return images, samples
+        raise StopIteration
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    source: Source
+    transform: Transform
+
+    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, int]:
+        side = self.transform.preprocessing.size
+        pixels = np.empty((len(indices), side, side, 3), np.uint8)
+        read: list[int] = []
+        for index in indices:
+            image = self.source[index].image
+            if image is None:
+                continue
+            try:
+                pixels[len(read)] = self.transform.pixels(decode(image))
+            except UnreadableImage:
+                continue
+            read.append(index)
+        samples = torch.tensor(read, dtype=torch.int64)
+        return self.transform.normalise(pixels[: len(read)]), samples, len(indices) - len(read)

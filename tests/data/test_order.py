@@ -1,0 +1,73 @@
+"""The order of samples: a permutation for any size, different each epoch, and never silently another one."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catlipctl.data.order import MOST_SAMPLES, Order
+from catlipctl.errors import DataError
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 5_000), st.integers(-(2**70), 2**70), st.integers(0, 10**6))
+def test_each_epoch_visits_every_sample_once(samples: int, seed: int, epoch: int) -> None:
+    visited = Order(samples, seed).take(epoch * samples, samples)
+    assert np.array_equal(np.sort(visited), np.arange(samples))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, MOST_SAMPLES), st.integers(0, 2**64), st.integers(0, 2**50), st.integers(0, 300))
+def test_any_stretch_is_the_positions_one_by_one(samples: int, seed: int, start: int, count: int) -> None:
+    order = Order(samples, seed)
+    taken = order.take(start, count)
+    assert taken.dtype == np.int64
+    assert len(taken) == count
+    assert ((taken >= 0) & (taken < samples)).all()
+    for offset in range(0, count, 37):
+        assert order(start + offset) == ((start + offset) // samples, taken[offset])
+
+
+def test_the_order_of_a_release_is_the_order_of_the_next() -> None:
+    """Pinned: a resumed run must go on in the order in which it began."""
+    two_epochs = Order(10, 0).take(0, 20).tolist()
+    assert two_epochs == [4, 2, 9, 5, 8, 3, 6, 0, 7, 1, 3, 8, 0, 1, 4, 7, 2, 9, 6, 5]
+    assert Order(1_000_003, 7).take(10**9, 5).tolist() == [139010, 898605, 120030, 389739, 704014]
+    assert Order(2**40, 1).take(0, 3).tolist() == [824750833165, 464673823508, 43553806298]
+
+
+def test_epochs_and_seeds_differ_and_are_unrelated() -> None:
+    n = 10_000
+    orders = [Order(n, seed).take(epoch * n, n) for seed in (0, 1) for epoch in (0, 1)]
+    orders.append(np.arange(n))
+    for i, one in enumerate(orders):
+        for other in orders[:i]:
+            # Two random permutations agree in one place on average (Poisson).
+            assert (one == other).sum() < 10
+            assert abs(np.corrcoef(one, other)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("samples", [3, 5, 10, 64, 100])
+def test_every_sample_is_equally_likely_at_every_place(samples: int) -> None:
+    """Chi-square over (place, sample) in 2,000 epochs, within six standard deviations of its mean."""
+    epochs = 2_000
+    visited = Order(samples, 11).take(0, samples * epochs).reshape(epochs, samples)
+    counts = np.zeros((samples, samples))
+    np.add.at(counts, (np.tile(np.arange(samples), epochs), visited.ravel()), 1)
+    expected = epochs / samples
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    freedom = (samples - 1) ** 2
+    assert abs(statistic - freedom) < 6 * np.sqrt(2 * freedom)
+
+
+def test_neighbours_in_order_are_not_neighbours_in_storage() -> None:
+    n = 100_000
+    gaps = np.abs(np.diff(Order(n, 5).take(0, n)))
+    # The mean distance of two random places is n / 3.
+    assert abs(gaps.mean() / (n / 3) - 1) < 0.02
+
+
+@pytest.mark.parametrize("samples", [0, -1, MOST_SAMPLES + 1])
+def test_impossible_sizes_are_refused(samples: int) -> None:
+    with pytest.raises(DataError):
+        Order(samples, 0)

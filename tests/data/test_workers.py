@@ -1,0 +1,65 @@
+"""Workers: results in order, errors as they were raised, and silence at Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+from itertools import count, islice
+
+import pytest
+
+from catlipctl.data.workers import ahead
+from catlipctl.errors import DataError
+
+
+def square_below_ten(value: int) -> int:
+    if value >= 10:
+        raise DataError(f"{value} is too large", "choose a smaller one")
+    return value * value
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_come_in_order_then_the_error_as_it_was_raised(workers: int) -> None:
+    results = ahead(square_below_ten, count(), workers=workers)
+    assert list(islice(results, 10)) == [i * i for i in range(10)]
+    with pytest.raises(DataError) as caught:
+        next(results)
+    assert (caught.value.message, caught.value.hint) == ("10 is too large", "choose a smaller one")
+
+
+SCRIPT = """
+import signal, time
+from itertools import count
+from catlipctl.data.workers import ahead
+
+def slowly(value):
+    time.sleep(0.01)
+    return value
+
+stop = []
+for name in ("SIGINT", "SIGUSR1"):
+    signal.signal(getattr(signal, name), lambda *_: stop.append(1))
+for value in ahead(slowly, count(), workers=2):
+    if value == 0:
+        print("ready", flush=True)
+    if stop and value > 50:
+        break
+print("saved", flush=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGUSR1"])
+def test_a_signal_to_the_whole_group_is_answered_by_the_main_process_alone(name: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.killpg(process.pid, getattr(signal, name))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "saved\n", "")
