@@ -1,0 +1,210 @@
+"""catlipctl pretrain: train an image tower on image-text pairs by a recipe."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, Strict
+from catlipctl.cli.output import Output, command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from catlipctl.recipe import Loaded
+    from catlipctl.training import PretrainRecipe, PretrainResult
+    from catlipctl.training.launch import Devices
+    from catlipctl.training.results import DryRun
+
+DEFAULT_RECIPE = "demo"
+
+
+def pretrain(
+    recipe: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RECIPE]",
+            help="A recipe's name (catlipctl recipe list) or file. Default: demo.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option("--data", metavar="SOURCE", help="Image-text pairs. Repeats.", show_default=False),
+    ] = None,
+    vocab: Annotated[
+        Path | None,
+        typer.Option("--vocab", help="Vocabulary file. Default: counted from the data.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run's directory. Default: a new runs/RECIPE.", show_default=False),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one key. Repeats.", show_default=False),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", min=0, help="GPUs of this machine. Default: 1.", show_default=False),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, help="Processes on CPUs. Default: 1.", show_default=False),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out; start it if there is none.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show every value, its origin, and what the run will cost.")
+    ] = False,
+    print_launch: Annotated[
+        bool, typer.Option("--print-launch", help="Show the torchrun command for this machine.")
+    ] = False,
+    image_key: ImageKey = None,
+    caption_key: CaptionKey = None,
+    cache_dir: CacheDir = None,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Pre-train an image tower on image-text pairs by a recipe.
+
+    Without any argument: the demo, on real images that pip brings.
+    """
+    with command("pretrain", json=json) as out_:
+        from catlipctl import training
+        from catlipctl.recipe import Override, load
+        from catlipctl.training import launch
+
+        flags = {
+            "data.sources": ("--data", data),
+            "vocabulary.path": ("--vocab", str(vocab) if vocab else None),
+            "data.image_key": ("--image-key", image_key),
+            "data.caption_keys": ("--caption-key", caption_key),
+            "data.strict": ("--strict", strict or None),
+        }
+        overrides = [Override.parse(text) for text in set_ or []]
+        overrides += [Override(key, value, flag) for key, (flag, value) in flags.items() if value]
+        path, name = _recipe_path(recipe or [], data or [], out, resume=resume)
+        loaded = load(training.PretrainRecipe, path, overrides)
+        if dry_run:
+            _show_dry_run(out_, loaded, gpus, processes)
+            return
+        wanted = launch.devices(gpus, processes)
+        if print_launch:
+            _show_launch(out_, wanted)
+            return
+        if wanted.note and not launch.joined():
+            out_.note(wanted.note)
+        if wanted.processes > 1 and not launch.joined():
+            code = launch.launch(sys.argv[1:], wanted, out_)
+            if code:
+                raise typer.Exit(code)
+            return
+        result = training.pretrain(
+            loaded.value,
+            out=out,
+            name=name,
+            resume=resume,
+            cpu=wanted.cpu,
+            cache_dir=cache_dir,
+            progress=out_,
+        )
+        out_.result(result, *_lines(result))
+
+
+def _recipe_path(given: list[str], data: list[str], out: Path | None, *, resume: bool) -> tuple[Path, str]:
+    """The recipe's file, and the name that a new run gets."""
+    from catlipctl.errors import UsageError
+    from catlipctl.recipe import find, names
+
+    tars = [text for text in given if text.endswith((".tar", ".tar.gz", ".tgz")) and Path(text).exists()]
+    if tars or len(given) > 1:
+        raise UsageError(
+            f"{(tars or given)[0]} stands in the place of the recipe",
+            "quote the pattern, so that the shell does not unfold it: --data 'shards/{0000..0099}.tar'",
+        )
+    if given:
+        path = find(given[0])
+        return path, path.stem
+    if resume and out is not None and (out / "recipe.yaml").exists():
+        return out / "recipe.yaml", out.name
+    if data:
+        raise UsageError("--data without a recipe", f"name one of the recipes: {', '.join(names())}")
+    return find(DEFAULT_RECIPE), DEFAULT_RECIPE
+
+
+def _show_dry_run(
+    out: Output, loaded: "Loaded[PretrainRecipe]", gpus: int | None, processes: int | None
+) -> None:
+    from catlipctl.training.dry_run import dry_run
+    from catlipctl.training.launch import world_size
+
+    result = dry_run(loaded, world_size(gpus, processes))
+    for warning in result.warnings:
+        out.warn(warning)
+    out.result(result, _values_table(result), *_cost_lines(result))
+
+
+def _values_table(result: "DryRun") -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("key", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    for row in result.values:
+        table.add_row(row.key, "null" if row.value is None else str(row.value), row.origin)
+    return table
+
+
+def _cost_lines(result: "DryRun") -> list[str]:
+    if result.steps is None:
+        length = "as many steps as the epochs of the data make"
+    else:
+        length = f"{result.steps:,} steps, {result.images:,} images"
+    each = f"{result.process_batch:,} images a step in each of {result.processes} process"
+    each += "es" if result.processes > 1 else ""
+    if result.accumulation > 1:
+        each += f", in {result.accumulation} pieces of {result.micro_batch:,}"
+    if result.vocabulary_size is None or result.checkpoint_bytes is None:
+        size = f"{result.parameters:,} + {result.parameters_per_class:,} a class, once they are counted"
+        weight = "16 bytes a parameter" if _averaged(result) else "12 bytes a parameter"
+    else:
+        size = f"{result.parameters:,} with {result.vocabulary_size:,} classes"
+        weight = f"{result.checkpoint_bytes / 2**20:,.1f} MiB"
+    return [
+        "",
+        f"length      {length}",
+        f"batch       {each}",
+        f"parameters  {size}",
+        f"checkpoint  {weight}",
+    ]
+
+
+def _averaged(result: "DryRun") -> bool:
+    return any(row.key == "ema.momentum" and row.value is not None for row in result.values)
+
+
+def _show_launch(out: Output, wanted: "Devices") -> None:
+    from catlipctl.training.launch import command_line
+    from catlipctl.training.results import LaunchCommand
+
+    arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
+    line = command_line(arguments, wanted)
+    out.result(LaunchCommand(command=line), line)
+
+
+def _lines(result: "PretrainResult") -> list[str]:
+    lines = [
+        f"run         {result.run}",
+        f"checkpoint  {result.checkpoint}",
+        f"steps       {result.steps:,} ({result.samples:,} images in {result.seconds:,.1f} s, "
+        f"{result.images_per_second:,.0f} images/s)",
+        f"loss        {result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
+        f"vocabulary  {result.vocabulary_size:,} classes",
+    ]
+    if result.faults:
+        faults = ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items())
+        lines.append(f"passed over {faults}")
+    return lines
