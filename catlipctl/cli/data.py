@@ -85,11 +85,12 @@ def _table(found: "Inspection") -> "Table":
         table.add_row(f"image {name}", *_spread(values))
     table.add_row("captions", f"{found.captions.count:,}", "")
     table.add_row("caption characters", *_spread(found.captions.characters))
-    table.add_row(
-        "without caption", f"{found.without_caption:,}", share(found.without_caption, found.samples)
-    )
-    if found.without_label is not None:
-        table.add_row("without label", f"{found.without_label:,}", share(found.without_label, found.samples))
+    missing = found.captions.samples_without
+    table.add_row("samples without caption", f"{missing:,}", share(missing, found.samples))
+    unlabelled = found.captions.samples_without_label
+    if unlabelled is not None:
+        of = f"{share(unlabelled, found.samples)} by {found.captions.extractor}"
+        table.add_row("samples without label", f"{unlabelled:,}", of)
     if found.classes:
         table.add_row("classes", f"{len(found.classes):,}", escape(", ".join(list(found.classes)[:8])))
     return table

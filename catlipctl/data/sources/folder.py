@@ -39,7 +39,7 @@ def one_split(folder: Path, files: list[Path]) -> None:
     if len(splits) > 1:
         patterns = [f"'{files[0].parent / split}*{files[0].suffix}'" for split in sorted(splits)]
         raise DataError(
-            f"{folder} holds several splits: {', '.join(sorted(splits))}",
+            f"{folder} holds the splits {', '.join(sorted(splits))}",
             f"choose one: {' or '.join(patterns)}",
         )
 

@@ -145,8 +145,6 @@ def tar_urls(name: HubName) -> list[str]:
     tars = sorted(file for file in files if file.endswith(".tar"))
     chosen = [file for file in tars if (name.split or "train") in file]
     if name.split and tars and not chosen:
-        raise DataError(
-            f"hf:{name.repository} has no tar of a split {name.split!r}", f"it has {tars[0]}, ..."
-        )
+        raise DataError(f"hf:{name.repository} has no tar of split {name.split!r}", f"it has {tars[0]}, ...")
     revision = f"@{name.revision.replace('/', '%2F')}" if name.revision else ""
     return [f"hf://datasets/{name.repository}{revision}/{file}" for file in chosen or tars]

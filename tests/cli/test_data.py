@@ -1,0 +1,77 @@
+"""`catlipctl data inspect` as a person types it."""
+
+import io
+import json
+import tarfile
+
+import pytest
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from catlipctl.cli import data
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command("inspect")(data.inspect)
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def shard(tmp_path):
+    packed = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(packed, "PNG")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, body in (
+            ("0.png", packed.getvalue()),
+            ("0.txt", b"a dog"),
+            ("1.png", b"broken"),
+            ("1.txt", b"the of and"),
+            ("2.png", b"alone"),
+        ):
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    return tmp_path / "a.tar"
+
+
+def test_json(shard, tmp_path):
+    done = run(shard, "--json", "--all", "--cache-dir", tmp_path / "cache")
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    assert (document["command"], document["status"]) == ("data inspect", "ok")
+    result = document["result"]
+    assert result["samples"] == 2
+    assert result["faults"] == {"image without caption": 1}
+    assert result["images"]["unreadable"] == 1
+    assert result["captions"]["samples_without_label"] == 1
+    assert result["inputs"]["source"] == str(shard)
+    assert list((tmp_path / "cache" / "shards").iterdir())
+
+
+def test_table(shard):
+    done = run(shard)
+    assert done.exit_code == 0
+    assert "images unreadable" in done.stdout
+    assert "50.0 % by corenet" in done.stdout
+    assert "warning: 1 image without caption" in done.stderr
+
+
+def test_bad_input_is_exit_3_with_a_hint(shard, tmp_path):
+    body = shard.read_bytes()
+    (tmp_path / "cut.tar").write_bytes(body[:700])
+    (tmp_path / "half.tar").write_bytes(body[:3000])
+    (tmp_path / "empty.tar").write_bytes(bytes(10_240))
+    for arguments in (
+        ["gone"],
+        ["cut.tar"],
+        ["empty.tar"],
+        ["half.tar", "--strict"],
+        ["a.tar", "--caption-key", "x"],
+    ):
+        done = run(tmp_path / arguments[0], *arguments[1:])
+        assert done.exit_code == 3, arguments
+        assert [line.split(" ")[0] for line in done.stderr.splitlines()[-2:]] == ["error:", "hint:"]
+        assert not done.stdout

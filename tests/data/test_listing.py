@@ -1,0 +1,75 @@
+"""CSV and TSV listings."""
+
+import pytest
+
+from catlipctl.data import open_source
+from catlipctl.errors import DataError
+
+
+@pytest.fixture
+def images(tmp_path, png):
+    for number in range(4):
+        (tmp_path / f"{number}.png").write_bytes(png(number))
+    return tmp_path
+
+
+def test_open_clips_listing(images, png):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"title": ['a "big"\tcat', "two\nlines"], "filepath": ["0.png", "1.png"]})
+    frame.to_csv(images / "a.csv", sep="\t", index=False)
+    source = open_source(images / "a.csv")
+    assert source[0] == ("0.png", png(0), ('a "big"\tcat',), None)
+    assert source[1].captions == ("two\nlines",)
+    assert (source.shards, source.faults) == (0, {})
+
+
+def test_faults_are_counted(images, told):
+    rows = b"filepath,title\n0.png,fine\n1.png,caf\xe9\n2.png,\n,lost\n3.png\n"
+    (images / "a.csv").write_bytes(rows + b"3.png," + b"y" * (2**20 + 1) + b"\n")
+    source = open_source(images / "a.csv", progress=told)
+    assert dict(source.faults) == {
+        "image without caption": 2,
+        "caption not UTF-8": 1,
+        "caption without image": 1,
+        "caption over 1 MiB": 1,
+    }
+    captions = list(source.captions())
+    assert captions[:2] == [("fine",), ("caf\ufffd",)]
+    assert len(captions[2][0]) == 2**20
+
+
+def test_columns_are_chosen_and_listed(images):
+    (images / "a.tsv").write_text("where\tsaid\tkind\tbrief\n0.png\ta long one\tcat\tshort\n")
+    with pytest.raises(DataError, match=r"where \(text\), said \(text\), kind \(text\)") as error:
+        open_source(images / "a.tsv")
+    assert "--image-key COLUMN" in error.value.hint
+    keys = {"image_key": "where", "caption_keys": ["said", "brief"], "label_key": "kind"}
+    source = open_source(images / "a.tsv", **keys)
+    assert source[0][2:] == (("a long one", "short"), "cat")
+    with pytest.raises(DataError, match="no column 'titel'"):
+        open_source(images / "a.tsv", image_key="where", caption_keys=["titel"])
+
+
+def test_paths_may_start_at_the_current_folder(images, tmp_path_factory, monkeypatch, png):
+    elsewhere = tmp_path_factory.mktemp("listing") / "a.csv"
+    elsewhere.write_text("filepath,title\n2.png,two\n")
+    with pytest.raises(DataError, match=r"none of 1 images looked at .* exists: first 2.png"):
+        open_source(elsewhere)
+    monkeypatch.chdir(images)
+    assert open_source(elsewhere)[0].image == png(2)
+
+
+@pytest.mark.parametrize("body", ["", "filepath,title\n", "filepath,title\n0.png,\n"])
+def test_nothing_usable(images, body):
+    (images / "a.csv").write_text(body)
+    with pytest.raises(DataError):
+        open_source(images / "a.csv")
+
+
+def test_the_fingerprint_follows_file_and_columns(images):
+    (images / "a.csv").write_text("filepath,title,caption\n0.png,a,b\n")
+    one, other = open_source(images / "a.csv"), open_source(images / "a.csv", caption_keys=["title"])
+    assert one[0].captions == ("b",)
+    assert one.fingerprint != other.fingerprint
+    (images / "a.csv").write_text("filepath,title,caption\n0.png,a,longer\n")
+    assert open_source(images / "a.csv").fingerprint != one.fingerprint
