@@ -9,17 +9,19 @@ import emoji as names
 import pytest
 from PIL import Image
 
+from catlipctl import files
 from catlipctl.data import emoji, emoji_split
 from catlipctl.errors import MachineError
+from catlipctl.labels import targets
 
 TONES = dict.fromkeys(map(ord, "🏻🏼🏽🏾🏿"))
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cache = tmp_path_factory.mktemp("cache")
-    emoji.pairs(cache)
-    return cache
+@pytest.fixture
+def built() -> Path:
+    """The cache that all tests share: ten seconds of drawing, once."""
+    emoji.pairs()
+    return files.cache_dir()
 
 
 def members(path: Path) -> dict[str, dict[str, bytes]]:
@@ -91,6 +93,10 @@ def test_every_class_can_be_learned_and_tested(built: Path) -> None:
         assert counts.keys() == emoji_split.CLASSES.keys()
         assert min(counts.values()) >= least
         assert max(counts.values()) < 0.2 * sum(counts.values())
+
+
+def test_the_classes_are_those_of_the_built_in_label_set() -> None:
+    assert {label.name for label in targets.load("emoji").labels} == emoji_split.CLASSES.keys()
 
 
 @pytest.mark.parametrize(
