@@ -1,0 +1,150 @@
+"""Writing a checkpoint: all of it appears at once, under its final name, or nothing does."""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from timm.models._hub import save_config_for_hf
+from torch import Tensor, nn
+
+from catlipctl import files as atomic
+from catlipctl.checkpoints import manifest
+from catlipctl.checkpoints.finding import POINTER, pointed, step_name
+from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.vocabulary import Vocabulary
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+VOCABULARY = "vocabulary.json"
+STATE_TENSORS = "state/state.safetensors"
+STATE_JSON = "state/state.json"
+
+
+def write(
+    directory: Path,
+    *,
+    model: nn.Module,
+    config: Mapping[str, Any],
+    weights: Mapping[str, Tensor] | None = None,
+    vocabulary: Vocabulary | None = None,
+    label_names: Sequence[str] | None = None,
+    label_descriptions: Mapping[str, str] | None = None,
+    state: Mapping[str, Tensor] | None = None,
+    state_json: Mapping[str, Any] | None = None,
+    files: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a checkpoint that timm opens as `local-dir:<directory>`; return its path.
+
+    model: a timm model, wrapped or not. weights: its state dict if not its own (the EMA).
+    config: the `catlipctl` section of config.json (objective, step, ...), given back as `Checkpoint.config`.
+    label_names: one a class; left out, the vocabulary's keys. label_descriptions: label name -> words.
+    state, state_json: what resuming needs. files: further text files by name.
+    Raises UsageError where `directory` exists, CheckpointError where weights or names don't fit the model.
+    """
+    if directory.exists():
+        raise UsageError(f"{directory} exists already", "name another: no checkpoint is overwritten")
+    model = unwrapped(model)
+    tensors = _stored(model.state_dict() if weights is None else weights)
+    _must_fit(model, tensors)
+    if vocabulary is not None and label_names is None:
+        label_names = vocabulary.keys
+        label_descriptions = dict(zip(vocabulary.keys, vocabulary.descriptions(), strict=True))
+    if label_names is not None and len(label_names) != model.num_classes:
+        raise CheckpointError(
+            f"the head has {model.num_classes} classes, but there are {len(label_names)} label names",
+            "give one name a class",
+        )
+    with atomic.replacing(directory) as temporary:
+        temporary.mkdir()
+        _save(tensors, temporary / WEIGHTS)
+        sections: dict[str, Any] = {"catlipctl": {"format_version": manifest.VERSION, **config}}
+        if label_names is not None:
+            sections["label_names"] = list(label_names)
+        if label_descriptions is not None:
+            sections["label_descriptions"] = dict(label_descriptions)
+        save_config_for_hf(model, str(temporary / CONFIG), model_config=sections)
+        if vocabulary is not None:
+            vocabulary.save(temporary / VOCABULARY)
+        if state is not None or state_json is not None:
+            (temporary / STATE_JSON).parent.mkdir()
+            _save(_stored(state or {}), temporary / STATE_TENSORS)
+            atomic.write_json(temporary / STATE_JSON, dict(state_json or {}))
+        for name, text in (files or {}).items():
+            atomic.write_text(temporary / name, text)
+        manifest.write(temporary)
+    return directory
+
+
+def write_step(run: Path, step: int, **parts: Any) -> Path:
+    """Write `RUN/checkpoints/step-<step>` (`parts` as for `write`), then swap the pointer `latest` to it."""
+    folder = run / "checkpoints"
+    directory = folder / step_name(step)
+    for leftover in folder.glob(".step-*.tmp"):  # of a process that was killed while it saved
+        shutil.rmtree(leftover, ignore_errors=True)
+    if pointed(run) == directory and manifest.complete(directory):
+        return directory  # a run that resumes here and is stopped at once
+    if directory.exists():  # written by a run that was then cut off, or set back, to before it
+        aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.tmp")
+        os.replace(directory, aside)
+        shutil.rmtree(aside)
+    write(directory, **parts)
+    atomic.write_text(folder / POINTER, directory.name + "\n")
+    return directory
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model without its wrappers: torch.compile's, DistributedDataParallel's, an averaged model's."""
+    for wrapped in ("_orig_mod", "module"):
+        if isinstance(inner := getattr(model, wrapped, None), nn.Module):
+            return unwrapped(inner)
+    return model
+
+
+def plain_name(name: str) -> str:
+    """A parameter's name without the prefixes that torch.compile and DistributedDataParallel give."""
+    name = name.replace("_orig_mod.", "")
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    return name
+
+
+def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """As safetensors takes them: on the CPU, contiguous; tied ones twice, since timm loads strictly."""
+    stored: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().cpu().contiguous()
+        address = value.untyped_storage().data_ptr()
+        if address in seen:
+            value = value.clone()
+        seen.add(address)
+        stored[plain_name(name)] = value
+    return stored
+
+
+def _must_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    expected = {plain_name(name): value.shape for name, value in model.state_dict().items()}
+    odd = sorted(expected.keys() ^ tensors.keys()) or [
+        name for name, shape in expected.items() if tensors[name].shape != shape
+    ]
+    if odd:
+        raise CheckpointError(
+            f"the weights to be saved don't fit the model: {', '.join(odd[:3])}"
+            + (f" and {len(odd) - 3} more" if len(odd) > 3 else ""),
+            "give the state dict of this very model",
+        )
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        if f"os error {errno.ENOSPC}" in str(error):  # not an OSError of its own
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise

@@ -1,0 +1,193 @@
+"""The directory: what stands in it, what its manifest catches, and that it appears at once."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from catlipctl import checkpoints
+from catlipctl.checkpoints import manifest
+from catlipctl.errors import CatlipctlError, CheckpointError, UsageError
+
+
+def test_manifest_holds_size_and_sha256_of_every_file(checkpoint):
+    document = json.loads((checkpoint / "manifest.json").read_text())
+    found = {p.relative_to(checkpoint).as_posix() for p in checkpoint.rglob("*") if p.is_file()}
+    assert found - {"manifest.json"} == set(document["files"])
+    assert {"model.safetensors", "config.json", "vocabulary.json", "account.csv"} <= found
+    for name, entry in document["files"].items():
+        content = (checkpoint / name).read_bytes()
+        assert entry == {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    assert checkpoints.verify(checkpoint).bytes == sum(e["bytes"] for e in document["files"].values())
+
+
+def test_config_says_what_timm_needs_and_what_it_is(checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text())
+    assert (config["architecture"], config["num_classes"], config["num_features"]) == ("resnet10t", 300, 512)
+    assert config["pretrained_cfg"]["input_size"] == [3, 32, 32]
+    assert config["label_names"][:2] == ["n02084071", "n02121620"]
+    assert config["label_descriptions"]["n02084071"] == "dog"
+    assert config["catlipctl"]["format_version"] == 1
+    assert config["catlipctl"]["step"] == 1000
+
+
+def test_everything_comes_back(checkpoint, resnet, vocabulary):
+    loaded = checkpoints.load(checkpoint)
+    images = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded.model(images), resnet(images))
+    assert not loaded.model.training
+    assert loaded.vocabulary == vocabulary
+    assert loaded.config == {"objective": "catlip", "step": 1000, "recipe": {"name": "demo", "steps": 1500}}
+    assert loaded.label_names == list(vocabulary.keys)
+    tensors, document = checkpoints.read_state(checkpoint)
+    assert torch.equal(tensors["optimiser.weight"], torch.arange(6.0))
+    assert tensors["step"].item() == 1000
+    assert document == {"position": 128_000}
+
+
+def test_wrapped_and_tied_weights_are_stored_under_timms_names(tmp_path, resnet):
+    class Averaged(nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.module = model
+
+    weights = {f"module._orig_mod.{name}": value for name, value in resnet.state_dict().items()}
+    shared = weights["module._orig_mod.layer1.0.conv1.weight"]
+    tied = next(n for n, v in weights.items() if v.shape == shared.shape and v is not shared)
+    weights[tied] = shared
+    path = checkpoints.write(tmp_path / "a", model=Averaged(resnet), weights=weights, config={})
+    stored = load_file(path / "model.safetensors")
+    assert stored.keys() == resnet.state_dict().keys()
+    assert torch.equal(stored[tied.removeprefix("module._orig_mod.")], shared)
+    checkpoints.load(path)
+
+
+def test_what_does_not_fit_is_not_written(tmp_path, resnet, checkpoint):
+    weights = resnet.state_dict()
+    weights.pop("fc.bias")
+    with pytest.raises(CheckpointError, match=r"fc\.bias"):
+        checkpoints.write(tmp_path / "a", model=resnet, weights=weights, config={})
+    with pytest.raises(CheckpointError, match=r"300 classes.* 2 label names"):
+        checkpoints.write(tmp_path / "a", model=resnet, config={}, label_names=["dog", "cat"])
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(UsageError, match="exists already"):
+        checkpoints.write(checkpoint, model=resnet, config={})
+
+
+def _flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "vocabulary.json"])
+def test_a_flipped_byte_is_named(checkpoint, name):
+    _flip(checkpoint / name)
+    for read in (checkpoints.load, checkpoints.verify):
+        with pytest.raises(CheckpointError, match=f"{name} has SHA-256") as caught:
+            read(checkpoint)
+        assert caught.value.exit_code == 4
+        assert caught.value.hint
+
+
+def test_all_damage_is_reported_together(checkpoint):
+    _flip(checkpoint / "state/state.safetensors")
+    (checkpoint / "account.csv").unlink()
+    (checkpoint / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match=r"account\.csv is missing; state/state\.safetensors has SHA"):
+        checkpoints.verify(checkpoint)
+    with pytest.raises(CheckpointError, match="state"):
+        checkpoints.read_state(checkpoint)
+    assert checkpoints.load(checkpoint).config["step"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"format": "catlipctl-checkpoint", "version": 2, "files": {}}', "format version 2"),
+        ('{"format": "other", "version": 1, "files": {}}', "not a checkpoint's manifest"),
+        ("[1, 2]", "not a checkpoint's manifest"),
+        ('{"format": "catlipctl-ch', "cannot be read"),
+        ("\udcff", "cannot be read"),
+    ],
+)
+def test_other_manifests_are_refused(checkpoint, text, words):
+    (checkpoint / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError, match=words):
+        checkpoints.load(checkpoint)
+
+
+def test_without_manifest_it_is_half_written(checkpoint):
+    (checkpoint / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match=r"half-written: no manifest\.json"):
+        checkpoints.load(checkpoint)
+
+
+def test_an_unregistered_tower_is_an_error_not_wrong_logits(checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "architecture": "vit_base_unheard_of"}))
+    (checkpoint / "manifest.json").unlink()
+    manifest.write(checkpoint)
+    with pytest.raises(CheckpointError, match="vit_base_unheard_of"):
+        checkpoints.load(checkpoint)
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path, resnet, monkeypatch):
+    from safetensors import SafetensorError
+
+    def full(*_args, **_kwargs):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    run = tmp_path / "run"
+    first = checkpoints.write_step(run, 1, model=resnet, config={})
+    monkeypatch.setattr("catlipctl.checkpoints.writing.save_file", full)
+    with pytest.raises(CatlipctlError, match="disk full"):
+        checkpoints.write_step(run, 2, model=resnet, config={})
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["latest", "step-00000001"]
+    assert checkpoints.latest(run) == first
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import torch
+from catlipctl import checkpoints, models
+model = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=10)
+run = Path(sys.argv[1])
+state = {"raw": torch.zeros(20_000_000)}
+checkpoints.write_step(run, 1, model=model, config={"step": 1}, state=state)
+print("ready", flush=True)
+for step in range(2, 1000):
+    checkpoints.write_step(run, step, model=model, config={"step": step}, state=state)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_while_it_saves_leaves_whole_checkpoints_alone(tmp_path, resnet):
+    run = tmp_path / "run"
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(run)], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "ready\n"
+    deadline = time.monotonic() + 60
+    while not (begun := list((run / "checkpoints").glob(".step-*.tmp/model.safetensors"))):
+        assert time.monotonic() < deadline
+    os.kill(writer.pid, signal.SIGKILL)
+    writer.wait()
+    assert begun[0].exists(), "it was killed in the middle of a save"
+    for step in (run / "checkpoints").glob("step-*"):
+        checkpoints.verify(step)
+    newest = checkpoints.latest(run)
+    assert newest is not None
+    following = checkpoints.write_step(run, 2000, model=resnet, config={})
+    assert checkpoints.latest(run) == following
+    assert not list((run / "checkpoints").glob(".*"))

@@ -1,0 +1,121 @@
+"""What timm makes of our checkpoints by itself, and what we make of timm's."""
+
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from timm.models import save_for_hf
+
+from catlipctl import checkpoints
+from catlipctl.errors import CheckpointError, MachineError
+
+from .conftest import made
+
+OPEN = """
+import sys
+import timm, torch
+from safetensors.torch import load_file, save_file
+
+name = "local-dir:" + sys.argv[1]
+if sys.argv[4:]:
+    try:
+        sys.exit(str(timm.create_model(name, pretrained=True)))
+    except RuntimeError as error:
+        assert "Unknown model" in str(error), error
+    import catlipctl.models
+model = timm.create_model(name, pretrained=True).eval()
+with torch.no_grad():
+    logits = {size: model(batch) for size, batch in load_file(sys.argv[2]).items()}
+size = str(timm.data.resolve_model_data_config(model)["input_size"][-1])
+save_file(logits, sys.argv[3], metadata={"size": size})
+assert bool(sys.argv[4:]) == any(name.startswith("catlipctl") for name in sys.modules)
+"""
+
+
+def opened_by_timm(path, images, tmp_path, *, with_our_import=False):
+    """Image size and logits by `timm.create_model("local-dir:...", pretrained=True)` in a fresh process.
+
+    With our import, the process first sees that without it timm knows no such model.
+    """
+    save_file(images, tmp_path / "images")
+    arguments = [str(path), str(tmp_path / "images"), str(tmp_path / "logits")]
+    arguments += ["import catlipctl.models"] if with_our_import else []
+    subprocess.run([sys.executable, "-c", OPEN, *arguments], check=True)
+    with safe_open(tmp_path / "logits", "pt") as stored:
+        return int(stored.metadata()["size"]), load_file(tmp_path / "logits")
+
+
+def test_timm_opens_a_timm_tower_without_any_code_of_ours(tmp_path, checkpoint):
+    images = {"32": torch.rand(4, 3, 32, 32)}
+    size, theirs = opened_by_timm(checkpoint, images, tmp_path)
+    with torch.no_grad():
+        ours = checkpoints.load(checkpoint).model(images["32"])
+    assert ours.std() > 0.01
+    assert torch.equal(theirs["32"], ours)
+    assert size == 32
+
+
+@pytest.mark.parametrize(
+    ("native", "model_args"),
+    [
+        pytest.param(224, {}, id="base at 224", marks=pytest.mark.slow),
+        pytest.param(320, {"embed_dim": 64, "depth": 2, "num_heads": 2}, id="small at 320"),
+    ],
+)
+def test_timm_opens_the_released_vit_after_our_import_alone(tmp_path, native, model_args):
+    model = made("vit_base_catlip_224", native, classes=30, **model_args)
+    path = checkpoints.write(tmp_path / "checkpoint", model=model, config={})
+    images = {str(size): torch.rand(2, 3, size, size) for size in (224, 320)}
+    size, theirs = opened_by_timm(path, images, tmp_path, with_our_import=True)
+    assert size == native
+    loaded = checkpoints.load(path).model
+    assert loaded.pos_embed.shape[1] == 196
+    for size, batch in images.items():
+        with torch.no_grad():
+            ours = loaded(batch)
+            assert torch.equal(ours, model(batch))
+        assert ours.std() > 0.01
+        assert torch.equal(theirs[size], ours)
+
+
+def test_a_timm_model_saved_by_timm_opens_here_and_is_written_again(tmp_path):
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=1000, img_size=64, depth=2).eval()
+    save_for_hf(model, tmp_path / "timm", safe_serialization=True)
+    loaded = checkpoints.load(f"timm:local-dir:{tmp_path / 'timm'}")
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = model(images)
+        assert torch.equal(loaded.model(images), expected)
+    assert (loaded.path, loaded.vocabulary, loaded.config) == (None, None, {})
+    ours = checkpoints.write(tmp_path / "ours", model=loaded.model, config={"step": 0})
+    with torch.no_grad():
+        assert torch.equal(checkpoints.load(ours).model(images), expected)
+
+
+def test_imagenet_towers_come_with_their_labels(monkeypatch):
+    create = timm.create_model
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, pretrained: create(name, pretrained=not pretrained)
+    )
+    loaded = checkpoints.load("timm:resnet10t.c3_in1k")
+    assert loaded.label_names is not None
+    assert (len(loaded.label_names), loaded.label_names[0]) == (1000, "n01440764")
+    assert "tench" in loaded.label_descriptions["n01440764"]
+
+
+def test_what_timm_cannot_open(tmp_path, monkeypatch):
+    for name in ("resnet_of_nobody", "vit_base_mci_224.none", f"local-dir:{tmp_path}", "vit_base_catlip_224"):
+        with pytest.raises(CheckpointError, match=r"timm:.*cannot be loaded"):
+            checkpoints.load(f"timm:{name}")
+
+    def unreachable(*_args, **_kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", unreachable)
+    with pytest.raises(MachineError, match="no route to host"):
+        checkpoints.load("timm:resnet10t")
