@@ -1,0 +1,177 @@
+"""catlipctl bench: CatLIP against CLIP on this machine."""
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli.options import Json
+from catlipctl.cli.output import Output, command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.table import Table
+
+    from catlipctl.bench import Spread, StepBenchmark
+
+
+class What(StrEnum):
+    """What can be measured."""
+
+    step = "step"
+
+
+def bench(
+    what: Annotated[
+        What, typer.Argument(metavar="[step]", help="One training step of each.", show_default=False)
+    ] = What.step,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="open_clip configuration, or a JSON file. Default: ViT-S-16 on a CPU, ViT-B-16 on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            min=2,
+            help="Images of each process. Default: 8 on a CPU, 256 on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", min=1, help="Steps of each that count. Default: half a minute's.", show_default=False
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option("--classes", min=1, help="Classes of CatLIP. Default: 24,320.", show_default=False),
+    ] = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option("--gpus", min=0, help="GPUs of this machine. Default: 1.", show_default=False),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, help="Processes on CPUs. Default: 1.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder of the result's JSON and plot.", show_default="./bench")
+    ] = Path("bench"),
+    json: Json = False,
+) -> None:
+    """Time one training step of CatLIP against one of CLIP, the same image tower and batch on both sides.
+
+    Whatever was trained last: the pair is a named open_clip configuration, with 24,320 classes.
+    """
+    with command("bench", json=json) as out_:
+        from catlipctl import bench as benchmarks
+        from catlipctl.training import launch
+
+        wanted = launch.devices(gpus, processes)
+        if not launch.joined():
+            if wanted.note:
+                out_.note(wanted.note)
+            if wanted.processes > 1:
+                code = launch.launch(sys.argv[1:], wanted, out_)
+                if code:
+                    raise typer.Exit(code)
+                return
+        settings = benchmarks.StepSettings(
+            model=model, batch_size=batch_size, rounds=rounds, classes=classes or benchmarks.CLASSES
+        )
+        result = benchmarks.step(settings, out_, cpu=wanted.cpu)
+        # Of several processes the first one speaks for all.
+        if os.environ.get("RANK", "0") == "0":
+            _keep(result, out, what, out_)
+            out_.result(result, _table(result), *_lines(result))
+
+
+def _keep(result: "StepBenchmark", folder: Path, what: What, out: Output) -> None:
+    """Write the result and its plot under the next free number."""
+    from catlipctl import reports
+    from catlipctl.errors import MachineError
+
+    taken = [path.stem.rpartition("-")[2] for path in folder.glob(f"{what}-*.*")]
+    number = 1 + max((int(text) for text in taken if text.isdigit()), default=0)
+    written = [result.write(folder / f"{what}-{number}.json")]
+    steps = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in result.rows}
+    try:
+        figure = reports.step(
+            steps, f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
+        )
+        written += reports.save(figure, folder / f"{what}-{number}")
+    except MachineError as error:
+        out.warn(f"no plot: {error.message}; {error.hint}")
+    out.note("wrote " + ", ".join(str(path) for path in written))
+
+
+def _table(result: "StepBenchmark") -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("")
+    for heading in (*(row.name for row in result.rows), "CLIP / CatLIP"):
+        table.add_column(heading, justify="right")
+    first = result.rows[0]
+    times = [(f"{phase}, ms", [row.phases[phase].median for row in result.rows]) for phase in first.phases]
+    table.add_row("step, ms", *(_ms(row.step.median) for row in result.rows), f"{result.ratio.median:.2f}")
+    table.add_row("  quartiles", *(f"{_ms(row.step.low)} to {_ms(row.step.high)}" for row in result.rows), "")
+    for name, values in times:
+        _compare(table, f"  {name}", values, _ms)
+    _compare(table, "images/s", [row.images_per_second for row in result.rows], "{:,.1f}".format)
+    _compare(table, "parameters, millions", [row.parameters / 1e6 for row in result.rows], "{:,.1f}".format)
+    flops = [row.flops_per_sample / 1e9 for row in result.rows]
+    _compare(table, "GFLOPs a sample, forward and backward", flops, "{:,.2f}".format)
+    peaks = [row.peak_memory_bytes / 2**20 for row in result.rows]
+    _compare(table, "peak memory, MiB", peaks, "{:,.0f}".format)
+    return table
+
+
+def _compare(table: "Table", name: str, values: list[float], text: "Callable[[float], str]") -> None:
+    """A row of CatLIP's value, CLIP's, and how many times CatLIP's the latter is."""
+    catlip, clip = values
+    table.add_row(name, text(catlip), text(clip), f"{clip / catlip:.2f}")
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:,.1f}" if seconds < 1 else f"{seconds * 1000:,.0f}"
+
+
+def _lines(result: "StepBenchmark") -> list[str]:
+    return [
+        f"\nCLIP step / CatLIP step = {_times(result.ratio)}\n",
+        f"The image tower of {result.model} at {result.image_size} px on both sides, with {result.classes:,} "
+        f"classes or with a text tower of {result.context} tokens.",
+        f"{_batch(result)} a step, {result.precision}, AdamW, {_device(result)}; "
+        f"median and quartiles of {len(result.rows[0].rounds)} steps of each, taken in turns.",
+        "The same made-up batch on this machine, without loading of data: not the paper's protocol (a global "
+        "batch of 65,536 over many GPUs), so not to be held against its 2.7x.",
+    ]
+
+
+def _times(ratio: "Spread") -> str:
+    return f"{ratio.median:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def _batch(result: "StepBenchmark") -> str:
+    if result.processes == 1:
+        return f"{result.batch_size} images"
+    return f"{result.processes} x {result.batch_size} images"
+
+
+def _device(result: "StepBenchmark") -> str:
+    names = result.machine["accelerators"]
+    if result.device == "cpu" or not names:
+        return f"CPU with {result.machine['threads']} threads"
+    return str(names[0])

@@ -1,0 +1,49 @@
+"""catlipctl doctor: is this machine ready?"""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from catlipctl.cli.options import CacheDir, Json
+from catlipctl.cli.output import command
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from catlipctl.doctor import Diagnosis
+
+COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
+
+
+def doctor(cache_dir: CacheDir = None, json: Json = False) -> None:
+    """Look at versions, devices, memory, disk, caches and data; say what to do where something is wrong.
+
+    Changes nothing. Exit 5 if a check has failed; warnings don't count.
+    """
+    with command("doctor", json=json) as out:
+        from catlipctl.doctor import examine
+
+        diagnosis = examine(cache_dir)
+        out.result(diagnosis, _table(diagnosis), _summary(diagnosis))
+        if diagnosis.failed:
+            raise typer.Exit(5)
+
+
+def _table(diagnosis: "Diagnosis") -> "Table":
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    for check in diagnosis.checks:
+        colour = COLOURS[check.status]
+        table.add_row(f"[{colour}]{check.status}[/{colour}]", check.name, check.found)
+        if check.mend:
+            table.add_row("", "", f"mend: {check.mend}")
+    return table
+
+
+def _summary(diagnosis: "Diagnosis") -> str:
+    failed = len(diagnosis.failed)
+    warned = sum(check.status == "warning" for check in diagnosis.checks)
+    if failed:
+        return f"\n{failed} failed, {warned} warnings: not ready."
+    return f"\nReady{f', with {warned} warnings' if warned else ''}."
