@@ -63,7 +63,11 @@ def write(
     with atomic.replacing(directory) as temporary:
         temporary.mkdir()
         _save(tensors, temporary / WEIGHTS)
-        sections: dict[str, Any] = {"catlipctl": {"format_version": manifest.VERSION, **config}}
+        sections: dict[str, Any] = {
+            "catlipctl": {"format_version": manifest.VERSION, **config},
+            # A model that was loaded carries the names of its old head.
+            "pretrained_cfg": dict.fromkeys(("label_names", "label_descriptions")),
+        }
         if label_names is not None:
             sections["label_names"] = list(label_names)
         if label_descriptions is not None:

@@ -97,6 +97,13 @@ def test_a_timm_model_saved_by_timm_opens_here_and_is_written_again(tmp_path):
         assert torch.equal(checkpoints.load(ours).model(images), expected)
 
 
+def test_names_of_an_old_head_are_not_handed_on(tmp_path, checkpoint):
+    loaded = checkpoints.load(checkpoint)
+    again = checkpoints.write(tmp_path / "again", model=loaded.model, config={})
+    assert checkpoints.load(again).label_names is None
+    assert "label_names" not in timm.create_model(f"local-dir:{again}").pretrained_cfg
+
+
 def test_imagenet_towers_come_with_their_labels(monkeypatch):
     create = timm.create_model
     monkeypatch.setattr(
