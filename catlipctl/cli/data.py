@@ -88,7 +88,7 @@ def _table(found: "Inspection") -> "Table":
     missing = found.captions.samples_without
     table.add_row("samples without caption", f"{missing:,}", share(missing, found.samples))
     unlabelled = found.captions.samples_without_label
-    if unlabelled is not None:
+    if unlabelled is not None and found.captions.count:
         of = f"{share(unlabelled, found.samples)} by {found.captions.extractor}"
         table.add_row("samples without label", f"{unlabelled:,}", of)
     if found.classes:

@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from catlipctl.data.sample import Sample
-from catlipctl.data.sources import columns as table
 from catlipctl.data.sources import faults as kinds
+from catlipctl.data.sources.columns import Columns, is_binary, is_list, is_string
 from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, Faults
 from catlipctl.data.sources.image_files import read_image
-from catlipctl.data.sources.tar import Need
 from catlipctl.data.sources.text import texts
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
@@ -25,62 +24,6 @@ if TYPE_CHECKING:
     import datasets
 
 BATCH = 1024
-
-
-class Columns:
-    """Which columns of a table are the image, the captions and the label (None: it has none).
-
-    Raises:
-        DataError: a column that was asked for, or that `need` needs, is not there, or its type cannot be it.
-    """
-
-    def __init__(
-        self,
-        where: str,
-        schema: pa.Schema,
-        *,
-        image_key: str | None = None,
-        caption_keys: Sequence[str] = (),
-        label_key: str | None = None,
-        need: Need = "captions",
-    ) -> None:
-        shown = {field.name: str(field.type) for field in schema}
-        images = {name: kind for name, kind in shown.items() if _is_image(schema.field(name).type)}
-        strings = {name: kind for name, kind in shown.items() if _is_text(schema.field(name).type)}
-        asked = [image_key] if image_key else []
-        for key, fitting, option in [
-            *((key, images, "--image-key") for key in asked),
-            *((key, strings, "--caption-key") for key in caption_keys),
-        ]:
-            if key in shown and key not in fitting:
-                raise DataError(
-                    f"{where}: column {key!r} is {shown[key]}, which cannot be it",
-                    f"choose another with {option}: it has {table.listed(shown)}",
-                )
-        structs = [name for name in images if pa.types.is_struct(schema.field(name).type)]
-        image = table.choose(where, shown, asked or structs[:1], (), "--image-key") or table.choose(
-            where, images, [], table.IMAGE_NAMES, "--image-key"
-        )
-        table.require(where, shown, image, "an image", "--image-key")
-        self.image = image[0]
-        self.captions = table.choose(
-            where, shown if caption_keys else strings, caption_keys, table.CAPTION_NAMES, "--caption-key"
-        )
-        labels = table.choose(
-            where, shown, [label_key] if label_key else [], table.LABEL_NAMES, "--label-key"
-        )
-        self.label = labels[0] if labels else None
-        if need == "any":
-            need = "captions" if self.captions else "labels"
-        if need == "captions":
-            table.require(where, shown, self.captions, "captions", "--caption-key")
-        if need == "labels":
-            table.require(where, shown, labels, "labels", "--label-key")
-        self.need = need
-
-    def all(self) -> list[str]:
-        """The columns' names, each once."""
-        return list(dict.fromkeys([self.image, *self.captions, *([self.label] if self.label else [])]))
 
 
 class DatasetSource:
@@ -169,7 +112,7 @@ class DatasetSource:
             value = (
                 value["path"] if "path" in [field.name for field in kind] else pa.scalar(None, pa.string())
             )
-        elif _is_binary(kind):
+        elif is_binary(kind):
             return _bounded(value)
         return read_image(self._root / value.as_py()) if value.is_valid else None
 
@@ -207,29 +150,6 @@ def _bounded(value: pa.Scalar) -> bytes | None:
     return None if buffer is None or buffer.size > MAX_IMAGE_BYTES else buffer.to_pybytes()
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _is_string(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
-
-
-def _is_image(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return "bytes" in [field.name for field in kind]
-    return _is_binary(kind) or _is_string(kind)
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if _is_list(kind) else kind
-    return _is_string(kind) or _is_binary(kind)
-
-
 def _has_image(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     kind = column.type
     if not pa.types.is_struct(kind):
@@ -241,17 +161,17 @@ def _has_image(column: pa.ChunkedArray) -> NDArray[np.bool_]:
 
 
 def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    lengths = pc.list_value_length(column) if _is_list(column.type) else pc.binary_length(column)
+    lengths = pc.list_value_length(column) if is_list(column.type) else pc.binary_length(column)
     return pc.fill_null(lengths, 0).to_numpy()
 
 
 def _has_text(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    if _is_string(column.type):
+    if is_string(column.type):
         column = pc.utf8_trim_whitespace(column)
     return _lengths(column) > 0
 
 
 def _too_long(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    if _is_list(column.type):
+    if is_list(column.type):
         return np.array([any(len(text) > MAX_CAPTION_BYTES for text in texts(v)) for v in column.to_pylist()])
     return _lengths(column) > MAX_CAPTION_BYTES

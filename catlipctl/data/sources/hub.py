@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from catlipctl.data.sample import Source
-from catlipctl.data.sources.arrow import Columns, DatasetSource
+from catlipctl.data.sources.arrow import DatasetSource
+from catlipctl.data.sources.columns import Columns
 from catlipctl.data.sources.parquet import quiet_datasets
 from catlipctl.data.sources.storage import look_at
 from catlipctl.data.sources.tar import Need, TarSource

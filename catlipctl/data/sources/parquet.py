@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.arrow import Columns, DatasetSource
+from catlipctl.data.sources.arrow import DatasetSource
+from catlipctl.data.sources.columns import Columns
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.storage import File
 from catlipctl.data.sources.tar import Need
