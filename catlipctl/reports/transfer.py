@@ -94,7 +94,7 @@ def inits(
     _accuracy_axes(axes, budgets, min(1.05, 1.15 * _highest(points)), chance)
     axes.set_xlim(-0.2, len(budgets) - 0.9)
     if chance is not None:
-        ends[CHANCE], colour[CHANCE] = (len(budgets) - 1.0, chance), MUTED
+        ends[CHANCE], colour[CHANCE] = (len(budgets) - 0.9, chance), MUTED
     end_labels(axes, ends, colour)
     return figure
 

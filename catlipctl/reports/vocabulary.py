@@ -23,7 +23,7 @@ def overlap(overlaps: "Mapping[str, Overlap]") -> "Figure":
     colour = colours(list(overlaps))
     single = next(iter(overlaps)) if len(overlaps) == 1 else ""
     figure, axes = canvas(
-        f"How much of {first.target} the captions' synsets cover",
+        f"How much of {first.target} the captions cover",
         f"{single}, {first.vocabulary_size:,} synsets" if single else "Each line is a vocabulary",
     )
     for name, result in overlaps.items():
