@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel
 
 from catlipctl.data.decode import UnreadableImage, decode
@@ -122,8 +121,6 @@ def _look_at_images(source: Source, sample: int | None, progress: Progress) -> I
         except UnreadableImage:
             return key, len(image or b""), None
 
-    # Pillow loads its readers at the first image; two threads doing so at once miss some, and an image fails.
-    Image.init()
     with progress.task("decoding images", len(rows), "images") as task, ThreadPoolExecutor() as pool:
         for key, size, shape in _mapped(pool, look, rows):
             task.advance()

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import pickle
 import tarfile
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catlipctl.data import open_source
+from catlipctl.data.sources import storage
 from catlipctl.data.sources.storage import look_at
 from catlipctl.data.sources.tar_headers import Damage, members
 from catlipctl.errors import DataError
@@ -281,6 +282,15 @@ def test_travels_to_other_processes(shard, method):
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method)) as pool:
         assert list(pool.map(source.__getitem__, [3, 5, 7])) == [source[3], source[5], source[7]]
     assert pickle.loads(pickle.dumps(source))[5] == source[5]
+
+
+def test_threads_that_open_a_shard_at_once_all_read(shard):
+    source = open_source(shard)
+    expected = [source[i] for i in range(20)]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(200):
+            storage._descriptor.cache_clear()
+            assert list(pool.map(source.__getitem__, range(20))) == expected
 
 
 def test_a_shard_that_vanished_is_an_unreadable_image(shard):

@@ -42,7 +42,9 @@ class File(NamedTuple):
             OSError: the file cannot be read any more.
         """
         if not is_url(self.path):
-            return os.pread(_descriptor(self).fileno(), size, offset)
+            # Named until the read is done: where two threads open a file at once, the cache keeps one handle only.
+            handle = _descriptor(self)
+            return os.pread(handle.fileno(), size, offset)
         return self.read_many([offset], [size])[0]
 
     def read_many(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
