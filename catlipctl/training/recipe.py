@@ -49,9 +49,7 @@ class Length(_Section):
     def _exactly_one(self) -> "Length":
         given = [name for name in ("samples", "epochs", "steps") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(
-                f"give exactly one of samples, epochs and steps, not {', '.join(given) or 'none'}"
-            )
+            raise ValueError(f"give one of samples, epochs and steps, not {', '.join(given) or 'none'}")
         return self
 
     def in_steps(self, global_batch_size: int, source_size: int | None) -> int | None:

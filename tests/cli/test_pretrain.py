@@ -1,0 +1,104 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from catlipctl.cli.pretrain import pretrain
+
+app = typer.Typer()
+app.command("pretrain")(pretrain)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    return tmp_path / "cwd"
+
+
+def invoke(*arguments: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_dry_run_needs_no_data_and_writes_nothing(folder: Path) -> None:
+    arguments = ["--data", "nowhere", "--set", "optimiser.lr=1", "--set", "length={steps: 8}"]
+    arguments += ["--set", "global_batch_size=10", "--set", "device_batch_size=2", "--processes", "4"]
+    code, out, _ = invoke("demo", "--dry-run", "--json", *arguments)
+    assert code == 0
+    result = json.loads(out)["result"]
+    values = {row["key"]: (row["value"], row["origin"]) for row in result["values"]}
+    assert values["data.sources"] == (["nowhere"], "--data")
+    assert values["optimiser.lr"] == (1.0, "--set")
+    assert values["model.name"][1].endswith("recipes/demo.yaml")
+    assert values["optimiser.eps"] == (1e-8, "default")
+    assert (result["steps"], result["images"]) == (8, 80)
+    assert (result["process_batch"], result["micro_batch"], result["accumulation"]) == (3, 2, 2)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_cost_of_the_released_vit_is_the_papers_count() -> None:
+    code, out, _ = invoke("demo", "--dry-run", "--json", "--set", "model={name: vit_base_catlip_224}")
+    assert code == 0
+    result = json.loads(out)["result"]
+    assert result["vocabulary_size"] is None
+    # Reference 2.1: 85.96 M without the head, 104.66 M with 24,320 classes.
+    assert result["parameters"] / 1e6 == pytest.approx(85.96, abs=0.005)
+    total = result["parameters"] + 24_320 * result["parameters_per_class"]
+    assert total / 1e6 == pytest.approx(104.66, abs=0.005)
+
+
+def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
+    code, _, err = invoke("demo", "--dry-run", "--set", "ema.momentum=5e-4", "--set", "length={steps: 1500}")
+    assert code == 0
+    assert "after 1,500 steps the EMA still holds 47% of the initial weights" in err
+    assert "EMA" not in invoke("demo", "--dry-run", "--set", "ema.momentum=fit")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--data", "x"], 2, "recipes: demo"),
+        (["shards.tar"], 2, "quote the pattern"),
+        (["demo", "shards.tar"], 2, "quote the pattern"),
+        (["dmeo"], 2, "did you mean demo?"),
+        (["demo", "--set", "optimiser.lrr=1"], 2, "did you mean optimiser.lr?"),
+        (["demo", "--set", "length={}"], 2, "give one of samples, epochs and steps"),
+        (["demo", "--data", "nowhere"], 3, "nowhere"),
+        (["demo", "--gpus", "4096"], 5, "--gpus 4096"),
+        (["demo", "--gpus", "1", "--processes", "2"], 2, "--processes is for training on CPUs"),
+        (["demo", "--out", "shards.tar"], 2, "is a file"),
+    ],
+)
+def test_usage_errors(folder: Path, arguments: list[str], code: int, says: str) -> None:
+    (folder / "shards.tar").write_bytes(b"")
+    found, out, err = invoke(*arguments, "--json")
+    assert found == code
+    assert says in err
+    assert json.loads(out)["error"]["exit_code"] == code
+    assert "Traceback" not in err
+
+
+def test_print_launch_is_a_command_that_torchrun_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch.distributed.run import get_args_parser
+
+    monkeypatch.setattr(sys, "argv", ["catlipctl", "pretrain", "demo", "--processes", "3", "--print-launch"])
+    code, out, _ = invoke("demo", "--processes", "3", "--print-launch")
+    assert code == 0
+    line = "".join(out).split()
+    parsed = get_args_parser().parse_args(line[1:])
+    assert (line[0], parsed.nproc_per_node, parsed.module) == ("torchrun", "3", True)
+    assert parsed.signals_to_handle == "SIGINT,SIGTERM,SIGUSR1"
+    assert parsed.training_script == "catlipctl.cli.main"
+    assert parsed.training_script_args == ["pretrain", "demo", "--processes", "3"]
+
+
+def test_the_default_is_one_process_on_this_machine() -> None:
+    from catlipctl.training.launch import devices
+
+    assert devices(None, None).processes == 1
+    assert devices(None, None).cpu == (torch.cuda.device_count() == 0)

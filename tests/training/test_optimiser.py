@@ -1,0 +1,57 @@
+import timm
+import torch
+from torch import nn
+
+from catlipctl import models
+from catlipctl.training import optimiser
+
+
+def test_decay_groups_of_the_released_vit_are_those_of_the_released_code() -> None:
+    with torch.device("meta"):
+        model = models.create(models.ModelSettings(name="vit_base_catlip_224"), 100)
+    decayed, rest = optimiser.parameter_groups(model, 0.2)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    in_decayed = {names[id(p)] for p in decayed["params"]}
+    # Reference 2.6: cls_token, pos_embed, conv and linear weights, classifier weight decay; vectors do not.
+    assert {"cls_token", "pos_embed", "head.weight", "blocks.0.attn.qkv.weight"} <= in_decayed
+    assert all(names[id(p)].endswith((".weight", "cls_token", "pos_embed")) for p in decayed["params"])
+    assert all(
+        ".bias" in names[id(p)] or "norm" in names[id(p)] or ".bn." in names[id(p)] for p in rest["params"]
+    )
+    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.2, 0.0)
+    assert len(decayed["params"]) + len(rest["params"]) == len(names)
+
+
+def test_an_adamw_step_is_the_closed_form() -> None:
+    layer = nn.Linear(1, 1)
+    nn.init.constant_(layer.weight, 2.0)
+    nn.init.constant_(layer.bias, 2.0)
+    settings = optimiser.OptimiserSettings(lr=0.1, weight_decay=0.5)
+    made = optimiser.create(settings, layer)
+    layer(torch.ones(1, 1)).sum().backward()
+    made.step()
+    # The first step of Adam is -lr * sign(gradient); decay multiplies by 1 - lr * decay before it.
+    torch.testing.assert_close(layer.weight.item(), 2.0 * (1 - 0.1 * 0.5) - 0.1, rtol=0, atol=1e-6)
+    torch.testing.assert_close(layer.bias.item(), 2.0 - 0.1, rtol=0, atol=1e-6)
+
+
+def test_named_state_goes_into_another_optimiser() -> None:
+    def trained(steps: int, made: torch.optim.AdamW, model: nn.Module) -> None:
+        for step in range(steps):
+            torch.manual_seed(step)
+            model(torch.randn(2, 3, 32, 32)).square().sum().backward()
+            made.step()
+            made.zero_grad()
+
+    settings = optimiser.OptimiserSettings()
+    one, two = (timm.create_model("test_vit", num_classes=3, img_size=32).eval() for _ in range(2))
+    first = optimiser.create(settings, one)
+    trained(3, first, one)
+    two.load_state_dict(one.state_dict())
+    second = optimiser.create(settings, two)
+    saved = {name: value.clone() for name, value in optimiser.named_state(first, one).items()}
+    optimiser.load_named_state(second, two, saved)
+    for model, made in ((one, first), (two, second)):
+        trained(2, made, model)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
