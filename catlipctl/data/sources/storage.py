@@ -42,7 +42,7 @@ class File(NamedTuple):
             OSError: the file cannot be read any more.
         """
         if not is_url(self.path):
-            # Named until the read is done: where two threads open a file at once, the cache keeps one handle only.
+            # Named until the read is done: of two threads that open a file at once, one's handle is not kept.
             handle = _descriptor(self)
             return os.pread(handle.fileno(), size, offset)
         return self.read_many([offset], [size])[0]
