@@ -1,0 +1,17 @@
+"""From a pre-trained tower to a classifier: Transfer Init (CatLIP, 4.2), linear probes, predictions."""
+
+from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
+from catlipctl.transfer.predict import Predictions, predict
+from catlipctl.transfer.probe import ProbeResult, ProbeScores, linear_probe
+
+__all__ = [
+    "Predictions",
+    "ProbeResult",
+    "ProbeScores",
+    "TransferInit",
+    "TransferredHead",
+    "linear_probe",
+    "predict",
+    "transfer_init",
+    "write_transfer_init",
+]

@@ -1,0 +1,99 @@
+"""`catlipctl transfer-init`: a classifier for a target, made from the pre-training head's rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli.options import Checkpoint, Json
+from catlipctl.cli.output import command
+from catlipctl.cli.predict import chosen_checkpoint
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from catlipctl.transfer import TransferInit
+
+SHOWN_SOURCES = 4
+SHOWN_ROWS = 20
+
+
+def transfer_init(
+    checkpoint: Checkpoint = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            help="A built-in label set (imagenet, places365, ...), a TSV file, or an account.csv.",
+            show_default=False,
+        ),
+    ] = ...,  # type: ignore[assignment]
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            help="The checkpoint to write; it may not exist. Default: RUN/transfer/TARGET.",
+            show_default=False,
+        ),
+    ] = None,
+    min_similarity: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="Least path similarity of a row that is only similar; 0.5 is parent or child."
+        ),
+    ] = 0.5,
+    head_only: Annotated[
+        Path | None,
+        typer.Option(help="Also write weight and bias alone to this safetensors file.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Decides the rows of labels that nothing fits.")] = 0,
+    json: Json = False,
+) -> None:
+    """Make a classifier for TARGET from the pre-training head (Transfer Init, CatLIP 4.2)."""
+    with command("transfer-init", json=json) as out:
+        from catlipctl.labels import targets
+        from catlipctl.transfer import places, write_transfer_init
+
+        labelset = targets.load(target)
+        loaded = chosen_checkpoint(checkpoint, out)
+        out.uses("target", target)
+        folder = out_dir or places.unused(places.run_of(loaded) / "transfer" / labelset.name)
+        result = write_transfer_init(
+            loaded, labelset, folder, min_similarity=min_similarity, seed=seed, head_only=head_only
+        )
+        written = (
+            f"wrote {result.checkpoint} (how each row was made: {Path(result.checkpoint) / 'account.csv'})"
+        )
+        head = [] if result.head is None else [f"wrote {result.head}: weight and bias alone"]
+        next_step = f"try it: catlipctl predict IMAGE... --checkpoint {result.checkpoint}"
+        out.result(result, _rows(result), _summary(result), written, *head, next_step)
+
+
+def _summary(result: "TransferInit") -> "Table":
+    from catlipctl.cli.predict import table
+
+    meaning = {
+        "exact": "the label's synset is in the vocabulary",
+        "hyponyms": "mean over the vocabulary's kinds of it",
+        "similar": f"most similar, path similarity >= {result.min_similarity:g}; mean of ties",
+        "averaged": "mean over the label's words",
+        "random": "nothing fits",
+    }
+    summary = table("row", "labels", "")
+    for how, count in result.counts.items():
+        summary.add_row(how, f"{count:,}", meaning[how])
+    summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows")
+    return summary
+
+
+def _rows(result: "TransferInit") -> "Table":
+    from catlipctl.cli.predict import table
+
+    rows = table("label", "row", "similarity", "from")
+    for row in result.account[:SHOWN_ROWS]:
+        names = row.source_names[:SHOWN_SOURCES]
+        more = len(row.source_names) - len(names)
+        similarity = "" if row.similarity is None else f"{row.similarity:.2f}"
+        rows.add_row(row.label, row.how, similarity, ", ".join(names) + (f" and {more} more" if more else ""))
+    if result.labels > SHOWN_ROWS:
+        rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv")
+    return rows

@@ -1,0 +1,188 @@
+"""Transfer Init (CatLIP, 4.2): a target's classifier made from the rows of the pre-training classifier.
+
+How each row was made stands in an account. Written as `account.csv` it is a label set too: its column
+`synsets` says what a label means, and edited by hand it decides so in the next call.
+"""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from catlipctl import checkpoints, models
+from catlipctl.checkpoints import Checkpoint
+from catlipctl.errors import CheckpointError
+from catlipctl.labels import wordnet
+from catlipctl.labels.targets import LabelSet
+from catlipctl.results import Result
+from catlipctl.transfer.classifier import save_head, with_head
+from catlipctl.transfer.mapping import MIN_SIMILARITY, How, Mapping, map_labels
+
+
+class AccountRow(BaseModel):
+    """How one row of the classifier was made.
+
+    synsets: what the label means, as WordNet names. sources: keys of the vocabulary's classes whose rows were
+    taken, source_names: their WordNet names. similarity: see `Mapping.similarity`.
+    """
+
+    label: str
+    synsets: list[str]
+    how: How
+    similarity: float | None
+    sources: list[str]
+    source_names: list[str]
+
+
+@dataclass(frozen=True)
+class TransferredHead:
+    """A classifier for a target: weight `[K, D]`, bias `[K]` (float32), and how each row was made."""
+
+    target: str
+    weight: Tensor
+    bias: Tensor
+    account: list[AccountRow]
+
+    @property
+    def mapped(self) -> Tensor:
+        """`[K]`, bool: the rows that are not random."""
+        return torch.tensor([row.how != "random" for row in self.account])
+
+    @property
+    def distinct_rows(self) -> int:
+        """How many different rows there are: labels met by the same classes share one."""
+        return len(torch.unique(self.weight, dim=0))
+
+    def counts(self) -> dict[How, int]:
+        """How many labels were met in each way."""
+        found = Counter(row.how for row in self.account)
+        return {how: found[how] for how in ("exact", "hyponyms", "similar", "averaged", "random")}
+
+
+class TransferInit(Result):
+    """What `transfer-init` reports: where the checkpoint is, the target's labels by how they were met, each
+    row.
+    """
+
+    checkpoint: str
+    head: str | None
+    target: str
+    labels: int
+    counts: dict[How, int]
+    distinct_rows: int
+    min_similarity: float
+    seed: int
+    account: list[AccountRow]
+
+
+def transfer_init(
+    checkpoint: Checkpoint, labelset: LabelSet, *, min_similarity: float = MIN_SIMILARITY, seed: int = 0
+) -> TransferredHead:
+    """The classifier for `labelset` from the pre-training head of `checkpoint`.
+
+    A row is the mean over the label's words of the mean over the classes that each is met by. A random row is
+    drawn from a normal distribution with the mean and the standard deviation of the head's rows in each
+    feature, so that its logits are of the others' size and level; its bias is their mean. It depends on
+    `seed` and the label's place alone. Raises CheckpointError for a checkpoint without a vocabulary: nothing
+    says what its rows mean.
+    """
+    vocabulary = checkpoint.vocabulary
+    if vocabulary is None:
+        raise CheckpointError(
+            f"{checkpoint.path or 'this checkpoint'} has no vocabulary: nothing says what its rows mean",
+            "take a checkpoint that `catlipctl pretrain` wrote; `catlipctl eval lp` works without one",
+        )
+    head = models.head(checkpoint.model)
+    rows = head.weight.detach().float().cpu()
+    biases = torch.zeros(len(rows)) if head.bias is None else head.bias.detach().float().cpu()
+    if len(rows) != len(vocabulary):
+        raise CheckpointError(
+            f"the classifier has {len(rows):,} rows and the vocabulary {len(vocabulary):,} keys",
+            "take the checkpoint that pre-training wrote, not one that was made from it",
+        )
+    mappings = map_labels(labelset, vocabulary.keys, min_similarity)
+    generator = torch.Generator().manual_seed(seed)
+    spread = rows.std(0, correction=0)
+    weight = rows.mean(0) + spread * torch.randn(len(mappings), rows.shape[1], generator=generator)
+    bias = biases.mean().repeat(len(mappings))
+    for i, mapping in enumerate(mappings):
+        if mapping.matches:
+            words = [[vocabulary.index[key] for key in match.sources] for match in mapping.matches]
+            weight[i] = torch.stack([rows[word].mean(0) for word in words]).mean(0)
+            bias[i] = torch.stack([biases[word].mean() for word in words]).mean()
+    return TransferredHead(labelset.name, weight, bias, _account(labelset, mappings))
+
+
+def write_transfer_init(
+    checkpoint: Checkpoint,
+    labelset: LabelSet,
+    out: Path,
+    *,
+    min_similarity: float = MIN_SIMILARITY,
+    seed: int = 0,
+    head_only: Path | None = None,
+) -> TransferInit:
+    """Do Transfer Init and write the tower with its new head as the checkpoint `out`, with `account.csv`.
+
+    `head_only`: a safetensors file to write `weight [K, D]` and `bias [K]` to as well. Neither may exist.
+    """
+    head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, seed=seed)
+    section = {
+        "kind": "transfer-init",
+        "target": labelset.name,
+        "min_similarity": min_similarity,
+        "seed": seed,
+    }
+    if head_only is not None:
+        save_head(head_only, head.weight, head.bias)
+    written = checkpoints.write(
+        out,
+        model=with_head(checkpoint.model, head.weight, head.bias),
+        config={**section, "from": str(checkpoint.path), "activation": "sigmoid"},
+        label_names=[label.name for label in labelset.labels],
+        files={"account.csv": account_csv(head.account)},
+    )
+    return TransferInit(
+        checkpoint=str(written),
+        head=None if head_only is None else str(head_only),
+        target=labelset.name,
+        labels=len(labelset),
+        counts=head.counts(),
+        distinct_rows=head.distinct_rows,
+        min_similarity=min_similarity,
+        seed=seed,
+        account=head.account,
+    )
+
+
+def account_csv(account: Sequence[AccountRow]) -> str:
+    """The account as CSV, which `labels.targets.load` reads as a label set."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["label", "synsets", "how", "similarity", "sources", "source_names"])
+    for row in account:
+        similarity = "" if row.similarity is None else f"{row.similarity:.4g}"
+        lists = (" ".join(row.sources), " ".join(row.source_names))
+        writer.writerow([row.label, " ".join(row.synsets), row.how, similarity, *lists])
+    return stream.getvalue()
+
+
+def _account(labelset: LabelSet, mappings: Sequence[Mapping]) -> list[AccountRow]:
+    name = wordnet.nouns().name
+    return [
+        AccountRow(
+            label=label.name,
+            synsets=[name(key) for key in label.synsets],
+            how=mapping.how,
+            similarity=mapping.similarity,
+            sources=list(mapping.sources),
+            source_names=[name(key) for key in mapping.sources],
+        )
+        for label, mapping in zip(labelset.labels, mappings, strict=True)
+    ]

@@ -1,0 +1,88 @@
+"""Which classes of a vocabulary a target label is met by (CatLIP, 4.2): names alone, no weights.
+
+A label's synset is looked for in this order:
+
+    exact       it is a class of the vocabulary
+    hyponyms    classes of the vocabulary are kinds of it: `animal` stands in no caption, but its kinds do
+    similar     the classes most similar by path similarity, at or above a minimum; all ties
+    random      nothing fits
+
+A label made of several words (several synsets) has each looked for by itself, and is `averaged` over those
+found.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from catlipctl.labels import wordnet
+from catlipctl.labels.targets import LabelSet
+
+How = Literal["exact", "hyponyms", "similar", "averaged", "random"]
+MIN_SIMILARITY = 0.5
+"""A parent or a child."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a synset is met by: classes of the vocabulary, whose mean stands for it.
+
+    similarity: of `similar` ones their path similarity to the synset, 1 for `exact`, None for `hyponyms`.
+    """
+
+    how: How
+    sources: tuple[str, ...]
+    similarity: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """What a label is met by: one match for each of its words that has one."""
+
+    how: How
+    matches: tuple[Match, ...]
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The classes of the vocabulary that take part, each once."""
+        return tuple(dict.fromkeys(source for match in self.matches for source in match.sources))
+
+    @property
+    def similarity(self) -> float | None:
+        """The lowest of the matches' similarities; None where none has one."""
+        return min((m.similarity for m in self.matches if m.similarity is not None), default=None)
+
+
+def map_labels(
+    labelset: LabelSet, vocabulary: Sequence[str], min_similarity: float = MIN_SIMILARITY
+) -> list[Mapping]:
+    """What each label of `labelset` is met by among the keys of `vocabulary`, in the label set's order."""
+    synsets = dict.fromkeys(synset for label in labelset.labels for synset in label.synsets)
+    matches = _match(list(synsets), vocabulary, min_similarity)
+    mappings = []
+    for label in labelset.labels:
+        found = tuple(matches[synset] for synset in label.synsets if synset in matches)
+        how: How = "random" if not found else "averaged" if len(label.synsets) > 1 else found[0].how
+        mappings.append(Mapping(how, found))
+    return mappings
+
+
+def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float) -> dict[str, Match]:
+    graph = wordnet.nouns()
+    candidates = [key for key in vocabulary if key in graph]  # a vocabulary may hold keys that are no synsets
+    rank = {key: i for i, key in enumerate(candidates)}
+    matches: dict[str, Match] = {}
+    for synset in synsets:
+        if synset in rank:
+            matches[synset] = Match("exact", (synset,), 1.0)
+        elif kinds := graph.descendants(synset) & rank.keys():
+            matches[synset] = Match("hyponyms", tuple(sorted(kinds, key=rank.__getitem__)), None)
+    rest = [synset for synset in synsets if synset not in matches]
+    if rest and candidates:
+        nearest = graph.nearest(rest, candidates)
+        for synset, similarity, ties in zip(rest, nearest.similarity, nearest.matches, strict=True):
+            if similarity >= min_similarity:
+                matches[synset] = Match(
+                    "similar", tuple(candidates[i] for i in sorted(ties)), float(similarity)
+                )
+    return matches

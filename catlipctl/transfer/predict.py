@@ -1,0 +1,125 @@
+"""What a checkpoint sees in images: its most probable labels or synsets."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from catlipctl import models
+from catlipctl.checkpoints import Checkpoint
+from catlipctl.data import UnreadableImage, eval_transform
+from catlipctl.data.decode import decode
+from catlipctl.errors import DataError
+from catlipctl.progress import SILENT, Progress
+from catlipctl.results import Result
+
+BATCH = 64
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"]
+)
+
+
+class Label(BaseModel):
+    """One label with its probability; description: in words, where the label is a key."""
+
+    label: str
+    description: str
+    probability: float
+
+
+class ImagePrediction(BaseModel):
+    """The most probable labels of one image, the first one first; or its fault."""
+
+    image: str
+    labels: list[Label] = []
+    fault: str | None = None
+
+
+class Predictions(Result):
+    """probabilities: `softmax` (of one label against the others) or `sigmoid` (of each label by itself)."""
+
+    probabilities: str
+    images: list[ImagePrediction]
+    unreadable: int
+
+
+@torch.inference_mode()
+def predict(
+    checkpoint: Checkpoint, paths: Sequence[Path], top: int = 5, *, progress: Progress = SILENT
+) -> Predictions:
+    """The `top` labels of each image at `paths`; folders stand for the images in them.
+
+    A fitted classifier's probabilities are a softmax over its labels. A pre-training head, and one that
+    Transfer Init made of it, gives a sigmoid a label: a picture may show several. What cannot be read has its
+    fault named. Raises DataError where nothing can be read.
+    """
+    files = _expanded(paths)
+    activation = _activation(checkpoint)
+    model = checkpoint.model.eval()
+    transform = eval_transform(models.preprocessing(model))
+    names = checkpoint.label_names or [str(i) for i in range(int(model.num_classes))]  # type: ignore[arg-type]
+    found: dict[Path, ImagePrediction] = {}
+
+    def answer(images: list[Tensor], sources: list[Path]) -> None:
+        logits = model(torch.stack(images))
+        probabilities = logits.softmax(1) if activation == "softmax" else logits.sigmoid()
+        values, classes = probabilities.topk(min(top, len(names)), dim=1)
+        for source, row, ids in zip(sources, values.tolist(), classes.tolist(), strict=True):
+            labels = [
+                Label(label=names[i], description=_described(checkpoint, names[i]), probability=value)
+                for value, i in zip(row, ids, strict=True)
+            ]
+            found[source] = ImagePrediction(image=str(source), labels=labels)
+
+    images: list[Tensor] = []
+    sources: list[Path] = []
+    with progress.task("predicting", len(files), "images") as task:
+        for file in files:
+            try:
+                images.append(transform(decode(file.read_bytes())))
+                sources.append(file)
+            except (UnreadableImage, OSError) as error:
+                fault = error.message if isinstance(error, UnreadableImage) else error.strerror or str(error)
+                found[file] = ImagePrediction(image=str(file), fault=fault)
+            if len(images) == BATCH:
+                answer(images, sources)
+                images, sources = [], []
+            task.advance()
+        if images:
+            answer(images, sources)
+    results = [found[file] for file in files]
+    faults = [f"{result.image}: {result.fault}" for result in results if result.fault is not None]
+    if len(faults) == len(results):
+        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
+        raise DataError(f"no image could be read: {'; '.join(faults[:3])}{more}", "check the paths")
+    return Predictions(probabilities=activation, images=results, unreadable=len(faults))
+
+
+def _expanded(paths: Sequence[Path]) -> list[Path]:
+    """Every file once, in the order given; a folder's images by name."""
+
+    def files() -> Iterator[Path]:
+        for path in paths:
+            if not path.is_dir():
+                yield path
+                continue
+            inside = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+            if not inside:
+                raise DataError(f"{path} holds no image", f"looked for {', '.join(sorted(SUFFIXES))}")
+            yield from inside
+
+    return list(dict.fromkeys(files()))
+
+
+def _activation(checkpoint: Checkpoint) -> str:
+    """What turns logits to probabilities: as the checkpoint's writer says, else by what its head was trained
+    for.
+    """
+    said = checkpoint.config.get("activation")
+    return said or ("softmax" if checkpoint.vocabulary is None else "sigmoid")
+
+
+def _described(checkpoint: Checkpoint, name: str) -> str:
+    return checkpoint.label_descriptions.get(name, "")
