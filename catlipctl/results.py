@@ -1,7 +1,7 @@
 """What a command returns: a typed result, which the command line prints and reports draw.
 
-An evaluation or a benchmark also writes its result as one JSON file, with all that is needed to read it alone:
-protocol, data, inputs, machine, versions, recipe and seed.
+An evaluation or a benchmark also writes its result as one JSON file, with all that is needed to read it
+alone: protocol, data, inputs, machine, versions, recipe and seed.
 """
 
 import os
@@ -17,6 +17,33 @@ from pydantic import BaseModel, ConfigDict, Field
 from catlipctl.files import write_json
 
 SCHEMA_VERSION = 1
+
+
+@cache
+def this_machine() -> dict[str, Any]:
+    """Processor, cores, memory and accelerators of this machine."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "memory_bytes": memory,
+        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide results."""
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for name in ("catlipctl", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 class Result(BaseModel):
@@ -37,37 +64,10 @@ class Measurement(Result):
     data: dict[str, Any] = Field(default_factory=dict)
     seed: int = 0
     recipe: dict[str, Any] = Field(default_factory=dict)
-    machine: dict[str, Any] = Field(default_factory=lambda: machine())
-    versions: dict[str, str] = Field(default_factory=lambda: versions())
+    machine: dict[str, Any] = Field(default_factory=this_machine)
+    versions: dict[str, str] = Field(default_factory=library_versions)
 
     def write(self, path: Path) -> Path:
         """Write the result as one JSON file, atomically; return its path."""
         write_json(path, {"schema_version": SCHEMA_VERSION, **self.model_dump(mode="json")})
         return path
-
-
-@cache
-def machine() -> dict[str, Any]:
-    """Processor, cores, memory and accelerators of this machine."""
-    import torch
-
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return {
-        "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
-        "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
-        "memory_bytes": memory,
-        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide results."""
-    found = {"python": platform.python_version(), "platform": sys.platform}
-    for name in ("catlipctl", "torch", "torchvision", "timm", "open_clip_torch", "accelerate", "numpy"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -8,8 +8,21 @@ from typing import Annotated
 import typer
 
 import catlipctl
+from catlipctl.cli import (
+    bench,
+    checkpoint,
+    data,
+    demo,
+    doctor,
+    evaluate,
+    labels,
+    predict,
+    pretrain,
+    recipe,
+    transfer_init,
+    vocab,
+)
 from catlipctl.cli.output import Output
-
 
 app = typer.Typer(
     name="catlipctl",
@@ -19,13 +32,40 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-vocab_app = typer.Typer(help="Vocabularies: count, look at, compare with label sets.", no_args_is_help=True)
-data_app = typer.Typer(help="Look at sources of image-text pairs.", no_args_is_help=True)
-recipe_app = typer.Typer(help="Recipes: list, show, copy.", no_args_is_help=True)
-eval_app = typer.Typer(help="Measure what a tower has learned.", no_args_is_help=True)
-checkpoint_app = typer.Typer(help="Checkpoints: what is in one, and is it whole.", no_args_is_help=True)
+app.command()(demo.demo)
+app.command()(doctor.doctor)
+app.command()(labels.labels)
+app.command()(pretrain.pretrain)
+app.command("transfer-init")(transfer_init.transfer_init)
+app.command()(predict.predict)
+app.command()(bench.bench)
 
 
+def _group(name: str, help: str) -> typer.Typer:
+    group = typer.Typer(help=help, no_args_is_help=True)
+    app.add_typer(group, name=name)
+    return group
+
+
+_vocab = _group("vocab", "Vocabularies: count one, look at it, compare it with a label set.")
+_vocab.command("build")(vocab.build)
+_vocab.command("show")(vocab.show)
+_vocab.command("overlap")(vocab.overlap)
+
+_data = _group("data", "Sources of image-text pairs.")
+_data.command("inspect")(data.inspect)
+
+_recipe = _group("recipe", "Recipes: list them, show one, copy one to change it.")
+_recipe.command("list")(recipe.list_)
+_recipe.command("show")(recipe.show)
+_recipe.command("copy")(recipe.copy)
+
+_eval = _group("eval", "Measure what a tower has learned.")
+_eval.command("lp")(evaluate.linear_probe)
+
+_checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it is whole.")
+_checkpoint.command("inspect")(checkpoint.inspect)
+_checkpoint.command("verify")(checkpoint.verify)
 
 
 def _version(value: bool) -> None:
@@ -36,7 +76,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _callback(
-    version: Annotated[  # noqa: ARG001
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:

@@ -37,7 +37,7 @@ CaptionKey = Annotated[
 ]
 LabelKey = Annotated[
     Optional[str],
-    typer.Option("--label-key", help="Column or JSON field that holds the class label.", show_default=False),
+    typer.Option("--label-key", help="Where the class label is: cls, json:FIELD, or a column.", show_default=False),
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first damaged shard instead of using what is whole.")

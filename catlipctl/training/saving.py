@@ -9,7 +9,7 @@ from torch import Tensor
 
 from catlipctl import checkpoints
 from catlipctl.objectives import Objective
-from catlipctl.results import versions
+from catlipctl.results import library_versions
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training.recipe import PretrainRecipe
 from catlipctl.vocabulary import Vocabulary
@@ -59,6 +59,6 @@ def save(run: Path, state: TrainingState, recipe: PretrainRecipe, vocabulary: Vo
             "samples": samples,
             "totals": state.totals,
             "threads": torch.get_num_threads(),
-            "versions": versions(),
+            "versions": library_versions(),
         },
     )

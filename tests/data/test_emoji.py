@@ -14,8 +14,6 @@ from catlipctl.data import emoji, emoji_split
 from catlipctl.errors import MachineError
 from catlipctl.labels import targets
 
-TONES = dict.fromkeys(map(ord, "🏻🏼🏽🏾🏿"))
-
 
 @pytest.fixture
 def built() -> Path:
@@ -36,17 +34,15 @@ def members(path: Path) -> dict[str, dict[str, bytes]]:
 
 
 def name(codepoints: str) -> str:
-    """The CLDR name by the `emoji` package, skin tones left out."""
-    text = "".join(chr(int(point, 16)) for point in codepoints.split("-"))
-    plain = text.translate(TONES)
-    return names.demojize(plain).strip(":")
+    """The CLDR name by the `emoji` package."""
+    return names.demojize("".join(chr(int(point, 16)) for point in codepoints.split("-"))).strip(":")
 
 
 def test_shards_are_webdataset_pairs_in_both_drawings(built: Path) -> None:
     shards = emoji.pairs(built)
     assert len(shards) == emoji.SHARDS
     pairs = {key: parts for shard in shards for key, parts in members(shard).items()}
-    assert len(pairs) > 5_000
+    assert len(pairs) > 2_500
     assert all(parts.keys() == {"png", "txt", "json"} for parts in pairs.values())
     for key, parts in list(pairs.items())[::97]:
         about = json.loads(parts["json"])
@@ -74,15 +70,14 @@ def test_no_emoji_and_no_name_is_on_two_sides(built: Path) -> None:
         assert {name(e) for e in sides[one]}.isdisjoint(name(e) for e in sides[other])
 
 
-def test_genders_and_tones_share_a_base() -> None:
+def test_genders_share_a_base() -> None:
     def base(text: str) -> str:
         codepoints = "-".join(f"{ord(c):04X}" for c in text if c != "\ufe0f")
         return emoji_split.Emoji(codepoints, "", "", "", {}).base
 
-    assert base("👋") == base("👋🏽")
-    assert base("🏃") == base("🏃🏿‍♀️") == base("🏃‍♂️") == base("🏃🏻‍♀️‍➡️")
-    assert base("👨‍🚒") == base("👩🏽‍🚒") == base("🧑‍🚒") != base("🧑‍⚕️")
-    assert base("👩🏻‍❤️‍💋‍👨🏾") == base("👨‍❤️‍💋‍👨")
+    assert base("🏃") == base("🏃‍♀️") == base("🏃‍♂️") == base("🏃‍♀️‍➡️")
+    assert base("👨‍🚒") == base("👩‍🚒") == base("🧑‍🚒") != base("🧑‍⚕️")
+    assert base("👩‍❤️‍💋‍👨") == base("👨‍❤️‍💋‍👨")
     assert len({base(e) for e in "♀♂➡🧑👋🏃"}) == 6
 
 
@@ -104,9 +99,8 @@ def test_the_classes_are_those_of_the_built_in_label_set() -> None:
     [
         ("😀", "grinning face"),
         ("🌭", "hot dog, hotdog"),
-        ("👋🏽", "waving hand: medium skin tone, waving hand sign, wave"),
-        ("👩🏻‍🤝‍👨🏿", "woman and man holding hands: light skin tone, dark skin tone, couple"),
-        ("👨🏾‍🦲", "man: medium-dark skin tone, bald"),
+        ("👨‍🦲", "man bald"),
+        ("👋", "waving hand, wave, waving hand sign"),
     ],
 )
 def test_captions_are_names_in_words(text: str, caption: str) -> None:

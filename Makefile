@@ -1,0 +1,34 @@
+# `make demo` runs the main job, `make test` the checks; each sets up what it needs in .venv first.
+
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/demo.installed
+	$(BIN)/catlipctl demo
+
+test: lint
+	$(BIN)/python -m pytest --durations=10
+
+lint: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed; try make PYTHON=python3.12")'
+	@echo "creating $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+
+# Extras are installed at the versions that were tested; about 3 GB, most of it torch.
+$(VENV)/%.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing catlipctl[$*] into $(VENV)"
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt -e '.[$*]' \
+	    | grep --line-buffered -E '^(Downloading|Installing|Successfully|ERROR)' | cut -c1-200; exit $${PIPESTATUS[0]}
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,162 @@
+"""The demo's page: what was measured, as plots with a sentence or two each."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catlipctl import files, reports
+from catlipctl.data import emoji
+from catlipctl.reports import AccuracyRow, Section, Table
+from catlipctl.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from catlipctl.experiments.demo import DemoResult, Init, Tower
+
+
+def demo_page(
+    result: "DemoResult", words: Vocabulary, metrics: Sequence[Mapping[str, Any]], path: Path
+) -> None:
+    """Write the page: one HTML file that needs no network. metrics: the rows of the run's metrics.jsonl."""
+    sections = [
+        _summary(result),
+        _frequencies(result, words),
+        _overlap(result),
+        _loss(result, metrics),
+        _probe(result),
+        _inits(result),
+        _transfer_init(result),
+        _step(result),
+        Section("Credits", "\n\n".join(line.strip() for line in emoji.CREDITS.splitlines())),
+    ]
+    files.write_text(path, reports.page("A vision model that learned from captions", sections))
+
+
+def accuracy_table(result: "DemoResult") -> Table:
+    """Top-1 accuracy by images a class: the tower, its control, and the classifier's two starts."""
+    budgets = list(dict.fromkeys(probe.images_per_class for probe in result.probes.fitted))
+    kinds: list[tuple[str, Tower, Init]] = [
+        ("untrained tower", "untrained", "random"),
+        ("pre-trained tower", "pre-trained", "random"),
+        ("pre-trained tower, Transfer Init", "pre-trained", "transfer"),
+    ]
+    rows = [
+        [name, *(f"{result.probes.mean_acc1(tower, init, budget):.1%}" for budget in budgets)]
+        for name, tower, init in kinds
+    ]
+    return Table(["top-1 by images a class", *budgets], rows)
+
+
+def _summary(result: "DemoResult") -> Section:
+    run = result.pretraining
+    gain = result.probes.mean_acc1("pre-trained", "random", "5") - result.probes.mean_acc1(
+        "untrained", "random", "5"
+    )
+    return Section(
+        "What happened",
+        f"A {result.recipe['model']['name']} was shown captioned emoji {run.samples:,} times, in "
+        f"{run.seconds:,.0f} s. Its only labels were the {run.vocabulary_size:,} WordNet nouns that their "
+        f"captions gave. Then a linear classifier on its features told apart {len(result.probes.rows)} "
+        "classes of other emoji, none of which it had seen: with 5 training images a class it is "
+        f"{100 * (after - before):+.1f} points of accuracy from the same tower untrained.\n\n"
+        "Emoji are small, clean drawings: this page shows that every part works, and what each is for. It "
+        "says nothing about photographs.",
+        table=accuracy_table(result),
+    )
+
+
+def _frequencies(result: "DemoResult", words: Vocabulary) -> Section:
+    return Section(
+        "Labels from captions",
+        f"{words.captions:,} captions gave these nouns; {words.captions_without_label:,} gave none. Nouns "
+        f"counted more than {words.threshold:,} times are the classes.",
+        figure=reports.embed(reports.label_frequencies({result.pretraining.run: words})),
+    )
+
+
+def _overlap(result: "DemoResult") -> Section:
+    return Section(
+        "Do the captions speak of ImageNet's classes?",
+        f"{result.overlap.exact:,} of {result.overlap.classes:,} classes have a synset of the vocabulary; "
+        "the others are as near as the steps show (CatLIP Figure 2b).",
+        figure=reports.embed(reports.overlap({result.pretraining.run: result.overlap})),
+    )
+
+
+def _loss(result: "DemoResult", metrics: Sequence[Mapping[str, Any]]) -> Section:
+    run = result.pretraining
+    return Section(
+        "Pre-training",
+        f"Binary cross-entropy, summed over {run.vocabulary_size:,} classes: {run.first_loss:.1f} at first, "
+        f"{run.final_loss:.2f} at last, at {run.images_per_second:,.0f} images/s.",
+        figure=reports.embed(reports.loss(metrics)),
+    )
+
+
+def _probe(result: "DemoResult") -> Section:
+    series = {
+        "pre-trained": _rows(result, "pre-trained", "random"),
+        "untrained": _rows(result, "untrained", "random"),
+    }
+    return Section(
+        "What pre-training is worth",
+        "The same linear probe on the features of the pre-trained tower and of the same tower untrained (its "
+        "BatchNorm statistics re-estimated). Regularisation is tuned for both on held-out training images. "
+        "Bars are means over draws of training images, whiskers their range, on "
+        f"{result.probes.test_images:,} test images.",
+        figure=reports.embed(reports.probe(series, chance=result.probes.majority_share)),
+    )
+
+
+def _inits(result: "DemoResult") -> Section:
+    series = {
+        "transfer": _rows(result, "pre-trained", "transfer"),
+        "tuned random": _rows(result, "pre-trained", "random"),
+    }
+    zero_shot = result.probes.zero_shot_acc1
+    text = "Transfer Init takes the rows of the pre-training classifier whose synsets mean the new classes. "
+    if zero_shot is not None:
+        series["zero-shot"] = [{**row, "acc1": zero_shot} for row in _rows(result, "pre-trained", "random")]
+        text += (
+            f"With no training image at all they reach {zero_shot:.1%} (the largest class alone: "
+            f"{result.probes.majority_share:.1%}); as the prior of the probe they save images where these "
+            "are few."
+        )
+    return Section(
+        "What the pre-training classifier is worth",
+        text,
+        table=Table(["class", "row"], list(result.probes.rows.items())),
+        figure=reports.embed(reports.inits(series, chance=result.probes.majority_share)),
+    )
+
+
+def _transfer_init(result: "DemoResult") -> Section:
+    init = result.transfer_init
+    return Section(
+        f"A classifier for {init.target}",
+        f"How the {init.labels:,} rows were made from a vocabulary this small. `{init.checkpoint}` is a "
+        "checkpoint that timm opens; its `account.csv` says for each label which synsets it came from.",
+        table=Table(["row", "labels"], [[how, count] for how, count in init.counts.items()]),
+    )
+
+
+def _step(result: "DemoResult") -> Section:
+    benchmark = result.benchmark
+    phases = {
+        row.name: {phase: spread.median for phase, spread in row.phases.items()} for row in benchmark.rows
+    }
+    return Section(
+        "CatLIP against CLIP",
+        f"The same image tower ({benchmark.model}), batch ({benchmark.batch_size}) and optimiser on "
+        f"{benchmark.device}: a CLIP step takes {benchmark.ratio.median:.2f} times as long as a CatLIP step "
+        f"(quartiles {benchmark.ratio.low:.2f} to {benchmark.ratio.high:.2f}). The paper's 2.7 is for 64 to 256 GPUs at "
+        "their largest batches.",
+        figure=reports.embed(reports.step(phases)),
+    )
+
+
+def _rows(result: "DemoResult", tower: "Tower", init: "Init") -> list[AccuracyRow]:
+    return [
+        {"images_per_class": probe.images_per_class, "acc1": probe.acc1}
+        for probe in result.probes.fitted
+        if (probe.tower, probe.init) == (tower, init)
+    ]
