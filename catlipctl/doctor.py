@@ -255,18 +255,18 @@ def accelerate_configuration() -> Check:
     set_ = sorted(key for key in os.environ if key.startswith("ACCELERATE_"))
     if set_ and "WORLD_SIZE" not in os.environ:
         return Check(
-            name="accelerate",
+            name="accelerate's configuration",
             status="warning",
             found=f"set in the environment: {', '.join(set_)}",
             mend="unset them, unless accelerate launch is to start the run",
         )
     if Path(default_config_file).is_file():
         return Check(
-            name="accelerate",
+            name="accelerate's configuration",
             status="ok",
             found=f"{default_config_file}, in force under accelerate launch only",
         )
-    return Check(name="accelerate", status="ok", found="no configuration")
+    return Check(name="accelerate's configuration", status="ok", found="none")
 
 
 def launcher() -> Check:

@@ -7,7 +7,6 @@ from typing import Any
 
 import open_clip
 from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import nn
 
@@ -35,10 +34,16 @@ def find(name: str) -> Configuration:
             if close
             else "ViT-S-16, ViT-B-16 and ViT-L-14 are some of them",
         )
-    if "multimodal_cfg" in configuration or "hf_model_name" in configuration["text_cfg"]:
+    vision, text = configuration["vision_cfg"], configuration["text_cfg"]
+    if "multimodal_cfg" in configuration or "hf_model_name" in text:
         raise UsageError(
             f"{name} is not a plain CLIP: its text side needs a decoder or a download",
             "take a configuration with open_clip's own text tower, such as ViT-B-16",
+        )
+    if isinstance(vision.get("layers"), list) or vision.get("timm_proj", "linear") != "linear":
+        raise UsageError(
+            f"the image tower of {name} has no projection of its own, to put a classifier in its place",
+            "take a ViT, such as ViT-B-16, or a timm tower with a linear projection",
         )
     return configuration
 
@@ -66,16 +71,11 @@ def image_trunk(configuration: Configuration) -> tuple[nn.Module, int]:
     """The image tower up to its pooled features `[B, width]`, its projection removed; and the width."""
     # Only the image tower is wanted. A text tower of full size would take time and leave a peak in memory.
     smallest = {**configuration["text_cfg"], "layers": 1, "width": 64, "heads": 1, "vocab_size": 8}
-    visual = clip_model({**configuration, "text_cfg": smallest}).visual
-    if isinstance(visual, VisionTransformer) and visual.proj is not None:
-        width = visual.proj.shape[0]
+    visual: Any = clip_model({**configuration, "text_cfg": smallest}).visual
+    if isinstance(visual, VisionTransformer):
+        width = int(visual.proj.shape[0])
         visual.proj = None
-        return visual, int(width)
-    if isinstance(visual, TimmModel) and isinstance(getattr(visual.head, "proj", None), nn.Linear):
+    else:
         width = visual.head.proj.in_features
         visual.head.proj = nn.Identity()
-        return visual, width
-    raise UsageError(
-        "this image tower has no projection of its own, in whose place a classifier could stand",
-        "take a ViT, such as ViT-B-16, or a timm tower with a linear projection",
-    )
+    return visual, width

@@ -1,5 +1,6 @@
 """The two that are compared: CatLIP and CLIP around the same image tower, with optimiser and inputs."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,8 @@ class Contrastive(nn.Module):
     def __init__(self, model: nn.Module, world: World) -> None:
         super().__init__()
         self.model = model
+        # open_clip 3.3 gathers by torch's older name for it.
+        warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
         self.loss = open_clip.ClipLoss(
             local_loss=True, gather_with_grad=True, cache_labels=True, rank=world.rank, world_size=world.size
         )
