@@ -173,5 +173,6 @@ def _batch(result: "StepBenchmark") -> str:
 def _device(result: "StepBenchmark") -> str:
     names = result.machine["accelerators"]
     if result.device == "cpu" or not names:
-        return f"CPU with {result.machine['threads']} threads"
+        threads = result.machine["threads"]
+        return f"CPU with {threads} thread{'s' if threads > 1 else ''}"
     return str(names[0])
