@@ -12,6 +12,8 @@ from catlipctl.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from catlipctl.experiments.demo import DemoResult, Init, Tower
 
+_TOWERS: "tuple[Tower, Tower]" = ("pre-trained", "untrained")
+
 
 def demo_page(
     result: "DemoResult", words: Vocabulary, metrics: Sequence[Mapping[str, Any]], path: Path
@@ -48,9 +50,7 @@ def accuracy_table(result: "DemoResult") -> Table:
 
 def _summary(result: "DemoResult") -> Section:
     run = result.pretraining
-    gain = result.probes.mean_acc1("pre-trained", "random", "5") - result.probes.mean_acc1(
-        "untrained", "random", "5"
-    )
+    after, before = (result.probes.mean_acc1(tower, "random", "5") for tower in _TOWERS)
     return Section(
         "What happened",
         f"A {result.recipe['model']['name']} was shown captioned emoji {run.samples:,} times, in "
@@ -93,10 +93,7 @@ def _loss(result: "DemoResult", metrics: Sequence[Mapping[str, Any]]) -> Section
 
 
 def _probe(result: "DemoResult") -> Section:
-    series = {
-        "pre-trained": _rows(result, "pre-trained", "random"),
-        "untrained": _rows(result, "untrained", "random"),
-    }
+    series: dict[str, list[AccuracyRow]] = {t: _rows(result, t, "random") for t in _TOWERS}
     return Section(
         "What pre-training is worth",
         "The same linear probe on the features of the pre-trained tower and of the same tower untrained (its "
@@ -148,8 +145,8 @@ def _step(result: "DemoResult") -> Section:
         "CatLIP against CLIP",
         f"The same image tower ({benchmark.model}), batch ({benchmark.batch_size}) and optimiser on "
         f"{benchmark.device}: a CLIP step takes {benchmark.ratio.median:.2f} times as long as a CatLIP step "
-        f"(quartiles {benchmark.ratio.low:.2f} to {benchmark.ratio.high:.2f}). The paper's 2.7 is for 64 to 256 GPUs at "
-        "their largest batches.",
+        f"(quartiles {benchmark.ratio.low:.2f} to {benchmark.ratio.high:.2f}). The paper's "
+        "2.7 is for 64 to 256 GPUs at their largest batches.",
         figure=reports.embed(reports.step(phases)),
     )
 
