@@ -1,0 +1,77 @@
+"""`catlipctl labels`, as a person and as a pipe use it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from catlipctl.cli.labels import labels
+
+app = typer.Typer()
+app.command("labels")(labels)
+
+DOG, CAT = "n02084071", "n02121620"
+
+
+def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments), input=stdin)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_table_explains_each_word() -> None:
+    code, shown, _ = run("two dogs in an [b]automobile[/b] \x1b[31m")
+    assert code == 0
+    assert "dog.n.01" in shown
+    assert DOG in shown
+    assert "synonym: automobile.n.01 is car.n.01" in shown
+    assert "[b]automobile[/b]" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_json_is_one_document() -> None:
+    code, shown, _ = run("a dog. a cat and a dog", "", "--json")
+    result = json.loads(shown)["result"]
+    assert code == 0
+    assert (result["extractor"], result["extractor_version"]) == ("corenet", "1")
+    assert [caption["labels"] for caption in result["captions"]] == [[DOG, CAT, DOG], []]
+    assert [word["token"] for word in result["captions"][0]["words"]][:4] == ["a", "dog", ".", "a"]
+
+
+def test_a_caption_a_line_whatever_the_bytes() -> None:
+    code, shown, _ = run("-", "--json", stdin=b"a dog\r\n\n\xff\xfe cat\ncaf\xc3\xa9 dog")
+    captions = json.loads(shown)["result"]["captions"]
+    assert code == 0
+    assert [c["caption"] for c in captions] == ["a dog", "", "\ufffd\ufffd cat", "café dog"]
+    assert [c["labels"] for c in captions] == [[DOG], [], [CAT], [DOG]]
+
+
+def test_arguments_that_are_not_text() -> None:
+    code, shown, _ = run("\udcff dog", "--json")
+    assert code == 0
+    assert json.loads(shown)["result"]["captions"][0]["caption"] == "\ufffd dog"
+
+
+def test_jsonl_answers_before_the_pipe_ends() -> None:
+    program = "import typer; from catlipctl.cli.labels import labels; typer.run(labels)"
+    command = [sys.executable, "-c", program, "-", "--jsonl"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line, expected in ((b"a dog\n", [DOG]), (b"\n", []), (b"some cats\n", [CAT])):
+            process.stdin.write(line)
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["labels"] == expected
+        process.stdin.close()
+        assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["dog", "--extractor", "nouns"], ["dog", "--json", "--jsonl"]], ids=str
+)
+def test_usage_errors(arguments: list[str]) -> None:
+    code, _, stderr = run(*arguments)
+    assert code == 2
+    assert "Traceback" not in stderr

@@ -1,0 +1,27 @@
+"""Sentences end where NLTK's Punkt ends them, without its data."""
+
+from pathlib import Path
+
+import pytest
+
+from catlipctl.labels.punkt import DATA, compile
+from catlipctl.labels.tokens import word_tokenize
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("a dog. a cat", ["a", "dog", ".", "a", "cat"]),
+        ("A dog. A cat.", ["A", "dog", ".", "A", "cat", "."]),
+        ("gen. lee rode.", ["gen.", "lee", "rode", "."]),
+        ("", []),
+    ],
+)
+def test_known_sentences(text: str, tokens: list[str]) -> None:
+    assert word_tokenize(text) == tokens
+
+
+@pytest.mark.usefixtures("nltk_data")
+def test_the_compiler_gives_the_package_data(tmp_path: Path) -> None:
+    compile.main(tmp_path / "english.json")
+    assert (tmp_path / "english.json").read_text() == DATA.read_text()
