@@ -90,7 +90,7 @@ def _as_record(error: BaseException, rank: int) -> dict[str, Any]:
 
 
 def acquire(out: Path | None, name: str, *, resume: bool, root: Path = Path("runs")) -> RunDirectory:
-    """The directory to run in, locked: `out`, or a `runs/NAME`, `runs/NAME-2`, ...; to resume, the last one."""
+    """The directory to run in, locked: `out`, or a `runs/NAME`, `runs/NAME-2`, ... (to resume, the last)."""
     run = _named(out, resume=resume) if out is not None else _numbered(name, root, resume=resume)
     run.exit.unlink(missing_ok=True)
     return run
