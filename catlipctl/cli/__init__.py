@@ -1,1 +1,1 @@
-"""How a person talks to catlipctl: one file per command; each parses, calls one function, and shows the result."""
+"""How a person talks to catlipctl: a file a command. Each parses, calls one function, shows the result."""

@@ -10,6 +10,7 @@ import typer
 
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,31 +118,27 @@ def _keep(result: "StepBenchmark", folder: Path, what: What, out: Output) -> Non
 
 
 def _table(result: "StepBenchmark") -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("")
-    for heading in (*(row.name for row in result.rows), "CLIP / CatLIP"):
-        table.add_column(heading, justify="right")
+    headings = (*(row.name for row in result.rows), "CLIP / CatLIP")
+    shown = table("", *headings, numbers=headings)
     first = result.rows[0]
     times = [(f"{phase}, ms", [row.phases[phase].median for row in result.rows]) for phase in first.phases]
-    table.add_row("step, ms", *(_ms(row.step.median) for row in result.rows), f"{result.ratio.median:.2f}")
-    table.add_row("  quartiles", *(f"{_ms(row.step.low)} to {_ms(row.step.high)}" for row in result.rows), "")
+    shown.add_row("step, ms", *(_ms(row.step.median) for row in result.rows), f"{result.ratio.median:.2f}")
+    shown.add_row("  quartiles", *(f"{_ms(row.step.low)} to {_ms(row.step.high)}" for row in result.rows), "")
     for name, values in times:
-        _compare(table, f"  {name}", values, _ms)
-    _compare(table, "images/s", [row.images_per_second for row in result.rows], "{:,.1f}".format)
-    _compare(table, "parameters, millions", [row.parameters / 1e6 for row in result.rows], "{:,.1f}".format)
+        _compare(shown, f"  {name}", values, _ms)
+    _compare(shown, "images/s", [row.images_per_second for row in result.rows], "{:,.1f}".format)
+    _compare(shown, "parameters, millions", [row.parameters / 1e6 for row in result.rows], "{:,.1f}".format)
     flops = [row.flops_per_sample / 1e9 for row in result.rows]
-    _compare(table, "GFLOPs a sample, forward and backward", flops, "{:,.2f}".format)
+    _compare(shown, "GFLOPs a sample, forward and backward", flops, "{:,.2f}".format)
     peaks = [row.peak_memory_bytes / 2**20 for row in result.rows]
-    _compare(table, "peak memory, MiB", peaks, "{:,.0f}".format)
-    return table
+    _compare(shown, "peak memory, MiB", peaks, "{:,.0f}".format)
+    return shown
 
 
-def _compare(table: "Table", name: str, values: list[float], text: "Callable[[float], str]") -> None:
+def _compare(shown: "Table", name: str, values: list[float], text: "Callable[[float], str]") -> None:
     """A row of CatLIP's value, CLIP's, and how many times CatLIP's the latter is."""
     catlip, clip = values
-    table.add_row(name, text(catlip), text(clip), f"{clip / catlip:.2f}")
+    shown.add_row(name, text(catlip), text(clip), f"{clip / catlip:.2f}")
 
 
 def _ms(seconds: float) -> str:

@@ -6,6 +6,7 @@ import typer
 
 from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, LabelKey, Strict
 from catlipctl.cli.output import command
+from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -55,45 +56,39 @@ def inspect(
 
 
 def _table(found: "Inspection") -> "Table":
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(found.source), title_justify="left")
-    table.add_column("what")
-    table.add_column("how many", justify="right")
-    table.add_column("")
+    shown = table("what", "how many", "", numbers=["how many"], title=found.source)
 
     def share(part: int, whole: int) -> str:
         return f"{100 * part / max(whole, 1):.1f} %"
 
-    table.add_row("samples", f"{found.samples:,}", "")
+    shown.add_row("samples", f"{found.samples:,}", "")
     spread = f"{found.shards_per_worker:.3g} for each of {found.workers} workers" if found.shards else ""
-    table.add_row("shards", f"{found.shards:,}", spread or "each image is a file of its own")
+    shown.add_row("shards", f"{found.shards:,}", spread or "each image is a file of its own")
     for kind, count in found.faults.items():
-        table.add_row(kind, f"{count:,}", "passed over when opened")
-    table.add_row(
+        shown.add_row(kind, f"{count:,}", "passed over when opened")
+    shown.add_row(
         "images looked at", f"{found.images.looked_at:,}", share(found.images.looked_at, found.samples)
     )
     examples = ", ".join(found.images.unreadable_examples[:3])
     of = share(found.images.unreadable, found.images.looked_at)
-    table.add_row("images unreadable", f"{found.images.unreadable:,}", escape(f"{of} {examples}".strip()))
+    shown.add_row("images unreadable", f"{found.images.unreadable:,}", f"{of} {examples}".strip())
     for name, values in (
         ("width", found.images.width),
         ("height", found.images.height),
         ("bytes", found.images.bytes),
     ):
-        table.add_row(f"image {name}", *_spread(values))
-    table.add_row("captions", f"{found.captions.count:,}", "")
-    table.add_row("caption characters", *_spread(found.captions.characters))
+        shown.add_row(f"image {name}", *_spread(values))
+    shown.add_row("captions", f"{found.captions.count:,}", "")
+    shown.add_row("caption characters", *_spread(found.captions.characters))
     missing = found.captions.samples_without
-    table.add_row("samples without caption", f"{missing:,}", share(missing, found.samples))
+    shown.add_row("samples without caption", f"{missing:,}", share(missing, found.samples))
     unlabelled = found.captions.samples_without_label
     if unlabelled is not None and found.captions.count:
         of = f"{share(unlabelled, found.samples)} by {found.captions.extractor}"
-        table.add_row("samples without label", f"{unlabelled:,}", of)
+        shown.add_row("samples without label", f"{unlabelled:,}", of)
     if found.classes:
-        table.add_row("classes", f"{len(found.classes):,}", escape(", ".join(list(found.classes)[:8])))
-    return table
+        shown.add_row("classes", f"{len(found.classes):,}", ", ".join(list(found.classes)[:8]))
+    return shown
 
 
 def _spread(values: "Spread | None") -> tuple[str, str]:

@@ -7,6 +7,7 @@ import typer
 
 from catlipctl.cli.options import CacheDir, Json
 from catlipctl.cli.output import command
+from catlipctl.cli.tables import facts, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -42,27 +43,21 @@ def demo(
 
 
 def _shown(result: "DemoResult") -> "list[RenderableType]":
-    from rich.table import Table
-
     from catlipctl.experiments.demo_page import accuracy_table
 
     accuracies = accuracy_table(result)
-    table = Table(*accuracies.columns, box=None, padding=(0, 2, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    accuracy = table(*accuracies.columns, numbers=accuracies.columns[1:])
     for row in accuracies.rows:
-        table.add_row(*row)
+        accuracy.add_row(*row)
     share, found = result.probes.majority_share, result.probes.zero_shot_acc1
     zero_shot = "no class has a row" if found is None else f"{found:.1%}"
     overlap, init, ratio = result.overlap, result.transfer_init, result.benchmark.ratio
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in (
-        ("zero-shot", f"{zero_shot}; the largest class is {share:.1%} of the test images"),
-        ("overlap", f"{overlap.exact:,} of {overlap.classes:,} ImageNet classes are in the vocabulary"),
-        ("places365", ", ".join(f"{count} {how}" for how, count in init.counts.items())),
-        ("step", f"CLIP takes {ratio.median:.2f}x as long as CatLIP ({ratio.low:.2f} to {ratio.high:.2f})"),
-        ("time", f"{result.seconds / 60:.1f} min"),
-        ("report", result.report),
-    ):
-        facts.add_row(name, value)
-    return [table, "", facts]
+    about = {
+        "zero-shot": f"{zero_shot}; the largest class is {share:.1%} of the test images",
+        "overlap": f"{overlap.exact:,} of {overlap.classes:,} ImageNet classes are in the vocabulary",
+        "places365": ", ".join(f"{count} {how}" for how, count in init.counts.items()),
+        "step": f"CLIP takes {ratio.median:.2f}x as long as CatLIP ({ratio.low:.2f} to {ratio.high:.2f})",
+        "time": f"{result.seconds / 60:.1f} min",
+        "report": result.report,
+    }
+    return [accuracy, facts(about)]

@@ -6,6 +6,7 @@ import typer
 
 from catlipctl.cli.options import CacheDir, Json
 from catlipctl.cli.output import command
+from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,15 +31,14 @@ def doctor(cache_dir: CacheDir = None, json: Json = False) -> None:
 
 
 def _table(diagnosis: "Diagnosis") -> "Table":
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+    shown = table("", "check", "found")
     for check in diagnosis.checks:
-        colour = COLOURS[check.status]
-        table.add_row(f"[{colour}]{check.status}[/{colour}]", check.name, check.found)
+        shown.add_row(Text(check.status, COLOURS[check.status]), check.name, check.found)
         if check.mend:
-            table.add_row("", "", f"mend: {check.mend}")
-    return table
+            shown.add_row("", "", f"mend: {check.mend}")
+    return shown
 
 
 def _summary(diagnosis: "Diagnosis") -> str:

@@ -8,6 +8,7 @@ import typer
 
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
+from catlipctl.cli.tables import table
 from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,19 +57,15 @@ def _captions(arguments: list[str]) -> Iterator[str]:
 
 
 def _table(caption: "LabelledCaption") -> "Table":
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     labels = f"{len(caption.labels)} label{'' if len(caption.labels) == 1 else 's'}"
-    title = Text(f"{_printable(caption.caption)}  ({labels})", style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("token", "lemma", "synset", "key", ""):
-        table.add_column(column, overflow="fold")
+    title = f"{_printable(caption.caption)}  ({labels})"
+    shown = table("token", "lemma", "synset", "key", "", title=title)
     for word in caption.words:
         cells = (word.token, word.lemma, word.synset or "", word.key or "", word.why)
-        table.add_row(*(Text(_printable(cell)) for cell in cells), style="" if word.kept else "dim")
-    return table
+        shown.add_row(*(Text(_printable(cell)) for cell in cells), style="" if word.kept else "dim")
+    return shown
 
 
 def _printable(text: str) -> str:

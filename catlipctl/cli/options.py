@@ -1,13 +1,13 @@
 """Options that several commands share, spelled once."""
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
 Checkpoint = Annotated[
-    Optional[str],
+    str | None,
     typer.Argument(
         metavar="[CHECKPOINT]",
         help="A run, its checkpoints/, one step-*, or timm:NAME. Default: the newest run under ./runs.",
@@ -15,7 +15,7 @@ Checkpoint = Annotated[
     ),
 ]
 CacheDir = Annotated[
-    Optional[Path],
+    Path | None,
     typer.Option(
         "--cache-dir",
         envvar="CATLIPCTL_CACHE_DIR",
@@ -24,11 +24,11 @@ CacheDir = Annotated[
     ),
 ]
 ImageKey = Annotated[
-    Optional[str],
+    str | None,
     typer.Option("--image-key", help="Column or extension that holds the image.", show_default=False),
 ]
 CaptionKey = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option(
         "--caption-key",
         help="Where captions are: txt, json:caption, or a column. Repeats.",
@@ -36,8 +36,10 @@ CaptionKey = Annotated[
     ),
 ]
 LabelKey = Annotated[
-    Optional[str],
-    typer.Option("--label-key", help="Where the class label is: cls, json:FIELD, or a column.", show_default=False),
+    str | None,
+    typer.Option(
+        "--label-key", help="Where the class label is: cls, json:FIELD, or a column.", show_default=False
+    ),
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first damaged shard instead of using what is whole.")

@@ -43,7 +43,10 @@ class Output:
             return
         from rich.console import Console
 
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else _columns())
+        # Captions, labels and paths are shown as they are: no markup, no :emoji: names.
+        console = Console(
+            highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _columns()
+        )
         for item in shown:
             console.print(item)
 

@@ -81,6 +81,7 @@ def pretrain(
         from catlipctl.recipe import Override, load
         from catlipctl.training import launch
 
+        launch.only_main_speaks()
         flags = {
             "data.sources": ("--data", data),
             "vocabulary.path": ("--vocab", str(vocab) if vocab else None),
@@ -153,12 +154,13 @@ def _show_dry_run(
 
 def _values_table(result: "DryRun") -> "Table":
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for heading in ("key", "value", "from"):
         table.add_column(heading, overflow="fold")
     for row in result.values:
-        table.add_row(row.key, "null" if row.value is None else str(row.value), row.origin)
+        table.add_row(row.key, Text("null" if row.value is None else str(row.value)), Text(row.origin))
     return table
 
 
@@ -167,8 +169,8 @@ def _cost_lines(result: "DryRun") -> list[str]:
         length = "as many steps as the epochs of the data make"
     else:
         length = f"{result.steps:,} steps, {result.images:,} images"
-    each = f"{result.process_batch:,} images a step in each of {result.processes} process"
-    each += "es" if result.processes > 1 else ""
+    where = "one process" if result.processes == 1 else f"each of {result.processes} processes"
+    each = f"{result.process_batch:,} images a step in {where}"
     if result.accumulation > 1:
         each += f", in {result.accumulation} pieces of {result.micro_batch:,}"
     if result.vocabulary_size is None or result.checkpoint_bytes is None:
@@ -191,12 +193,14 @@ def _averaged(result: "DryRun") -> bool:
 
 
 def _show_launch(out: Output, wanted: "Devices") -> None:
+    from rich.text import Text
+
     from catlipctl.training.launch import command_line
     from catlipctl.training.results import LaunchCommand
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
     line = command_line(arguments, wanted)
-    out.result(LaunchCommand(command=line), line)
+    out.result(LaunchCommand(command=line), Text(line))
 
 
 def _lines(result: "PretrainResult") -> list[str]:

@@ -7,6 +7,7 @@ import typer
 
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
+from catlipctl.cli.tables import facts
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.", show_default=False)]
 
@@ -14,17 +15,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or fi
 def list_(json: Json = False) -> None:
     """List the recipes that come with catlipctl."""
     with command("recipe list", json=json) as out:
-        from rich.table import Table
-
         from catlipctl.recipe import shelved
 
         result = shelved()
-        table = Table(box=None, pad_edge=False)
-        table.add_column("recipe")
-        table.add_column("", overflow="fold")
-        for entry in result.recipes:
-            table.add_row(entry.name, entry.description)
-        out.result(result, table)
+        out.result(result, facts({entry.name: entry.description for entry in result.recipes}))
 
 
 def show(name: Name, json: Json = False) -> None:

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import inputs
 from catlipctl.cli.options import CacheDir, CaptionKey, Json, Strict
-from catlipctl.cli.output import Output, age, command
-from catlipctl.errors import DataError, MachineError, UsageError
+from catlipctl.cli.output import Output, command
+from catlipctl.cli.tables import facts, table
+from catlipctl.errors import MachineError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -92,7 +94,7 @@ def show(
 ) -> None:
     """Show a vocabulary: its first and last classes, coverage, and size at higher thresholds."""
     with command("vocab show", json=json) as out:
-        path = find_vocabulary(vocabulary, out)
+        path = inputs.vocabulary(vocabulary, out)
         from catlipctl.vocabulary import load
         from catlipctl.vocabulary.summary import summary
 
@@ -121,7 +123,7 @@ def overlap(
         from catlipctl.labels import targets
 
         label_set = targets.load(target)
-        path = find_vocabulary(vocabulary, out)
+        path = inputs.vocabulary(vocabulary, out)
         from catlipctl.vocabulary import load
         from catlipctl.vocabulary.overlap import overlap as compare
 
@@ -132,28 +134,6 @@ def overlap(
         for file in result.files:
             out.note(f"wrote {file}")
         out.result(result, *_overlap_tables(result))
-
-
-def find_vocabulary(given: Path | None, out: Output) -> Path:
-    """The vocabulary.json that `given` names (a file, a run, a checkpoint), else the newest run's."""
-    if given is None:
-        from catlipctl import checkpoints
-
-        run = checkpoints.newest_run()
-        path = run.path / "vocabulary.json"
-        out.uses("vocabulary", str(path), f"newest run, {age(run.age_seconds)}")
-    else:
-        path = given / "vocabulary.json" if given.is_dir() else given
-        if given.is_dir() and not path.is_file():
-            from catlipctl import checkpoints
-
-            path = checkpoints.resolve(given) / "vocabulary.json"
-        out.uses("vocabulary", str(path))
-    if not path.is_file():
-        raise DataError(
-            f"no vocabulary at {path}", "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
-        )
-    return path
 
 
 def _write_overlap(result: "Overlap", stem: Path, vocabulary: str, out: Output) -> list[Path]:
@@ -171,52 +151,38 @@ def _write_overlap(result: "Overlap", stem: Path, vocabulary: str, out: Output) 
 
 
 def _summary_tables(result: "Summary") -> "list[Table]":
-    from rich.table import Table
-
     unlabelled = result.captions_without_label
     share = unlabelled / max(result.captions, 1)
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in (
-        ("classes", f"{result.size:,} ({result.counted} > {result.threshold:,})"),
-        ("coverage", f"{result.coverage:.1%} of labels; {result.dropped_keys:,} rarer synsets dropped"),
-        (
-            "captions",
-            f"{result.captions:,}, of which {unlabelled:,} ({share:.1%}) without a label",
-        ),
-        ("source", result.source),
-        ("extractor", f"{result.extractor} {result.extractor_version}"),
-        ("sizes", ", ".join(f"{at.size:,} above {at.threshold:,}" for at in result.sizes)),
-    ):
-        facts.add_row(name, value)
-    classes = Table("id", "key", "name", "count", box=None, padding=(0, 2, 0, 0))
-    for column in (0, 3):
-        classes.columns[column].justify = "right"
+    about = facts(
+        {
+            "classes": f"{result.size:,} ({result.counted} > {result.threshold:,})",
+            "coverage": f"{result.coverage:.1%} of labels; {result.dropped_keys:,} rarer synsets dropped",
+            "captions": f"{result.captions:,}, of which {unlabelled:,} ({share:.1%}) without a label",
+            "source": result.source,
+            "extractor": f"{result.extractor} {result.extractor_version}",
+            "sizes": ", ".join(f"{at.size:,} above {at.threshold:,}" for at in result.sizes),
+        }
+    )
+    classes = table("id", "key", "name", "count", numbers=("id", "count"))
     for row in result.top:
         classes.add_row(str(row.id), row.key, row.name, f"{row.count:,}")
     if result.tail and result.top and result.tail[0].id > result.top[-1].id + 1:
         classes.add_row("...", "", "", "")
     for row in result.tail:
         classes.add_row(str(row.id), row.key, row.name, f"{row.count:,}")
-    return [facts, classes] if result.top else [facts]
+    return [about, classes] if result.top else [about]
 
 
 def _overlap_tables(result: "Overlap") -> "list[Table]":
-    from rich.table import Table
-
-    counts = Table("similarity", "classes", "share", box=None, padding=(0, 2, 0, 0))
-    for column in counts.columns:
-        column.justify = "right"
+    about = facts(
+        {
+            "target": f"{result.target}, {result.classes:,} classes, {result.unmapped:,} without a synset",
+            "vocabulary": f"{result.vocabulary_size:,} classes",
+            "exact": f"{result.exact:,} of the {result.reachable:,} that captions could give",
+            "distinct": f"{result.distinct:,} different matches",
+        }
+    )
+    counts = table("similarity", "classes", "share", numbers=("similarity", "classes", "share"))
     for step in result.steps:
         counts.add_row(f">= {step.at_least}", f"{step.classes:,}", f"{step.share:.1%}")
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in (
-        (
-            "target",
-            f"{result.target}, {result.classes:,} classes, {result.unmapped:,} of them without a synset",
-        ),
-        ("vocabulary", f"{result.vocabulary_size:,} classes"),
-        ("exact", f"{result.exact:,} of the {result.reachable:,} that captions could give"),
-        ("distinct", f"{result.distinct:,} different matches"),
-    ):
-        facts.add_row(name, value)
-    return [facts, counts]
+    return [about, counts]

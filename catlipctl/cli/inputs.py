@@ -1,0 +1,42 @@
+"""What a command works on: what the user named, else the newest run's, said so on stderr."""
+
+from pathlib import Path
+
+from catlipctl.cli.output import Output, age
+from catlipctl.errors import DataError, UsageError
+
+
+def checkpoint(given: str | None, out: Output) -> str:
+    """The checkpoint that was named, or the newest run under ./runs."""
+    if given is None:
+        from catlipctl import checkpoints
+
+        run = checkpoints.newest_run()
+        out.uses("checkpoint", str(run.path), f"newest run, {age(run.age_seconds)}")
+        return str(run.path)
+    if not given:
+        raise UsageError(
+            "the checkpoint's name is empty", "name a run, its checkpoints/, one step-*, or timm:NAME"
+        )
+    out.uses("checkpoint", given)
+    return given
+
+
+def vocabulary(given: Path | None, out: Output) -> Path:
+    """The vocabulary.json that `given` names (a file, a run, a checkpoint), or the newest run's."""
+    from catlipctl import checkpoints
+
+    if given is None:
+        run = checkpoints.newest_run()
+        path = run.path / "vocabulary.json"
+        out.uses("vocabulary", str(path), f"newest run, {age(run.age_seconds)}")
+    else:
+        path = given / "vocabulary.json" if given.is_dir() else given
+        if given.is_dir() and not path.is_file():
+            path = checkpoints.resolve(given) / "vocabulary.json"
+        out.uses("vocabulary", str(path))
+    if not path.is_file():
+        raise DataError(
+            f"no vocabulary at {path}", "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
+        )
+    return path
