@@ -59,7 +59,7 @@ class Output:
         print(json_module.dumps({**head, **body}, ensure_ascii=False), flush=True)
 
     def uses(self, name: str, value: str, description: str = "") -> None:
-        """Record an input that was resolved for the user, and say so on stderr (`description` adds its age)."""
+        """Record an input; one that was chosen for the user is told on stderr (`description`: its age)."""
         self._inputs[name] = value
         if description:
             self.note(f"{name}: {value} ({description})")
