@@ -1,4 +1,4 @@
-"""What a pydantic class says about its keys: dotted paths, sections, and the values of an instance by path."""
+"""What a pydantic class says about its keys: dotted paths, sections, and an instance's values by path."""
 
 import types
 from collections.abc import Iterator

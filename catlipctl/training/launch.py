@@ -41,6 +41,12 @@ def joined() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+def only_main_speaks() -> None:
+    """Close the standard output of all processes but the first: a result is told once."""
+    if int(os.environ.get("RANK", "0")) > 0:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+
+
 def devices(gpus: int | None, processes: int | None) -> Devices:
     """What `--gpus` or `--processes` asks for; MachineError where there are fewer GPUs."""
     found = torch.cuda.device_count()
@@ -115,7 +121,6 @@ def _start(arguments: Sequence[str], wanted: Devices, logs: list[Path]) -> list[
                 subprocess.Popen(
                     [sys.executable, "-m", "catlipctl.cli.main", *arguments],
                     env=environment,
-                    stdout=None if rank == 0 else subprocess.DEVNULL,
                     stderr=None if rank == 0 else stderr,
                     # A group of its own: a terminal's Ctrl-C reaches a child once, through us, and not twice.
                     process_group=0,
