@@ -8,7 +8,6 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from catlipctl import models
-from catlipctl.errors import UsageError
 from catlipctl.files import replacing
 
 
@@ -24,8 +23,6 @@ def with_head(model: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
 
 
 def save_head(path: Path, weight: Tensor, bias: Tensor) -> None:
-    """Write `weight [K, D]` and `bias [K]` alone, as safetensors. Raises UsageError if the file exists."""
-    if path.exists():
-        raise UsageError(f"{path} exists already", "choose another file: nothing is overwritten")
+    """Write `weight [K, D]` and `bias [K]` alone, as safetensors."""
     with replacing(path) as temporary:
         save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)

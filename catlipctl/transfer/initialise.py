@@ -17,7 +17,7 @@ from torch import Tensor
 
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.errors import CheckpointError
+from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets import LabelSet
 from catlipctl.results import Result
@@ -132,6 +132,8 @@ def write_transfer_init(
 
     `head_only`: a safetensors file to write `weight [K, D]` and `bias [K]` to as well. Neither may exist.
     """
+    if head_only is not None and head_only.exists():
+        raise UsageError(f"{head_only} exists already", "choose another file: nothing is overwritten")
     head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, seed=seed)
     section = {
         "kind": "transfer-init",
@@ -139,8 +141,6 @@ def write_transfer_init(
         "min_similarity": min_similarity,
         "seed": seed,
     }
-    if head_only is not None:
-        save_head(head_only, head.weight, head.bias)
     written = checkpoints.write(
         out,
         model=with_head(checkpoint.model, head.weight, head.bias),
@@ -148,6 +148,8 @@ def write_transfer_init(
         label_names=[label.name for label in labelset.labels],
         files={"account.csv": account_csv(head.account)},
     )
+    if head_only is not None:
+        save_head(head_only, head.weight, head.bias)
     return TransferInit(
         checkpoint=str(written),
         head=None if head_only is None else str(head_only),

@@ -24,7 +24,7 @@ from catlipctl.transfer.initialise import TransferredHead, transfer_init
 from catlipctl.transfer.mapping import How
 from catlipctl.transfer.places import architecture
 from catlipctl.transfer.selection import Choice
-from catlipctl.transfer.solver import Fit, Problem
+from catlipctl.transfer.solver import Fit, Problem, threads_for
 
 PROTOCOL = "linear probe, fast: features once, L-BFGS, prior s W0"
 TEST_SHARE = 0.2
@@ -227,8 +227,9 @@ def probe(
         raise DataError(f"no training image could be read of {names}", "give such classes readable images")
     prior = None if head is None else prior_rows(head)
     used = prior if init == "transfer" else None
-    choice = selection.choose(values, labels, count, used, seed=seed, progress=progress)
-    fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
+    with threads_for(values):
+        choice = selection.choose(values, labels, count, used, seed=seed, progress=progress)
+        fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     logits, truth = fit.logits(sets.test.values), sets.test.labels
     zero_shot_acc1 = None
     if prior is not None:
@@ -265,8 +266,8 @@ def zero_shot(training: Tensor, prior: Tensor) -> Fit:
     """The classifier W0, its bias such that each class's mean logit over the
     training images is 0. No label is used.
 
-    A pre-training head's own bias is the log-odds of rare binary classes. On the demo's data it gave the same
-    accuracy, but a mean recall of 0.23 where the centred one has 0.40.
+    A pre-training head's own bias is the log-odds of rare binary classes; with it the demo's tower had 0.375
+    top-1 on 12 classes, centred 0.445.
     """
     return Fit(prior, -prior @ training.double().mean(0))
 

@@ -15,6 +15,7 @@ Hessian is nearly diagonal; scaled by its diagonal at the start, L-BFGS needs so
 
 import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +24,9 @@ from torch.nn import functional
 
 TOLERANCE = 1e-9
 """Largest gradient (in the preconditioned coordinates) at which a fit counts as done."""
+
+SMALL = 2_000_000
+"""Numbers in the training features."""
 
 
 @dataclass(frozen=True)
@@ -37,31 +41,49 @@ class Fit:
         return features.double() @ self.weight.T + self.bias
 
 
+@contextmanager
+def threads_for(features: Tensor) -> Iterator[None]:
+    """One thread for small problems: more are no faster, and beside other work far slower (7 s to 100 s)."""
+    before = torch.get_num_threads()
+    if features.numel() < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Problem:
     """The regression on one training set, made ready once and then fitted for many (lambda, s).
 
-    features: `[N, D]`; labels: `[N]` int64 in `[0, classes)`, every class present; prior: W0 `[K, D]` or
-    None.
+    features: `[N, D]`. labels: `[N]`, int64 in `[0, classes)`, every class present. prior: W0, `[K, D]`.
+    dtype: what the iterations compute in; float32 takes half the time: enough to compare fits.
     """
 
-    def __init__(self, features: Tensor, labels: Tensor, classes: int, prior: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        features: Tensor,
+        labels: Tensor,
+        classes: int,
+        prior: Tensor | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
         features = features.double()
-        self.labels = labels
         self.classes = classes
         self.prior = torch.zeros(classes, features.shape[1]).double() if prior is None else prior.double()
         self.mean = features.mean(0)
         centred = features - self.mean
         self.scale = centred.square().sum(1).mean().sqrt().clamp_min(1e-12)
         self.axes = _principal_axes(centred)
-        self.coordinates = centred @ self.axes / self.scale
-        self.variances = self.coordinates.square().mean(0)
-        self.prior_logits = centred @ self.prior.T
-        self._targets = functional.one_hot(labels, classes).double() / len(labels)
+        self._coordinates = (centred @ self.axes / self.scale).to(dtype)
+        self._prior_logits = (centred @ self.prior.T).to(dtype)
+        self._targets = functional.one_hot(labels, classes).to(dtype) / len(labels)
 
     def path(self, strengths: Iterable[float], s: float, tolerance: float = TOLERANCE) -> Iterator[Fit]:
         """A fit for each lambda of `strengths`, in descending order; each starts at the one before."""
-        difference = torch.zeros(self.classes, self.coordinates.shape[1]).double()
-        bias = torch.zeros(self.classes).double()
+        difference = self._coordinates.new_zeros(self.classes, self._coordinates.shape[1])
+        bias = self._coordinates.new_zeros(self.classes)
         for strength in strengths:
             difference, bias = self._solve(strength, s, difference, bias, tolerance)
             yield self._folded(difference, bias, s)
@@ -70,22 +92,18 @@ class Problem:
         """The optimum at one lambda (`math.inf` keeps `W = s W0`) and one s."""
         return next(self.path([strength], s, tolerance))
 
-    def objective(self, fit: Fit, strength: float, s: float = 0.0) -> float:
-        """What is minimised, at `fit`."""
-        logits = (self.coordinates @ self.axes.T * self.scale + self.mean) @ fit.weight.T + fit.bias
-        penalty = strength * (self.scale * (fit.weight - s * self.prior)).square().sum()
-        return float(functional.cross_entropy(logits, self.labels) + penalty)
-
     def _solve(
         self, strength: float, s: float, difference: Tensor, bias: Tensor, tolerance: float
     ) -> tuple[Tensor, Tensor]:
-        offset = s * self.prior_logits
-        free = 0 if math.isinf(strength) else self.coordinates.shape[1]
-        coordinates, penalty = self.coordinates[:, :free], 0.0 if free == 0 else strength
+        """The difference from s W0 along the axes, and the bias, at the optimum."""
+        samples = len(self._targets)
+        offset = s * self._prior_logits
+        free = 0 if math.isinf(strength) else self._coordinates.shape[1]
+        coordinates, penalty = self._coordinates[:, :free], 0.0 if free == 0 else strength
         start = torch.softmax(offset + bias + coordinates @ difference[:, :free].T, 1)
-        curvature = start * (1 - start) / len(self.labels)
-        diagonal = (curvature.T @ coordinates.square() + 2 * penalty).sqrt()
-        bias_diagonal = curvature.sum(0).sqrt()
+        curvature = start * (1 - start) / samples
+        diagonal = (curvature.T @ coordinates.square() + 2 * penalty).clamp_min(1e-12).sqrt()
+        bias_diagonal = curvature.sum(0).clamp_min(1e-12).sqrt()
         weight = difference[:, :free] * diagonal
         shift = bias * bias_diagonal
 
@@ -94,7 +112,7 @@ class Problem:
             log_probabilities = torch.log_softmax(
                 torch.addmm(offset + shift / bias_diagonal, coordinates, raw.T), 1
             )
-            residual = log_probabilities.exp() / len(self.labels) - self._targets
+            residual = log_probabilities.exp() / samples - self._targets
             weight.grad = (residual.T @ coordinates + 2 * penalty * raw) / diagonal
             shift.grad = residual.sum(0) / bias_diagonal
             return -float((log_probabilities * self._targets).sum()) + penalty * float(raw.square().sum())
@@ -112,8 +130,9 @@ class Problem:
         return weight / diagonal, shift / bias_diagonal
 
     def _folded(self, difference: Tensor, bias: Tensor, s: float) -> Fit:
-        weight = s * self.prior + difference @ self.axes.T / self.scale
-        return Fit(weight, bias - weight @ self.mean)
+        weight = s * self.prior + difference.double() @ self.axes.T / self.scale
+        # The softmax does not see a constant added to all logits: the one without is taken.
+        return Fit(weight, (bias - bias.mean()).double() - weight @ self.mean)
 
 
 def _principal_axes(centred: Tensor) -> Tensor:

@@ -1,0 +1,47 @@
+"""`catlipctl predict` as a user types it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from PIL import Image
+from typer.testing import CliRunner
+
+from catlipctl import checkpoints, models
+from catlipctl.cli.predict import predict
+
+app = typer.Typer()
+app.command()(predict)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=2)
+    checkpoints.write(tmp_path / "classifier", model=model, config={}, label_names=["cat", "dog"])
+    Image.new("L", (50, 40)).save("grey.png")
+    Path("broken.png").write_bytes(b"nothing")
+
+
+def test_one_readable_image_is_enough() -> None:
+    result = CliRunner().invoke(app, ["grey.png", "broken.png", "--checkpoint", "classifier"])
+    assert result.exit_code == 0, result.output
+    assert "warning: broken.png: not an image" in result.stderr
+    assert "grey.png" in result.stdout
+    assert "dog" in result.stdout
+    document = CliRunner().invoke(app, ["grey.png", "broken.png", "--checkpoint", "classifier", "--json"])
+    images = json.loads(document.stdout)["result"]["images"]
+    assert len(images[0]["labels"]) == 2
+    assert images[1]["fault"].startswith("not an image")
+
+
+def test_no_readable_image_and_no_checkpoint() -> None:
+    none = CliRunner().invoke(app, ["broken.png", "missing.png", "--checkpoint", "classifier", "--json"])
+    assert none.exit_code == 3
+    message = json.loads(none.stdout)["error"]["message"]
+    assert "broken.png" in message
+    assert "missing.png" in message
+    assert CliRunner().invoke(app, ["grey.png"]).exit_code == 4

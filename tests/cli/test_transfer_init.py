@@ -1,0 +1,78 @@
+"""`catlipctl transfer-init` as a user types it, in a folder with one run."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from catlipctl import checkpoints, models
+from catlipctl.cli.transfer_init import transfer_init
+from catlipctl.labels import wordnet
+from catlipctl.vocabulary import Vocabulary
+
+app = typer.Typer()
+app.command()(transfer_init)
+
+
+@pytest.fixture(autouse=True)
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`runs/demo` in the current folder, its vocabulary three animals."""
+    monkeypatch.chdir(tmp_path)
+    keys = tuple(str(wordnet.nouns().key_of(f"{name}.n.01")) for name in ("dog", "cat", "horse"))
+    vocabulary = Vocabulary(
+        keys=keys,
+        counts=(9, 8, 7),
+        extractor="corenet",
+        extractor_version="1",
+        source="pairs.tar",
+        captions=50,
+        captions_without_label=0,
+        counted="occurrences",
+        threshold=5,
+    )
+    model = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
+    run = tmp_path / "runs" / "demo"
+    checkpoints.write_step(run, 1, model=model, config={}, vocabulary=vocabulary)
+    return run
+
+
+def test_the_newest_run_by_default_and_never_overwritten(run: Path) -> None:
+    first = CliRunner().invoke(app, ["--target", "cifar10"])
+    assert first.exit_code == 0, first.output
+    assert "runs/demo (newest run" in first.stderr
+    assert "catlipctl predict IMAGE... --checkpoint runs/demo/transfer/cifar10" in first.stdout
+    second = CliRunner().invoke(app, ["--target", "cifar10", "--json"])
+    document = json.loads(second.stdout)
+    assert document["result"]["checkpoint"] == "runs/demo/transfer/cifar10-2"
+    assert document["result"]["inputs"]["target"] == "cifar10"
+    counts = document["result"]["counts"]
+    assert counts["exact"] == 3
+    assert sum(counts.values()) == 10
+    checkpoints.verify(run / "transfer" / "cifar10")
+
+
+def test_head_only_and_target_file(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("hound\tdog.n.01\npets\tdog.n.01,cat.n.01\n", encoding="utf-8")
+    arguments = [str(run), "--target", "mine.tsv", "--out", "out", "--head-only", "head.safetensors"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    rows = models.head(checkpoints.load(run).model).weight
+    head = load_file("head.safetensors")
+    assert torch.allclose(head["weight"], torch.stack([rows[0], (rows[0] + rows[1]) / 2]))
+    again = CliRunner().invoke(app, [*arguments[:5], "--head-only", "other.safetensors"])
+    assert again.exit_code == 2
+    assert "exists already" in again.stderr
+    assert not Path("other.safetensors").exists()
+
+
+def test_faults_have_their_exit_codes(run: Path) -> None:
+    assert CliRunner().invoke(app, ["--target", "no-such-set"]).exit_code == 3
+    assert CliRunner().invoke(app, ["nowhere", "--target", "cifar10"]).exit_code == 4
+    checkpoints.write(run.parent / "bare", model=checkpoints.load(run).model, config={})
+    result = CliRunner().invoke(app, ["runs/bare", "--target", "cifar10", "--json"])
+    assert result.exit_code == 4
+    assert "no vocabulary" in json.loads(result.stdout)["error"]["message"]

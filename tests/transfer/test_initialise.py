@@ -1,0 +1,150 @@
+"""Transfer Init: which rows are taken, by NLTK's WordNet; what is written, read by others."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from catlipctl import models
+from catlipctl.checkpoints import Checkpoint
+from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.labels import targets
+from catlipctl.labels.targets import Label, LabelSet
+from catlipctl.transfer import transfer_init, write_transfer_init
+from catlipctl.transfer.mapping import map_labels
+
+from .conftest import NAMES, keys
+
+
+def label_set(**synsets: tuple[str, ...]) -> LabelSet:
+    return LabelSet("mine", tuple(Label(name, keys(*meant)) for name, meant in synsets.items()))
+
+
+TARGET = label_set(
+    dog=("dog.n.01",),
+    vehicle=("vehicle.n.01",),
+    puppy=("puppy.n.01",),
+    ladle=("ladle.n.01",),
+    kitchen_dog=("kitchen.n.01", "dog.n.01"),
+    kitchen_algebra=("kitchen.n.01", "algebra.n.01"),
+    algebra=("algebra.n.01",),
+    nothing=(),
+)
+
+
+@pytest.mark.parametrize("label", TARGET.labels, ids=lambda label: label.name)
+@pytest.mark.parametrize("min_similarity", [1 / 3, 0.5])
+@pytest.mark.usefixtures("nltk_data")
+def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float) -> None:
+    from nltk.corpus import wordnet as wn
+
+    vocabulary = {key: wn.synset(name) for key, name in zip(keys(*NAMES), NAMES, strict=True)}
+
+    def expected(key: str) -> tuple[str, set[str], float | None] | None:
+        synset = wn.synset_from_pos_and_offset("n", int(key[1:]))
+        if key in vocabulary:
+            return "exact", {key}, 1.0
+        below = set(synset.closure(lambda s: s.hyponyms() + s.instance_hyponyms()))
+        if kinds := {k for k, s in vocabulary.items() if s in below}:
+            return "hyponyms", kinds, None
+        similarity = {k: s.path_similarity(synset) for k, s in vocabulary.items()}
+        best = max(similarity.values())
+        if best < min_similarity:
+            return None
+        return "similar", {k for k, value in similarity.items() if value == best}, best
+
+    (mapping,) = map_labels(LabelSet("one", (label,)), list(vocabulary), min_similarity)
+    words = [found for key in label.synsets if (found := expected(key)) is not None]
+    assert [(m.how, set(m.sources)) for m in mapping.matches] == [(how, kinds) for how, kinds, _ in words]
+    assert [m.similarity for m in mapping.matches] == pytest.approx([value for *_, value in words])
+    how = "random" if not words else "averaged" if len(label.synsets) > 1 else words[0][0]
+    assert mapping.how == how
+
+
+def test_every_way_occurs_above() -> None:
+    found = {mapping.how for mapping in map_labels(TARGET, keys(*NAMES))}
+    assert found == {"exact", "hyponyms", "similar", "averaged", "random"}
+
+
+def test_ties_are_averaged_and_listed(checkpoint: Checkpoint) -> None:
+    cutlery = label_set(knife=("table_knife.n.01",))
+    head = transfer_init(checkpoint, cutlery, min_similarity=0.3)
+    assert head.account[0].source_names == ["spoon.n.01", "fork.n.01"]
+    assert head.account[0].similarity == pytest.approx(1 / 3)
+    rows = models.head(checkpoint.model).weight.detach()
+    assert torch.allclose(head.weight[0], (rows[4] + rows[5]) / 2)
+    assert transfer_init(checkpoint, cutlery).account[0].how == "random"
+
+
+def test_rows_are_those_of_the_head(checkpoint: Checkpoint) -> None:
+    head = transfer_init(checkpoint, TARGET)
+    classifier = models.head(checkpoint.model)
+    weight, bias = classifier.weight.detach(), classifier.bias.detach()
+    at = {row.label: i for i, row in enumerate(head.account)}
+    for label, sources in {
+        "dog": [0],
+        "vehicle": [2, 3],
+        "puppy": [0],
+        "kitchen_dog": [7, 0],
+        "kitchen_algebra": [7],
+    }.items():
+        assert torch.allclose(head.weight[at[label]], weight[sources].mean(0)), label
+        assert torch.allclose(head.bias[at[label]], bias[sources].mean()), label
+    assert head.mapped.tolist() == [row.how != "random" for row in head.account]
+    assert head.distinct_rows == len(TARGET) - 1  # a puppy is met by dog
+
+
+def test_random_rows_are_seeded_and_of_the_heads_scale(checkpoint: Checkpoint) -> None:
+    many = LabelSet("many", tuple(Label(f"x{i}", ()) for i in range(500)))
+    head = transfer_init(checkpoint, many, seed=3)
+    rows = models.head(checkpoint.model).weight.detach()
+    assert torch.allclose(head.weight.mean(0), rows.mean(0), atol=0.15)
+    assert torch.allclose(head.weight.std(0), rows.std(0, correction=0), rtol=0.2)
+    assert torch.equal(head.weight, transfer_init(checkpoint, many, seed=3).weight)
+    assert not torch.equal(head.weight, transfer_init(checkpoint, many, seed=4).weight)
+
+
+def test_the_account_is_the_next_calls_label_set(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    write_transfer_init(checkpoint, TARGET, tmp_path / "first", head_only=tmp_path / "head.safetensors")
+    account = tmp_path / "first" / "account.csv"
+    again = transfer_init(checkpoint, targets.load(account))
+    head = load_file(tmp_path / "head.safetensors")
+    assert torch.equal(again.weight, head["weight"])
+    assert torch.equal(again.bias, head["bias"])
+
+    rows = list(csv.DictReader(account.open(encoding="utf-8")))
+    assert rows[1]["source_names"] == "truck.n.01 bicycle.n.01"
+    rows[0]["synsets"] = "cat.n.01"
+    with (tmp_path / "account.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    edited = transfer_init(checkpoint, targets.load(tmp_path / "account.csv"))
+    assert edited.account[0].source_names == ["cat.n.01"]
+    assert edited.account[1:] == again.account[1:]
+
+
+def test_timm_opens_the_tower_with_its_new_head(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    result = write_transfer_init(
+        checkpoint, TARGET, tmp_path / "out", head_only=tmp_path / "head.safetensors"
+    )
+    model = timm.create_model(f"local-dir:{result.checkpoint}", pretrained=True).eval()
+    assert model.pretrained_cfg["label_names"] == [label.name for label in TARGET.labels]
+    images, head = torch.rand(2, 3, 32, 32), load_file(tmp_path / "head.safetensors")
+    with torch.no_grad():
+        features = models.features(checkpoint.model, images)
+        assert torch.allclose(model(images), features @ head["weight"].T + head["bias"], atol=1e-4)
+    assert sum(result.counts.values()) == len(TARGET) == result.labels
+
+
+def test_what_cannot_be(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no vocabulary"):
+        transfer_init(replace(checkpoint, vocabulary=None), TARGET)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        write_transfer_init(checkpoint, TARGET, tmp_path / "there")
+    assert not list((tmp_path / "there").iterdir())

@@ -1,0 +1,75 @@
+"""Predictions on whatever a folder of photos holds, against torch's own arithmetic on the loaded model."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from catlipctl import checkpoints
+from catlipctl.checkpoints import Checkpoint
+from catlipctl.data import eval_transform
+from catlipctl.errors import DataError
+from catlipctl.models import preprocessing
+from catlipctl.transfer import predict
+
+from .conftest import draw, tower
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    draw(folder / "a.png", "red", 0)
+    picture = Image.open(folder / "a.png")
+    picture.convert("CMYK").save(folder / "cmyk.jpg")
+    picture.convert("L").save(folder / "grey.PNG")
+    picture.save(folder / "moving.gif", save_all=True, append_images=[Image.new("RGB", (40, 40))])
+    (folder / "broken.jpg").write_bytes((folder / "cmyk.jpg").read_bytes()[:200])
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def test_each_is_answered_or_its_fault_named(checkpoint: Checkpoint, photos: Path) -> None:
+    result = predict(checkpoint, [photos, photos / "a.png", photos / "missing.png"], top=3)
+    names = [Path(image.image).name for image in result.images]
+    assert names == ["a.png", "broken.jpg", "cmyk.jpg", "grey.PNG", "moving.gif", "missing.png"]
+    faults = {Path(i.image).name: i.fault for i in result.images if i.fault}
+    assert faults.keys() == {"broken.jpg", "missing.png"}
+    assert result.unreadable == 2
+    assert "No such file" in faults["missing.png"]
+    assert all(len(image.labels) == (0 if image.fault else 3) for image in result.images)
+
+
+def test_a_pre_training_head_gives_synsets_by_sigmoid(checkpoint: Checkpoint, photos: Path) -> None:
+    result = predict(checkpoint, [photos / "a.png"], top=20)
+    assert result.probabilities == "sigmoid"
+    image = eval_transform(preprocessing(checkpoint.model))(Image.open(photos / "a.png").convert("RGB"))
+    with torch.no_grad():
+        expected = torch.sigmoid(checkpoint.model(image[None])[0])
+    order = expected.argsort(descending=True).tolist()
+    assert checkpoint.vocabulary is not None
+    assert [label.label for label in result.images[0].labels] == [
+        checkpoint.vocabulary.keys[i] for i in order
+    ]
+    assert [label.probability for label in result.images[0].labels] == pytest.approx(
+        expected[order].tolist(), rel=1e-4
+    )
+    assert {label.label: label.description for label in result.images[0].labels}["n02084071"] == "dog"
+
+
+def test_a_classifier_gives_its_labels_by_softmax(photos: Path, tmp_path: Path) -> None:
+    names = ["tench", "goldfish", "shark"]
+    checkpoints.write(tmp_path / "c", model=tower(3), config={"activation": "softmax"}, label_names=names)
+    result = predict(checkpoints.load(tmp_path / "c"), [photos / "a.png"])
+    assert result.probabilities == "softmax"
+    labels = result.images[0].labels
+    assert sorted(label.label for label in labels) == sorted(names)
+    assert sum(label.probability for label in labels) == pytest.approx(1)
+
+
+def test_nothing_readable(checkpoint: Checkpoint, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"broken.jpg: damaged"):
+        predict(checkpoint, [photos / "broken.jpg"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no image"):
+        predict(checkpoint, [tmp_path / "empty"])
