@@ -1,3 +1,3 @@
-"""Pre-training of vision models on image-text pairs by classification, and all that comes before and after."""
+"""Pre-train vision models on image-text pairs by classification (CatLIP), and transfer them."""
 
 __version__ = "0.1.0"

@@ -49,7 +49,7 @@ class OutOfMemory(CatlipctlError):
 
 
 class Stopped(CatlipctlError):
-    """A signal ended the work after a complete save: 75 for SIGTERM and SIGUSR1 (run again), 130 for Ctrl-C."""
+    """A signal ended the work after a save: 75 for SIGTERM and SIGUSR1 (run again), 130 for Ctrl-C."""
 
     def __init__(self, message: str, hint: str = "", *, exit_code: int = 75) -> None:
         super().__init__(message, hint)

@@ -1,6 +1,5 @@
 """catlipctl bench: CatLIP against CLIP on this machine."""
 
-import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import plots
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import table
@@ -92,8 +92,7 @@ def bench(
             model=model, batch_size=batch_size, rounds=rounds, classes=classes or benchmarks.CLASSES
         )
         result = benchmarks.step(settings, out_, cpu=wanted.cpu)
-        # Of several processes the first one speaks for all.
-        if os.environ.get("RANK", "0") == "0":
+        if launch.is_main():
             _keep(result, out, what, out_)
             out_.result(result, _table(result), *_lines(result))
 
@@ -101,19 +100,13 @@ def bench(
 def _keep(result: "StepBenchmark", folder: Path, what: What, out: Output) -> None:
     """Write the result and its plot under the next free number."""
     from catlipctl import reports
-    from catlipctl.errors import MachineError
 
     taken = [path.stem.rpartition("-")[2] for path in folder.glob(f"{what}-*.*")]
     number = 1 + max((int(text) for text in taken if text.isdigit()), default=0)
     written = [result.write(folder / f"{what}-{number}.json")]
     steps = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in result.rows}
-    try:
-        figure = reports.step(
-            steps, f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
-        )
-        written += reports.save(figure, folder / f"{what}-{number}")
-    except MachineError as error:
-        out.warn(f"no plot: {error.message}; {error.hint}")
+    subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
+    written += plots.save(lambda: reports.step(steps, subtitle), folder / f"{what}-{number}", out)
     out.note("wrote " + ", ".join(str(path) for path in written))
 
 

@@ -42,13 +42,15 @@ class Output:
             self.document("ok", result=result.model_dump(mode="json"))
             return
         from rich.console import Console
+        from rich.text import Text
 
         # Captions, labels and paths are shown as they are: no markup, no :emoji: names.
         console = Console(
             highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _columns()
         )
         for item in shown:
-            console.print(item)
+            # Lines of text are left whole, so that a command or a file can be copied from them.
+            console.print(item, soft_wrap=isinstance(item, str | Text))
 
     def document(self, status: str, **body: Any) -> None:
         """Print the one JSON document of this command."""

@@ -1,14 +1,15 @@
 """catlipctl pretrain: train an image tower on image-text pairs by a recipe."""
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import plots
 from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, Strict
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.tables import facts, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -74,9 +75,6 @@ def pretrain(
     Without any argument: the demo, on real images that pip brings.
     """
     with command("pretrain", json=json) as out_:
-        # Read when torch is loaded. OpenMP threads spin at each barrier by default: where loader workers or
-        # other programs share the cores, that made a step six times slower (24 against 150 to 230 images/s).
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from catlipctl import training
         from catlipctl.recipe import Override, load
         from catlipctl.training import launch
@@ -116,7 +114,8 @@ def pretrain(
             cache_dir=cache_dir,
             progress=out_,
         )
-        out_.result(result, *_lines(result))
+        if launch.is_main():
+            _show(out_, result)
 
 
 def _recipe_path(given: list[str], data: list[str], out: Path | None, *, resume: bool) -> tuple[Path, str]:
@@ -149,22 +148,17 @@ def _show_dry_run(
     result = dry_run(loaded, world_size(gpus, processes))
     for warning in result.warnings:
         out.warn(warning)
-    out.result(result, _values_table(result), *_cost_lines(result))
+    out.result(result, _values_table(result), _cost_table(result))
 
 
 def _values_table(result: "DryRun") -> "Table":
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("key", "value", "from"):
-        table.add_column(heading, overflow="fold")
+    values = table("key", "value", "from")
     for row in result.values:
-        table.add_row(row.key, Text("null" if row.value is None else str(row.value)), Text(row.origin))
-    return table
+        values.add_row(row.key, "null" if row.value is None else str(row.value), row.origin)
+    return values
 
 
-def _cost_lines(result: "DryRun") -> list[str]:
+def _cost_table(result: "DryRun") -> "Table":
     if result.steps is None:
         length = "as many steps as the epochs of the data make"
     else:
@@ -179,13 +173,7 @@ def _cost_lines(result: "DryRun") -> list[str]:
     else:
         size = f"{result.parameters:,} with {result.vocabulary_size:,} classes"
         weight = f"{result.checkpoint_bytes / 2**20:,.1f} MiB"
-    return [
-        "",
-        f"length      {length}",
-        f"batch       {each}",
-        f"parameters  {size}",
-        f"checkpoint  {weight}",
-    ]
+    return facts({"length": length, "batch": each, "parameters": size, "checkpoint": weight})
 
 
 def _averaged(result: "DryRun") -> bool:
@@ -193,26 +181,29 @@ def _averaged(result: "DryRun") -> bool:
 
 
 def _show_launch(out: Output, wanted: "Devices") -> None:
-    from rich.text import Text
-
     from catlipctl.training.launch import command_line
     from catlipctl.training.results import LaunchCommand
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
     line = command_line(arguments, wanted)
-    out.result(LaunchCommand(command=line), Text(line))
+    out.result(LaunchCommand(command=line), line)
 
 
-def _lines(result: "PretrainResult") -> list[str]:
-    lines = [
-        f"run         {result.run}",
-        f"checkpoint  {result.checkpoint}",
-        f"steps       {result.steps:,} ({result.samples:,} images in {result.seconds:,.1f} s, "
+def _show(out: Output, result: "PretrainResult") -> None:
+    """The run in a few lines, and its loss as RUN/loss.png."""
+    from catlipctl import reports
+    from catlipctl.training import metrics
+
+    run = Path(result.run)
+    written = plots.save(lambda: reports.loss(metrics.read(run / "metrics.jsonl")), run / "loss", out)
+    about = {
+        "run": result.run,
+        "checkpoint": result.checkpoint,
+        "steps": f"{result.steps:,} ({result.samples:,} images in {result.seconds:,.1f} s, "
         f"{result.images_per_second:,.0f} images/s)",
-        f"loss        {result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
-        f"vocabulary  {result.vocabulary_size:,} classes",
-    ]
-    if result.faults:
-        faults = ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items())
-        lines.append(f"passed over {faults}")
-    return lines
+        "loss": f"{result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
+        "vocabulary": f"{result.vocabulary_size:,} classes",
+        "passed over": ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items()),
+        "plot": written[0] if written else None,
+    }
+    out.result(result, facts(about))

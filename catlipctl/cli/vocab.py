@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import inputs
+from catlipctl.cli import inputs, plots
 from catlipctl.cli.options import CacheDir, CaptionKey, Json, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
-from catlipctl.errors import MachineError, UsageError
+from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -139,15 +139,9 @@ def overlap(
 def _write_overlap(result: "Overlap", stem: Path, vocabulary: str, out: Output) -> list[Path]:
     from catlipctl import reports
 
-    written = [
-        reports.save_table(stem.with_name(f"{stem.name}.csv"), [match.row() for match in result.matches])
-    ]
-    try:
-        figure = reports.overlap({vocabulary: result})
-        written += reports.save(figure, stem)
-    except MachineError as error:
-        out.note(f"no plot: {error.message}; {error.hint}")
-    return written
+    rows = [match.row() for match in result.matches]
+    matches = reports.save_table(stem.with_name(f"{stem.name}.csv"), rows)
+    return [matches, *plots.save(lambda: reports.overlap({vocabulary: result}), stem, out)]
 
 
 def _summary_tables(result: "Summary") -> "list[Table]":

@@ -1,4 +1,4 @@
-"""What travels from the loader to an objective: one rank's share of a global batch, or a piece of that share."""
+"""What goes from the loader to an objective: one rank's share of a global batch, or a piece of it."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ class Batch:
     """Images with sparse labels; nothing in it is of size B x V.
 
     images: `[B, 3, H, W]`, float32, already normalised.
-    rows, classes: `[P]`, int64; pair p says that image `rows[p]` has class `classes[p]`. An image may have none.
+    rows, classes: `[P]`, int64; pair p says that image `rows[p]` has class `classes[p]`; some have none.
     position: samples that the run had consumed before the first sample of this batch.
     samples: `[B]`, int64, the source's index of each image (after any replacement of an unreadable one).
     captions: one tuple of captions an image, only where the objective asks for them.

@@ -1,4 +1,4 @@
-"""What a source is: how many samples there are, and sample `i` as raw bytes and captions. It knows no order."""
+"""What a source is: how many samples, and sample `i` as raw bytes and captions. It knows no order."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, Protocol
@@ -18,7 +18,7 @@ class Source(Protocol):
 
     name: the SOURCE text that opened it. fingerprint: a hash that changes with its files (path, size, mtime).
     shards: how many files hold the samples; 0 where each image is a file of its own.
-    faults: what was passed over when it was opened, by kind: {'truncated shard': 1, 'image without caption': 3}.
+    faults: what was passed over when it was opened, by kind: {'truncated shard': 1, ...}.
     """
 
     @property

@@ -41,9 +41,14 @@ def joined() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
+def is_main() -> bool:
+    """Is this the process that speaks and writes for all: rank 0, or the only one?"""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def only_main_speaks() -> None:
     """Close the standard output of all processes but the first: a result is told once."""
-    if int(os.environ.get("RANK", "0")) > 0:
+    if not is_main():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
 
 

@@ -95,7 +95,8 @@ def test_all_faults_are_told_together_with_path_origin_and_nearest_key(file: Pat
         "length: give exactly one (from --set)",
         "lr: unknown key; did you mean optimiser.lr? (from --set)",
         "optimiser.beta: unknown key; did you mean optimiser.betas? (from CATLIPCTL_OPTIMISER__BETA)",
-        "optimiser.lr: input should be a valid number, unable to parse string as a number, not 'fast' (from --set)",
+        "optimiser.lr: input should be a valid number, unable to parse string as a number, not 'fast' "
+        "(from --set)",
         "optimiser.lrr: unknown key; did you mean optimiser.lr? (from --set)",
         "sed: unknown key; did you mean seed? (from --set)",
         "seed.x: seed is a value, not a section (from --set)",
