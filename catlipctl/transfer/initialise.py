@@ -66,9 +66,7 @@ class TransferredHead:
 
 
 class TransferInit(Result):
-    """What `transfer-init` reports: where the checkpoint is, the target's labels by how they were met, each
-    row.
-    """
+    """What `transfer-init` reports: where the checkpoint is, how many labels were met how, and each row."""
 
     checkpoint: str
     head: str | None

@@ -18,9 +18,7 @@ def architecture(checkpoint: Checkpoint) -> str:
 
 
 def run_of(checkpoint: Checkpoint) -> Path:
-    """The folder of the run that a checkpoint belongs to: `runs/NAME` for one that came by name, of no run of
-    ours.
-    """
+    """The folder of the run that a checkpoint belongs to; `runs/NAME` for one of timm's."""
     if checkpoint.path is None:
         return Path("runs") / architecture(checkpoint)
     parent = checkpoint.path.parent

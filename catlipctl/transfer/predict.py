@@ -114,9 +114,7 @@ def _expanded(paths: Sequence[Path]) -> list[Path]:
 
 
 def _activation(checkpoint: Checkpoint) -> str:
-    """What turns logits to probabilities: as the checkpoint's writer says, else by what its head was trained
-    for.
-    """
+    """What turns logits to probabilities: as the checkpoint's writer says, else as its head was trained."""
     said = checkpoint.config.get("activation")
     return said or ("softmax" if checkpoint.vocabulary is None else "sigmoid")
 

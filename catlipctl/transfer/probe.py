@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Preprocessing, Source
-from catlipctl.errors import DataError
+from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import LabelSet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
@@ -112,6 +112,8 @@ def linear_probe(
     UsageError where `out` exists.
     """
     size = splits.TrainSize.parse(train_size)
+    if out is not None and out.exists():  # said before the work, not after it
+        raise UsageError(f"{out} exists already", "name another: no checkpoint is overwritten")
     model = features.untrained(checkpoint, seed) if random_backbone else checkpoint.model
     preprocessing = models.preprocessing(checkpoint.model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -156,8 +158,9 @@ def extract_sets(
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> ProbeSets:
-    """Features and class ids of both splits; `reestimate` first sets BatchNorm's statistics from the training
-    images.
+    """Features and class ids of both splits.
+
+    reestimate: first set BatchNorm's statistics to those of the training images.
     """
     names = train.labels()
     present = classes.named_classes(names, target)
@@ -215,8 +218,7 @@ def probe(
 ) -> tuple[Fit, ProbeScores]:
     """Fit and measure one classifier on extracted features.
 
-    The subset of `train_size` is decided by `seed` alone, the same for every init. `init="random"` fixes s at
-    0.
+    The subset of `train_size` is decided by `seed` alone, the same for every init; `init="random"` has s = 0.
     """
     count = len(sets.classes)
     indices = splits.subset(sets.train.labels, train_size, seed)
@@ -263,8 +265,7 @@ def prior_rows(head: TransferredHead) -> Tensor:
 
 
 def zero_shot(training: Tensor, prior: Tensor) -> Fit:
-    """The classifier W0, its bias such that each class's mean logit over the
-    training images is 0. No label is used.
+    """The classifier W0 with each class's mean logit over the training images at 0; no label is used.
 
     A pre-training head's own bias is the log-odds of rare binary classes; with it the demo's tower had 0.375
     top-1 on 12 classes, centred 0.445.
@@ -277,6 +278,7 @@ def _write(
 ) -> None:
     names = [label.name for label in present.labels]
     fitted = with_head(model, fit.weight.float(), fit.bias.float())
+    # An untrained tower that was made by its name has that name's preprocessing, not the checkpoint's.
     fitted.pretrained_cfg = checkpoint.model.pretrained_cfg
     about = {"kind": "linear probe", "from": str(checkpoint.path or architecture(checkpoint))}
     checkpoints.write(

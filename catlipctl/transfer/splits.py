@@ -48,9 +48,7 @@ def subset(labels: Tensor, size: TrainSize, seed: int) -> Tensor:
 
 
 def held_out(labels: Tensor, share: float, seed: int) -> Tensor:
-    """`[N]`, bool: a stratified `share` of the samples; of each class at least one where it has two, never
-    all.
-    """
+    """`[N]`, bool: a `share` of each class, at least one image where it has two, never all."""
     mask = torch.zeros(len(labels), dtype=torch.bool)
     for members in _shuffled_classes(labels, seed):
         mask[members[: min(max(1, round(share * len(members))), len(members) - 1)]] = True
