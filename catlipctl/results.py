@@ -67,7 +67,11 @@ class Measurement(Result):
     machine: dict[str, Any] = Field(default_factory=this_machine)
     versions: dict[str, str] = Field(default_factory=library_versions)
 
+    def document(self) -> dict[str, Any]:
+        """The result as its file has it."""
+        return {"schema_version": SCHEMA_VERSION, **self.model_dump(mode="json")}
+
     def write(self, path: Path) -> Path:
         """Write the result as one JSON file, atomically; return its path."""
-        write_json(path, {"schema_version": SCHEMA_VERSION, **self.model_dump(mode="json")})
+        write_json(path, self.document())
         return path

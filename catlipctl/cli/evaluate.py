@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from catlipctl.cli import inputs
 from catlipctl.cli.options import CacheDir, Checkpoint, ImageKey, Json, LabelKey
 from catlipctl.cli.output import command
-from catlipctl.cli.predict import chosen_checkpoint, table
+from catlipctl.cli.tables import facts
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -68,7 +69,7 @@ def linear_probe(
 ) -> None:
     """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it."""
     with command("eval lp", json=json) as out:
-        from catlipctl import transfer
+        from catlipctl import checkpoints, transfer
         from catlipctl.labels import targets
         from catlipctl.transfer import places, splits
 
@@ -76,7 +77,7 @@ def linear_probe(
         if target is None and data.startswith("emoji:transfer"):
             target = "emoji"
         labelset = None if target is None else targets.load(target)
-        loaded = chosen_checkpoint(checkpoint, out)
+        loaded = checkpoints.load(inputs.checkpoint(checkpoint, out))
         train_source, test_source = places.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
@@ -100,28 +101,25 @@ def linear_probe(
 
 
 def _table(result: "ProbeResult") -> "Table":
-    facts = {
-        "top-1 accuracy": f"{result.acc1:.1%}",
-        "top-5 accuracy": f"{result.acc5:.1%}",
-        "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
-        "zero-shot top-1": "no mapped head"
-        if result.zero_shot_acc1 is None
-        else f"{result.zero_shot_acc1:.1%}",
-        "share of the largest class": f"{result.majority_share:.1%}",
-        "classes": f"{result.classes:,}",
-        "training images": f"{result.train_images:,} ({result.train_size})",
-        "test images": f"{result.test_images:,} ({result.split})",
-        "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
-        "prior": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n) or "none",
-        "lambda, s": f"{_number(result.choice.regularisation)}, {result.choice.prior_scale:g}",
-        "chosen by": result.choice.how,
-        "protocol": result.protocol,
-    }
-    facts_table = table("", "")
-    facts_table.show_header = False
-    for name, value in facts.items():
-        facts_table.add_row(name, value)
-    return facts_table
+    return facts(
+        {
+            "top-1 accuracy": f"{result.acc1:.1%}",
+            "top-5 accuracy": f"{result.acc5:.1%}",
+            "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
+            "zero-shot top-1": "no mapped head"
+            if result.zero_shot_acc1 is None
+            else f"{result.zero_shot_acc1:.1%}",
+            "share of the largest class": f"{result.majority_share:.1%}",
+            "classes": f"{result.classes:,}",
+            "training images": f"{result.train_images:,} ({result.train_size})",
+            "test images": f"{result.test_images:,} ({result.split})",
+            "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
+            "prior": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n) or "none",
+            "lambda, s": f"{_number(result.choice.regularisation)}, {result.choice.prior_scale:g}",
+            "chosen by": result.choice.how,
+            "protocol": result.protocol,
+        }
+    )
 
 
 def _number(value: float | str) -> str:

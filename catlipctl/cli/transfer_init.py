@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import inputs
 from catlipctl.cli.options import Checkpoint, Json
 from catlipctl.cli.output import command
-from catlipctl.cli.predict import chosen_checkpoint
+from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,11 +51,12 @@ def transfer_init(
 ) -> None:
     """Make a classifier for TARGET from the pre-training head (Transfer Init, CatLIP 4.2)."""
     with command("transfer-init", json=json) as out:
+        from catlipctl import checkpoints
         from catlipctl.labels import targets
         from catlipctl.transfer import places, write_transfer_init
 
         labelset = targets.load(target)
-        loaded = chosen_checkpoint(checkpoint, out)
+        loaded = checkpoints.load(inputs.checkpoint(checkpoint, out))
         out.uses("target", target)
         folder = out_dir or places.unused(places.run_of(loaded) / "transfer" / labelset.name)
         result = write_transfer_init(
@@ -69,8 +71,6 @@ def transfer_init(
 
 
 def _summary(result: "TransferInit") -> "Table":
-    from catlipctl.cli.predict import table
-
     meaning = {
         "exact": "the label's synset is in the vocabulary",
         "hyponyms": "mean over the vocabulary's kinds of it",
@@ -86,8 +86,6 @@ def _summary(result: "TransferInit") -> "Table":
 
 
 def _rows(result: "TransferInit") -> "Table":
-    from catlipctl.cli.predict import table
-
     rows = table("label", "row", "similarity", "from")
     for row in result.account[:SHOWN_ROWS]:
         names = row.source_names[:SHOWN_SOURCES]

@@ -4,6 +4,7 @@
 sizes, inits and seeds. `linear_probe` is the whole of it for one.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -286,8 +287,8 @@ def _write(
         model=fitted,
         config={**about, "protocol": result.protocol, "activation": "softmax"},
         label_names=names,
+        files={"result.json": json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n"},
     )
-    result.write(out / "result.json")
 
 
 def _described(source: Source) -> dict[str, str | int]:

@@ -1,0 +1,38 @@
+"""The demo, on its real data, with a shorter run and a smaller benchmark."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from catlipctl import checkpoints, experiments
+from catlipctl.bench import StepSettings
+
+TINY = {
+    "embed_dim": 48,
+    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+    "text_cfg": {"context_length": 16, "vocab_size": 1000, "width": 32, "heads": 2, "layers": 1},
+}
+
+
+@pytest.mark.slow
+def test_the_demo_ends_in_a_page_that_needs_no_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    settings = StepSettings(model=str(tmp_path / "tiny.json"), batch_size=2, rounds=1, classes=100)
+    result = experiments.demo(overrides=["length={samples: 2000}", "data.workers=0"], settings=settings)
+    run = Path("runs") / "demo"
+    assert Path(result.report) == run / "report.html"
+    page = (run / "report.html").read_text()
+    assert page.count("<img") == 6
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert json.loads((run / "demo.json").read_text())["protocol"] == result.protocol
+    assert {probe.images_per_class for probe in result.probes.fitted} == {"1", "5", "20", "all"}
+    # At least 7 of the classes have a row of their own synset or of its kinds.
+    assert sum(how in ("exact", "hyponyms") for how in result.probes.rows.values()) >= 7
+    made = checkpoints.load(result.transfer_init.checkpoint)
+    assert made.label_names is not None
+    assert len(made.label_names) == 365

@@ -1,0 +1,45 @@
+"""Nothing half-written is ever seen."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from catlipctl import files
+from catlipctl.errors import CatlipctlError
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    files.write_json(path, {"run": 1})
+    with pytest.raises(UnicodeEncodeError):
+        files.write_text(path, "half \ud800")
+    assert path.read_text() == '{\n  "run": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_whole_and_is_never_replaced(tmp_path: Path) -> None:
+    def write(text: str) -> None:
+        with files.replacing(tmp_path / "made") as temporary:
+            temporary.mkdir()
+            (temporary / "part").write_text(text)
+
+    write("first")
+    with pytest.raises(OSError, match="made"):
+        write("second")
+    assert (tmp_path / "made" / "part").read_text() == "first"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_full_disk_says_how_much_is_free(tmp_path: Path) -> None:
+    with pytest.raises(CatlipctlError, match="disk full") as raised, files.replacing(tmp_path / "f"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert "MiB free" in raised.value.message
+    assert raised.value.hint
+
+
+def test_sha256_is_the_known_one(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1.
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.sha256(tmp_path / "abc") == expected
