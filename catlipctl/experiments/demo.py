@@ -14,11 +14,21 @@ from pydantic import BaseModel
 from catlipctl import bench, checkpoints, models, recipe, training, vocabulary
 from catlipctl.bench import StepBenchmark, StepSettings
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.data import Source, emoji
 from catlipctl.labels import targets
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.training import PretrainRecipe, PretrainResult, metrics
-from catlipctl.transfer import TransferInit, features, places, write_transfer_init
+from catlipctl.transfer import (
+    Predictions,
+    ProbeResult,
+    TransferInit,
+    features,
+    linear_probe,
+    places,
+    predict,
+    write_transfer_init,
+)
 from catlipctl.transfer.metrics import majority_share, top_k_accuracy
 from catlipctl.transfer.probe import PROTOCOL, extract_sets, prior_head, prior_rows, probe, zero_shot
 from catlipctl.transfer.splits import TrainSize
@@ -78,6 +88,8 @@ class DemoResult(Measurement):
     overlap: Overlap
     transfer_init: TransferInit
     probes: Probes
+    classifier: ProbeResult
+    predictions: Predictions
     benchmark: StepBenchmark
 
 
@@ -116,7 +128,16 @@ def demo(
         checkpoint, targets.load("places365"), places.unused(run / "transfer" / "places365")
     )
     progress.note("4 of 5  linear probes on emoji that were not in pre-training")
-    probes = _probes(checkpoint, loaded.value.seed, cache_dir, progress)
+    train, test = places.open_splits("emoji:transfer", cache_dir=cache_dir, progress=progress)
+    probes = _probes(checkpoint, train, test, loaded.value.seed, progress)
+    classifier = linear_probe(
+        checkpoint,
+        train,
+        test,
+        target=targets.load("emoji"),
+        out=places.numbered(run / "eval" / "lp-emoji-transfer"),
+        progress=progress,
+    )
     progress.note("5 of 5  one training step of CatLIP against one of CLIP")
     benchmark = bench.step(settings or StepSettings(), progress)
     result = DemoResult(
@@ -128,6 +149,8 @@ def demo(
         overlap=overlapping,
         transfer_init=transferred,
         probes=probes,
+        classifier=classifier,
+        predictions=predict(checkpoints.load(str(classifier.checkpoint)), _some_images(cache_dir), top=1),
         benchmark=benchmark,
     )
     result.write(run / "demo.json")
@@ -135,9 +158,16 @@ def demo(
     return result
 
 
-def _probes(checkpoint: Checkpoint, seed: int, cache_dir: Path | None, progress: Progress) -> Probes:
+def _some_images(cache_dir: Path | None) -> list[Path]:
+    """Two test images of each class: one of the first, one of the last, in different drawings."""
+    folders = sorted((emoji.transfer(cache_dir) / "test").iterdir())
+    return [image for folder in folders for image in (min(folder.iterdir()), max(folder.iterdir()))]
+
+
+def _probes(
+    checkpoint: Checkpoint, train: Source, test: Source | None, seed: int, progress: Progress
+) -> Probes:
     """Probes of the tower and of the same tower untrained, on the same images, at every budget."""
-    train, test = places.open_splits("emoji:transfer", cache_dir=cache_dir, progress=progress)
     target, preprocessing = targets.load("emoji"), models.preprocessing(checkpoint.model)
     sets = extract_sets(checkpoint.model, preprocessing, train, test, target=target, progress=progress)
     control = extract_sets(

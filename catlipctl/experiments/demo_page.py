@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from catlipctl import files, reports
 from catlipctl.data import emoji
-from catlipctl.reports import AccuracyRow, Section, Table
+from catlipctl.reports import AccuracyRow, Picture, Section, Table
 from catlipctl.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def demo_page(
     """Write the page: one HTML file that needs no network. metrics: the rows of the run's metrics.jsonl."""
     sections = [
         _summary(result),
+        _gallery(result),
         _frequencies(result, words),
         _overlap(result),
         _loss(result, metrics),
@@ -61,6 +62,23 @@ def _summary(result: "DemoResult") -> Section:
         "Emoji are small, clean drawings: this page shows that every part works, and what each is for. It "
         "says nothing about photographs.",
         table=accuracy_table(result),
+    )
+
+
+def _gallery(result: "DemoResult") -> Section:
+    pictures = [
+        Picture(
+            Path(seen.image), Path(seen.image).parent.name, seen.labels[0].label, seen.labels[0].probability
+        )
+        for seen in result.predictions.images
+        if seen.labels
+    ]
+    return Section(
+        "What it sees",
+        "Two test images of each class, with the most probable label; where that is wrong, the truth stands "
+        "in brackets. "
+        f"Try your own: `catlipctl predict IMAGE --checkpoint {result.classifier.checkpoint}`",
+        figure=reports.embed(reports.gallery(pictures)),
     )
 
 

@@ -1,5 +1,6 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
+from catlipctl.reports.gallery import Picture, gallery
 from catlipctl.reports.page import Section, Table, page
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.step import step
@@ -9,9 +10,11 @@ from catlipctl.reports.vocabulary import label_frequencies, overlap
 
 __all__ = [
     "AccuracyRow",
+    "Picture",
     "Section",
     "Table",
     "embed",
+    "gallery",
     "inits",
     "label_frequencies",
     "loss",

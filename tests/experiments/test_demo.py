@@ -27,7 +27,7 @@ def test_the_demo_ends_in_a_page_that_needs_no_network(
     run = Path("runs") / "demo"
     assert Path(result.report) == run / "report.html"
     page = (run / "report.html").read_text()
-    assert page.count("<img") == 6
+    assert page.count("<img") == 7
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert json.loads((run / "demo.json").read_text())["protocol"] == result.protocol
     assert {probe.images_per_class for probe in result.probes.fitted} == {"1", "5", "20", "all"}
