@@ -40,7 +40,8 @@ def packed(entries: list[tuple[str, bytes]], format: int) -> bytes:
 
 def by_tarfile(archive: bytes) -> list[tuple[bytes, int, int]]:
     with tarfile.open(fileobj=io.BytesIO(archive), mode="r:", encoding="utf-8") as tar:
-        return [(m.name.encode("utf-8", "surrogateescape"), m.offset_data, m.size) for m in tar if m.isreg()]
+        files = [m for m in tar if m.isreg()]
+    return [(m.name.rstrip("/").encode("utf-8", "surrogateescape"), m.offset_data, m.size) for m in files]
 
 
 def by_us(archive: bytes) -> tuple[list[tuple[bytes, int, int]], str]:
