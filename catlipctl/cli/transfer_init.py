@@ -87,7 +87,9 @@ def _summary(result: "TransferInit") -> "Table":
 
 def _rows(result: "TransferInit") -> "Table":
     rows = table("label", "row", "similarity", "from")
-    for row in result.account[:SHOWN_ROWS]:
+    order = list(result.counts)
+    # The rows that mean something stand first; within a kind they keep the label set's order.
+    for row in sorted(result.account, key=lambda row: order.index(row.how))[:SHOWN_ROWS]:
         names = row.source_names[:SHOWN_SOURCES]
         more = len(row.source_names) - len(names)
         similarity = "" if row.similarity is None else f"{row.similarity:.2f}"

@@ -69,8 +69,6 @@ def build(
         source = data.open_source(
             sources, caption_keys=tuple(caption_key or ()), strict=strict, cache_dir=cache_dir, progress=out
         )
-        for kind, faults in source.faults.items():
-            out.warn(f"{kind}: {faults:,}")
         built = vocabulary.build(
             source,
             extractor=extractor,

@@ -64,7 +64,7 @@ def open_splits(
         spec = f"{spec}/train"
 
     def opened(text: str) -> Source:
-        source = data.open_source(
+        return data.open_source(
             text,
             label_key=label_key,
             image_key=image_key,
@@ -72,8 +72,5 @@ def open_splits(
             cache_dir=cache_dir,
             progress=progress,
         )
-        for kind, faults in source.faults.items():
-            progress.warn(f"{text}: {kind}: {faults:,}")
-        return source
 
     return opened(spec), None if test is None else opened(test)
