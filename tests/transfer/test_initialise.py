@@ -48,7 +48,7 @@ def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float) -> Non
         synset = wn.synset_from_pos_and_offset("n", int(key[1:]))
         if key in vocabulary:
             return "exact", {key}, 1.0
-        below = set(synset.closure(lambda s: s.hyponyms() + s.instance_hyponyms()))
+        below = set(synset.closure(lambda s: s.hyponyms()))
         if kinds := {k for k, s in vocabulary.items() if s in below}:
             return "hyponyms", kinds, None
         similarity = {k: s.path_similarity(synset) for k, s in vocabulary.items()}

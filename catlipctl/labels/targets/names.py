@@ -60,5 +60,5 @@ def _words(graph: NounGraph, key: str) -> str:
 
 
 def _kind(graph: NounGraph, key: str) -> str:
-    parents = graph.hypernyms(key)
+    parents = graph.hypernyms(key) or graph.instance_hypernyms(key)
     return _words(graph, parents[0]) if parents else key

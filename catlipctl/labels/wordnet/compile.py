@@ -22,6 +22,7 @@ def tables(wordnet: Any) -> dict[str, NDArray[Any]]:
     """The arrays of `nouns.npz`, from NLTK's WordNet reader.
 
     Ragged tables are two arrays, `NAME` and `NAME_start`: row i is `NAME[NAME_start[i] : NAME_start[i + 1]]`.
+    `hypernyms_of_instances` says of each value of `hypernyms` whether it is an instance hypernym.
     """
     synsets = sorted(wordnet.all_synsets("n"), key=lambda synset: synset.offset())
     if len(synsets) != SYNSETS:
@@ -32,15 +33,18 @@ def tables(wordnet: Any) -> dict[str, NDArray[Any]]:
     # The reader knows no public way to a lemma's senses without morphology.
     senses = wordnet._lemma_pos_offset_map
     exceptions = wordnet._exception_map["n"]
+    # Offset of what stands above -> whether this is an instance of it (Jordan of river), not a kind.
+    above = [
+        {h.offset(): False for h in s.hypernyms()} | {h.offset(): True for h in s.instance_hypernyms()}
+        for s in synsets
+    ]
     return {
         "offsets": np.array([synset.offset() for synset in synsets], np.int32),
         "spellings": _text(spellings),
         **_ragged("lemmas", [[spelling_row[name] for name in s.lemma_names()] for s in synsets]),
         **_ragged("senses", [[row[offset] for offset in senses[name.lower()]["n"]] for name in spellings]),
-        **_ragged(
-            "hypernyms",
-            [sorted(row[h.offset()] for h in s.hypernyms() + s.instance_hypernyms()) for s in synsets],
-        ),
+        **_ragged("hypernyms", [[row[h] for h in sorted(edges)] for edges in above]),
+        "hypernyms_of_instances": np.array([of for edges in above for _, of in sorted(edges.items())], bool),
         "exceptions": _text(" ".join([word, *bases]) for word, bases in sorted(exceptions.items())),
     }
 

@@ -28,7 +28,11 @@ class NounGraph:
             exceptions = tables["exceptions"].tobytes().decode("ascii")
             self._lemmas = _Ragged(tables, "lemmas")
             self._senses = _Ragged(tables, "senses")
-            self._hypernyms = _Ragged(tables, "hypernyms")
+            self._above = _Ragged(tables, "hypernyms")
+            of_instances = tables["hypernyms_of_instances"]
+        self._hypernyms, self._instance_hypernyms = (
+            self._above.where(edges) for edges in (~of_instances, of_instances)
+        )
         self._spellings = spellings.split("\n")
         self._lowered = spellings.lower().split("\n")
         # Spellings that differ in case alone have equal senses, so it is all one which row wins.
@@ -106,19 +110,23 @@ class NounGraph:
         return [form for form in dict.fromkeys([word, *bases]) if form in self._row_of_lemma]
 
     def hypernyms(self, key: str) -> tuple[str, ...]:
-        """The synsets directly above, of which this is a kind or an instance."""
-        return tuple(self.keys[i] for i in self._hypernyms[self.index(key)])
+        """The synsets directly above, of which this is a kind: NLTK's `hypernyms()`."""
+        return self._keys_of(self._hypernyms, key)
+
+    def instance_hypernyms(self, key: str) -> tuple[str, ...]:
+        """The synsets of which this is an instance, as Jordan is of river: NLTK's `instance_hypernyms()`."""
+        return self._keys_of(self._instance_hypernyms, key)
 
     def hyponyms(self, key: str) -> tuple[str, ...]:
-        """The synsets directly below: kinds and instances."""
-        return tuple(self.keys[i] for i in self._hyponyms[self.index(key)])
+        """The synsets directly below that are kinds of this: NLTK's `hyponyms()`."""
+        return self._keys_of(self._hyponyms, key)
 
-    @cached_property
-    def _hyponyms(self) -> "_Ragged":
-        return self._hypernyms.transposed()
+    def instance_hyponyms(self, key: str) -> tuple[str, ...]:
+        """The synsets that are instances of this: NLTK's `instance_hyponyms()`."""
+        return self._keys_of(self._instance_hyponyms, key)
 
     def descendants(self, key: str) -> set[str]:
-        """All synsets below, `key` itself not among them."""
+        """All kinds of this, directly or not, by hyponyms alone: no instances, and `key` not among them."""
         below: set[int] = set()
         unseen = self._hyponyms[self.index(key)]
         while unseen:
@@ -126,14 +134,32 @@ class NounGraph:
             unseen = list({child for row in unseen for child in self._hyponyms[row]} - below)
         return {self.keys[i] for i in below}
 
+    def _keys_of(self, edges: "_Ragged", key: str) -> tuple[str, ...]:
+        return tuple(self.keys[i] for i in edges[self.index(key)])
+
+    @cached_property
+    def _hyponyms(self) -> "_Ragged":
+        return self._hypernyms.transposed()
+
+    @cached_property
+    def _instance_hyponyms(self) -> "_Ragged":
+        return self._instance_hypernyms.transposed()
+
+    @cached_property
+    def _below(self) -> "_Ragged":
+        return self._above.transposed()
+
     def path_similarity(self, a: str, b: str) -> float:
-        """1 / (1 + edges from both up to a common ancestor): NLTK's, in (0, 1], 1 for equal synsets."""
-        return path_similarity(self._hypernyms, self.index(a), self.index(b))
+        """1 / (1 + edges from both up to a common ancestor): NLTK's, in (0, 1], 1 for equal synsets.
+
+        As NLTK's it goes up from kinds and from instances.
+        """
+        return path_similarity(self._above, self.index(a), self.index(b))
 
     def nearest(self, targets: Sequence[str], candidates: Sequence[str]) -> Nearest:
         """The candidates most similar to each target by `path_similarity`, all ties."""
         rows = ([self.index(key) for key in keys] for keys in (targets, candidates))
-        return nearest(self._hypernyms, self._hyponyms, *rows)
+        return nearest(self._above, self._below, *rows)
 
 
 PLURALS = [
@@ -159,6 +185,11 @@ class _Ragged:
 
     def __getitem__(self, row: int) -> list[int]:
         return self.values[self.start[row] : self.start[row + 1]].tolist()
+
+    def where(self, kept: NDArray[np.bool_]) -> "_Ragged":
+        """The rows with those values alone that are `kept`."""
+        before = np.concatenate([[0], np.cumsum(kept)])
+        return _Ragged({"_": self.values[kept], "__start": before[self.start]}, "_")
 
     def transposed(self) -> "_Ragged":
         """The rows in which each row is named, in ascending order."""

@@ -29,17 +29,28 @@ def key_of(synset: Any) -> str:
 
 @pytest.mark.slow
 def test_all_synsets(corpus: Any) -> None:
-    below = defaultdict(set)
+    below, instances = defaultdict(set), defaultdict(set)
     for synset in corpus.all_synsets("n"):
         key = key_of(synset)
-        above = {key_of(hypernym) for hypernym in synset.hypernyms() + synset.instance_hypernyms()}
         assert NOUNS.name(key) == synset.name()
         assert NOUNS.lemmas(key) == tuple(synset.lemma_names())
-        assert len(NOUNS.hypernyms(key)) == len(above)
-        assert set(NOUNS.hypernyms(key)) == above
-        for hypernym in above:
-            below[hypernym].add(key)
+        assert sorted(NOUNS.hypernyms(key)) == sorted(map(key_of, synset.hypernyms()))
+        assert sorted(NOUNS.instance_hypernyms(key)) == sorted(map(key_of, synset.instance_hypernyms()))
+        for hypernym in synset.hypernyms():
+            below[key_of(hypernym)].add(key)
+        for hypernym in synset.instance_hypernyms():
+            instances[key_of(hypernym)].add(key)
     assert all(set(NOUNS.hyponyms(key)) == below[key] for key in NOUNS.keys)
+    assert all(set(NOUNS.instance_hyponyms(key)) == instances[key] for key in NOUNS.keys)
+
+
+def test_kinds_and_instances_are_told_apart(corpus: Any) -> None:
+    for name in ("river.n.01", "country.n.02", "dog.n.01", "physicist.n.01", "city.n.01"):
+        synset = corpus.synset(name)
+        key = key_of(synset)
+        assert sorted(NOUNS.hyponyms(key)) == sorted(map(key_of, synset.hyponyms()))
+        assert sorted(NOUNS.instance_hyponyms(key)) == sorted(map(key_of, synset.instance_hyponyms()))
+        assert NOUNS.descendants(key) == {key_of(s) for s in synset.closure(lambda s: s.hyponyms())}
 
 
 @pytest.mark.slow

@@ -12,8 +12,18 @@ NOUNS = wordnet.nouns()
 
 def test_as_many_synsets_and_roots_as_wordnet_documents() -> None:
     assert len(NOUNS) == len(set(NOUNS.keys)) == 82_115  # wnstats(7WN)
-    assert [NOUNS.name(key) for key in NOUNS.keys if not NOUNS.hypernyms(key)] == ["entity.n.01"]
-    assert len(NOUNS.descendants("n00001740")) == 82_114
+    roots = [k for k in NOUNS.keys if not NOUNS.hypernyms(k) and not NOUNS.instance_hypernyms(k)]
+    assert [NOUNS.name(key) for key in roots] == ["entity.n.01"]
+
+
+def test_an_instance_is_no_kind() -> None:
+    jordan, river = NOUNS.key_of("jordan.n.01"), NOUNS.key_of("river.n.01")
+    assert jordan is not None
+    assert river is not None
+    assert NOUNS.instance_hypernyms(jordan) == (river,)
+    assert NOUNS.hypernyms(jordan) == ()
+    assert jordan not in NOUNS.descendants(river)
+    assert NOUNS.path_similarity(jordan, river) == 0.5
 
 
 @pytest.mark.parametrize(
