@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,10 +22,10 @@ def ahead(
 ) -> Iterator[Value]:
     """`make(key)` for each key, in order; two results ahead in each of `workers` processes, or here if 0.
 
-    keys may be endless. An error meant for a person is raised here as it was raised there. pin: results land
-    in page-locked memory.
+    keys may be endless. An error that a person can mend (ours, the system's, no memory) is raised here as it
+    was raised there. pin: results land in page-locked memory.
     """
-    loader: DataLoader[Value | CatlipctlError] = DataLoader(
+    loader: DataLoader[Value | Exception] = DataLoader(
         _Made(make),
         batch_size=None,
         sampler=keys,
@@ -35,21 +36,30 @@ def ahead(
         generator=torch.Generator(),
     )
     for value in loader:
-        if isinstance(value, CatlipctlError):
+        if isinstance(value, Exception):
             raise value
         yield value
 
 
+def portable(error: Exception) -> Exception:
+    """The error itself if it can go to another process, else an OSError that says the same."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return OSError(f"{type(error).__name__}: {error}")
+    return error
+
+
 @dataclass(frozen=True)
-class _Made(Dataset[Value | CatlipctlError], Generic[Key, Value]):
+class _Made(Dataset[Value | Exception], Generic[Key, Value]):
     make: Callable[[Key], Value]
 
-    def __getitem__(self, key: Key) -> Value | CatlipctlError:
+    def __getitem__(self, key: Key) -> Value | Exception:
         try:
             return self.make(key)
-        except CatlipctlError as error:
+        except (CatlipctlError, OSError, MemoryError) as error:
             # As a value: torch would rebuild the exception from the text of its traceback, and lose the hint.
-            return error
+            return portable(error)
 
 
 def _begin_worker(_: int) -> None:

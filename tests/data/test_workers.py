@@ -8,7 +8,7 @@ from itertools import count, islice
 
 import pytest
 
-from catlipctl.data.workers import ahead
+from catlipctl.data.workers import ahead, portable
 from catlipctl.errors import DataError
 
 
@@ -25,6 +25,29 @@ def test_results_come_in_order_then_the_error_as_it_was_raised(workers: int) -> 
     with pytest.raises(DataError) as caught:
         next(results)
     assert (caught.value.message, caught.value.hint) == ("10 is too large", "choose a smaller one")
+
+
+def failing(error: Exception) -> None:
+    raise error
+
+
+class Unportable(OSError):
+    def __init__(self, message: str, stream: object) -> None:
+        super().__init__(message)
+        self.stream = stream
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "shard.tar"), MemoryError("no more")])
+def test_an_error_of_the_system_comes_as_it_was_raised(error: Exception, workers: int) -> None:
+    with pytest.raises(type(error)) as caught:
+        next(ahead(failing, [error], workers=workers))
+    assert (type(caught.value), str(caught.value)) == (type(error), str(error))
+
+
+def test_an_error_that_cannot_travel_says_what_it_was() -> None:
+    found = portable(Unportable("gone", lambda: None))
+    assert (type(found), str(found)) == (OSError, "Unportable: gone")
 
 
 SCRIPT = """
