@@ -51,16 +51,14 @@ def load(
     """Build a `cls` from the file at `path`, the environment and `overrides`, the last one winning.
 
     `CATLIPCTL_OPTIMISER__LR=0.01` sets `optimiser.lr`. UsageError lists every fault with its dotted path,
-    its origin and the nearest valid key.
+    its origin and the nearest valid key. A key takes the place of those that its section declares exclusive
+    with it (`schema.excluded`) in the layers below.
     """
     layers = _Layers(cls)
     if path is not None:
-        for key, value in read(path).items():
-            layers.place(Override(key, value, str(path)))
-    for override in _from_environment(cls, os.environ if environment is None else environment):
-        layers.place(override)
-    for item in overrides:
-        layers.place(Override.parse(item) if isinstance(item, str) else item)
+        layers.add([Override(key, value, str(path)) for key, value in read(path).items()])
+    layers.add(list(_from_environment(cls, os.environ if environment is None else environment)))
+    layers.add([Override.parse(item) if isinstance(item, str) else item for item in overrides])
     return layers.validated()
 
 
@@ -84,7 +82,24 @@ class _Layers:
         self.origins: dict[str, str] = {}
         self.faults: list[str] = []
 
-    def place(self, override: Override) -> None:
+    def add(self, layer: list[Override]) -> None:
+        for override in layer:
+            if override.value is not None:
+                for path in schema.excluded(self.cls, override.path):
+                    self._remove(path)
+        for override in layer:
+            self._place(override)
+
+    def _remove(self, path: str) -> None:
+        *sections, last = path.split(".")
+        inside: Any = self.data
+        for name in sections:
+            inside = inside.get(name) if isinstance(inside, dict) else None
+        if isinstance(inside, dict):
+            inside.pop(last, None)
+        self.origins.pop(path, None)
+
+    def _place(self, override: Override) -> None:
         *sections, last = override.path.split(".")
         inside = self.data
         for depth, name in enumerate(sections):

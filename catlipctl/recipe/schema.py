@@ -26,6 +26,17 @@ def paths(cls: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from paths(inside, f"{prefix}{name}.")
 
 
+def excluded(cls: type[BaseModel], path: str) -> list[str]:
+    """Keys that the one at `path` excludes: its section's class names them, `exclusive: ClassVar = (...)`."""
+    *sections, last = path.split(".")
+    inside: type[BaseModel] | None = cls
+    for name in sections:
+        field = inside.model_fields.get(name) if inside else None
+        inside = section(field.annotation) if field else None
+    exclusive: tuple[str, ...] = getattr(inside, "exclusive", ())
+    return [".".join([*sections, key]) for key in exclusive if key != last] if last in exclusive else []
+
+
 def leaves(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted path and value of everything in a recipe that is no section."""
     for name in type(value).model_fields:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ class Optimiser(BaseModel):
 
 class Length(BaseModel):
     model_config = ConfigDict(extra="forbid")
+    exclusive: ClassVar = ("samples", "steps")
     samples: int | None = None
     steps: int | None = None
 
@@ -69,6 +71,16 @@ def test_flag_beats_environment_beats_file_beats_default(file: Path) -> None:
         "length.samples": "default",
         "length.steps": str(file),
     }
+
+
+def test_a_key_takes_the_place_of_those_it_excludes_in_lower_layers(file: Path) -> None:
+    environment = {"CATLIPCTL_LENGTH__STEPS": "20"}
+    loaded = recipe.load(Recipe, file, ["length.samples=5"], environment)
+    assert loaded.value.length == Length(samples=5)
+    assert (loaded.origins["length.samples"], loaded.origins["length.steps"]) == ("--set", "default")
+    assert recipe.load(Recipe, file, ["length.samples=null"], {}).value.length == Length(steps=10)
+    with pytest.raises(UsageError, match="give exactly one"):
+        recipe.load(Recipe, file, ["length.samples=5", "length.steps=3"], {})
 
 
 def test_a_section_set_whole_replaces_the_files(file: Path) -> None:
