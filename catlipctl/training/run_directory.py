@@ -4,6 +4,8 @@ import errno
 import fcntl
 import json
 import os
+import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +16,21 @@ from catlipctl.errors import CatlipctlError, UsageError
 
 UNSTARTED = {"lock", "exit.json", "recipe.yaml"}
 """What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
+
+_LEFTOVER = re.compile(r"\..+\.tmp")
+"""What a process leaves that was killed while it wrote."""
+
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _let_go() -> None:
+    """In a forked child, a loader's worker: it would hold the lock for seconds after a parent was killed."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 class RunDirectory:
@@ -39,18 +56,29 @@ class RunDirectory:
                 raise
             return False
         self._lock = descriptor
+        _held.add(descriptor)
         return True
 
     def release(self) -> None:
         """Let go of the directory."""
-        if self._lock is not None:
+        if self._lock in _held:
+            _held.remove(self._lock)
             os.close(self._lock)
-            self._lock = None
+        self._lock = None
 
     @property
     def started(self) -> bool:
         """Does it hold anything that a new run could harm?"""
-        return self.path.exists() and any(entry.name not in UNSTARTED for entry in self.path.iterdir())
+        if not self.path.is_dir():
+            return False
+        names = {entry.name for entry in self.path.iterdir()}
+        return self.foreign or any(not _LEFTOVER.fullmatch(name) for name in names - UNSTARTED)
+
+    @property
+    def foreign(self) -> bool:
+        """Does a recipe lie in it that no run wrote, but a person?"""
+        ours = self.path / "lock", self.path / "checkpoints"
+        return self.recipe.exists() and not any(path.exists() for path in ours)
 
     @contextmanager
     def recording_exit(self, rank: int) -> Iterator[None]:
@@ -73,13 +101,20 @@ class RunDirectory:
 
     def _record(self, record: dict[str, Any]) -> dict[str, Any]:
         text = json.dumps({**record, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, indent=2) + "\n"
-        with suppress(FileExistsError), self.exit.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-            return record
-        try:
-            return {**record, **json.loads(self.exit.read_text(encoding="utf-8"))}
-        except (OSError, json.JSONDecodeError):
-            return record
+        temporary = self.path / f".exit.json.{secrets.token_hex(4)}.tmp"
+        # What cannot be recorded (a full disk) must not hide the error that was to be recorded.
+        with suppress(OSError):
+            try:
+                temporary.write_text(text, encoding="utf-8")
+                os.link(temporary, self.exit)
+            except FileExistsError:
+                return {**record, **json.loads(self.exit.read_text(encoding="utf-8"))}
+            except PermissionError:
+                # A file system without hard links: there the last one to fail is recorded.
+                os.replace(temporary, self.exit)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return record
 
 
 def _as_record(error: BaseException, rank: int) -> dict[str, Any]:
@@ -100,6 +135,11 @@ def _named(out: Path, *, resume: bool) -> RunDirectory:
     run = RunDirectory(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file", "--out names the directory of a run")
+    if run.foreign:
+        raise UsageError(
+            f"--out {out} holds a recipe.yaml that is no run's, and a run writes its own under this name",
+            "choose another directory by --out",
+        )
     if run.started and not resume:
         raise UsageError(
             f"--out {out} is not empty",
@@ -112,12 +152,10 @@ def _named(out: Path, *, resume: bool) -> RunDirectory:
 
 def _numbered(name: str, root: Path, *, resume: bool) -> RunDirectory:
     """Whoever locks an unstarted directory has it, so two runs started at once get two directories."""
+    if resume:
+        return _named(_newest(name, root), resume=True)
     number = 1
     candidate = RunDirectory(root / name)
-    if resume:
-        while (following := RunDirectory(root / f"{name}-{number + 1}")).started:
-            number, candidate = number + 1, following
-        return _named(candidate.path, resume=True)
     while True:
         if not candidate.started and candidate.lock():
             # Another run may have come and gone between the look and the lock.
@@ -126,3 +164,14 @@ def _numbered(name: str, root: Path, *, resume: bool) -> RunDirectory:
             candidate.release()
         number += 1
         candidate = RunDirectory(root / f"{name}-{number}")
+
+
+def _newest(name: str, root: Path) -> Path:
+    """The started run NAME or NAME-<number> of the largest number; NAME itself where none has started."""
+    number = re.compile(re.escape(name) + r"(?:-([0-9]+))?")
+    found = [
+        (int(match[1] or 1), path)
+        for path in (root.iterdir() if root.is_dir() else ())
+        if (match := number.fullmatch(path.name)) and RunDirectory(path).started
+    ]
+    return max(found, default=(1, root / name))[1]

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from catlipctl.training import PretrainRecipe, metrics, pretrain
+from catlipctl.training.run_directory import RunDirectory
 
 
 @pytest.fixture
@@ -106,3 +107,15 @@ def test_a_dead_process_ends_all_within_seconds(file: Path, tmp_path: Path) -> N
     assert time.monotonic() - killed < 60
     assert code == 1
     assert "process 1 of 2 was killed by SIGKILL" in err
+
+
+def test_a_killed_run_lets_go_of_its_directory_at_once(file: Path, tmp_path: Path) -> None:
+    """Its loader's workers live on for seconds."""
+    run = start(file, "--out", tmp_path / "run", "--set", "length.steps=100000", "--set", "data.workers=1")
+    wait_for_steps(tmp_path / "run", 3, run)
+    run.kill()
+    run.wait()
+    again = RunDirectory(tmp_path / "run")
+    held = again.lock()
+    again.release()
+    assert held
