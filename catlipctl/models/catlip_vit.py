@@ -89,10 +89,6 @@ class CatlipVisionTransformer(VisionTransformer):
         if self.cls_token is not None:
             nn.init.trunc_normal_(self.cls_token, std=0.02)
 
-    def no_weight_decay(self) -> set[str]:
-        """None beyond vectors: CatLIP decays the class token and the positions too."""
-        return set()
-
 
 def interpolate_positions(positions: Tensor, tokens: int) -> Tensor:
     """Positions `[1, P, D]` at another number of tokens, `[1, tokens, D]`: CoreNet's rule.

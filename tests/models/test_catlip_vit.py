@@ -38,7 +38,6 @@ def test_initialisation_is_the_one_measured_on_the_released_code():
     norms = [m for m in model.modules() if isinstance(m, torch.nn.LayerNorm)]
     assert len(norms) == 3
     assert {m.eps for m in norms} == {1e-6}
-    assert model.no_weight_decay() == set()
 
 
 def test_logits_equal_timms_port_once_that_is_padded_as_released():
