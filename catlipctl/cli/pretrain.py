@@ -204,6 +204,12 @@ def _show(out: Output, result: "PretrainResult") -> None:
         "loss": f"{result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
         "vocabulary": f"{result.vocabulary_size:,} classes",
         "passed over": ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items()),
+        "images without a label": _share(result.unlabelled_share),
+        "unreadable, replaced": f"{result.replaced:,} times" if result.replaced else None,
         "plot": written[0] if written else None,
     }
     out.result(result, facts(about))
+
+
+def _share(share: float) -> str | None:
+    return f"{share:.1%} of those seen" if share else None

@@ -50,7 +50,7 @@ class Batch:
         )
 
     def split(self, size: int) -> "list[Batch]":
-        """Micro-batches of at most `size` images, in order."""
+        """Micro-batches of at most `size` images, in order; on the CPU, since masks make a GPU wait."""
         pieces = []
         for start in range(0, len(self), size):
             stop = min(start + size, len(self))

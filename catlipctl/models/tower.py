@@ -24,7 +24,7 @@ class ModelSettings(BaseModel):
     model_args: further arguments of the tower's constructor (embed_dim, depth, drop_path_rate, ...).
     """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
     name: str = "vit_base_catlip_224"
     image_size: int = Field(default=224, ge=16, le=4096)
@@ -70,7 +70,7 @@ def create(settings: ModelSettings, num_classes: int) -> nn.Module:
             model.set_input_size(
                 img_size=overlay["input_size"][1:]
             )  # EVA's configs don't say that it is fixed
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+    except Exception as error:  # timm's constructors raise KeyError, ZeroDivisionError, ...
         raise UsageError(
             f"model: {settings.name} at {settings.image_size} px cannot be made: {error}",
             "change model.image_size or model.model_args",

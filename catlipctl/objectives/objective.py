@@ -23,7 +23,10 @@ class Objective(nn.Module, ABC):
         self.model = model
 
     def begin_step(self, micro_batches: Sequence[Batch]) -> None:
-        """See this rank's share of a whole global step before its first forward; most objectives need not."""
+        """See this rank's share of a whole global step before its first forward; most objectives need not.
+
+        The pieces are on the CPU: each comes to the device only for its own forward.
+        """
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:

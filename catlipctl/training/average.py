@@ -1,6 +1,6 @@
 """The exponential moving average of the weights (EMA), fitted to the length of the run."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from timm.utils.model_ema import ModelEmaV3
@@ -19,7 +19,7 @@ class EmaSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    momentum: float | Literal["fit"] | None = Field(default=None)
+    momentum: Annotated[float, Field(gt=0, le=1)] | Literal["fit"] | None = None
 
     def of(self, steps: int) -> float | None:
         """The momentum in a run of `steps`.

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from catlipctl import vocabulary
-from catlipctl.errors import DataError
 from catlipctl.recipe import Loaded
 from catlipctl.recipe.schema import leaves
 from catlipctl.training.plan import checkpoint_bytes, parameters, plan
@@ -37,10 +36,6 @@ def dry_run(loaded: Loaded[PretrainRecipe], processes: int) -> DryRun:
 
 
 def _vocabulary_size(recipe: PretrainRecipe) -> int | None:
-    if recipe.vocabulary.path is None:
-        return None
-    try:
-        return len(vocabulary.load(Path(recipe.vocabulary.path)))
-    except DataError:
-        # Another machine may have the file; the run itself will say if not.
-        return None
+    path = recipe.vocabulary.path
+    # Another machine may have the file; the run itself will say if not.
+    return len(vocabulary.load(Path(path))) if path is not None and Path(path).exists() else None

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,16 +45,17 @@ def train(state: TrainingState, batches: Iterable[Batch], steps: int, tools: Too
         stop_if_asked(state, tools)
         torch.manual_seed(draws_of(recipe.seed, state.step, world.rank))
         state.objective.begin_step(micro_batches)
-        loss, local = accumulate(module, micro_batches, tools)
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
-        check_finite(state.step, loss, norm, local, micro_batches, world)
-        if recipe.optimiser.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, recipe.optimiser.clip_norm, norm)
-        rate = learning_rate(state.step, steps, recipe.optimiser.lr, recipe.schedule)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        state.optimiser.step()
+        with memory_errors_explained(tools):
+            loss, local = accumulate(module, micro_batches, tools)
+            gradients = [p.grad for p in parameters if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            check_finite(state.step, loss, norm, local, micro_batches, world)
+            if recipe.optimiser.clip_norm is not None:
+                torch.nn.utils.clip_grads_with_norm_(parameters, recipe.optimiser.clip_norm, norm)
+            rate = learning_rate(state.step, steps, recipe.optimiser.lr, recipe.schedule)
+            for group in state.optimiser.param_groups:
+                group["lr"] = rate
+            state.optimiser.step()
         state.optimiser.zero_grad(set_to_none=True)
         if state.average is not None:
             state.average.update(state.objective.model)
@@ -64,7 +66,7 @@ def train(state: TrainingState, batches: Iterable[Batch], steps: int, tools: Too
 
 
 def draw(drawn: Iterator[Batch], tools: Tools) -> list[Batch]:
-    """This process's share of the next global batch, on its device, in pieces that the device can take."""
+    """This process's share of the next global batch, in pieces that the device can take."""
     try:
         with tools.report.waiting():
             share = next(drawn)
@@ -73,7 +75,7 @@ def draw(drawn: Iterator[Batch], tools: Tools) -> list[Batch]:
         if tools.signals.received:
             return []
         raise
-    return share.to(tools.world.device).split(tools.plan.micro_batch)
+    return share.split(tools.plan.micro_batch)
 
 
 def stop_if_asked(state: TrainingState, tools: Tools) -> None:
@@ -81,8 +83,11 @@ def stop_if_asked(state: TrainingState, tools: Tools) -> None:
     number = tools.world.largest(tools.signals.received)
     if not number:
         return
-    if state.step > 0:
-        tools.save(state)
+    if state.step == 0:
+        raise Stopped(
+            "stopped before the first step: nothing to save", "run it again", exit_code=exit_code(number)
+        )
+    tools.save(state)
     raise Stopped(
         f"stopped at step {state.step:,}, saved",
         "run the same command with --resume to go on",
@@ -103,18 +108,13 @@ def accumulate(module: nn.Module, micro_batches: list[Batch], tools: Tools) -> t
     """
     world, plan = tools.world, tools.plan
     losses = []
-    mean = torch.zeros((), dtype=torch.float64, device=world.device if world.device.type != "mps" else "cpu")
+    mean = torch.zeros((), dtype=torch.float64, device=world.device)
     for index, batch in enumerate(micro_batches):
         last = index == len(micro_batches) - 1
         with local_gradients(module, local=not last):
-            try:
-                with torch.autocast(
-                    world.device.type, tools.precision, enabled=tools.precision != torch.float32
-                ):
-                    loss = module(batch)
-                (loss * (len(batch) * world.size / plan.global_batch)).backward()
-            except torch.OutOfMemoryError as error:
-                raise out_of_memory(len(batch), world.device) from error
+            with torch.autocast(world.device.type, tools.precision, enabled=tools.precision != torch.float32):
+                loss = module(batch.to(world.device))
+            (loss * (len(batch) * world.size / plan.global_batch)).backward()
         losses.append(loss.detach())
         mean += losses[-1].to(mean) * (len(batch) / plan.global_batch)
     return world.sum(mean), losses
@@ -141,10 +141,21 @@ def check_finite(
     )
 
 
-def out_of_memory(images: int, device: torch.device) -> OutOfMemory:
-    """The error for a device that could not take a micro-batch of `images`."""
-    peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-    return OutOfMemory(
-        f"out of memory with {images} images on {device} (peak {peak:.1f} GiB)",
-        f"--set device_batch_size={max(1, images // 2)} accumulates the same global batch in smaller pieces",
-    )
+@contextmanager
+def memory_errors_explained(tools: Tools) -> Iterator[None]:
+    """Raise OutOfMemory where the body does not get its memory, on a GPU or a CPU."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        # torch has no class of its own for memory that a CPU does not have.
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        images, device = tools.plan.micro_batch, tools.world.device
+        peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
+        raise OutOfMemory(
+            f"out of memory with {images} images on {device}" + (f" (peak {peak:.1f} GiB)" if peak else ""),
+            f"--set device_batch_size={images // 2} accumulates the same global batch in smaller pieces"
+            if images > 1
+            else "take a smaller tower or image",
+        ) from error

@@ -1,19 +1,21 @@
 """AdamW, with weight decay on matrices only."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class OptimiserSettings(BaseModel):
     """The recipe's section `optimiser`. Defaults are the paper's (CatLIP Table 6)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.2, ge=0)
     clip_norm: float | None = Field(default=1.0, gt=0)

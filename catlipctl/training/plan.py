@@ -71,7 +71,10 @@ def _warnings(recipe: PretrainRecipe, steps: int) -> list[str]:
 
 
 def parameters(recipe: PretrainRecipe, classes: int) -> int:
-    """Parameters of the model with `classes` classes, counted without allocating them."""
+    """Parameters of the model with `classes` classes, counted without allocating them.
+
+    UsageError where the recipe's model cannot be made.
+    """
     from catlipctl import models
 
     with torch.device("meta"):

@@ -1,6 +1,7 @@
 """`pretrain`: from a recipe to a run's directory with its checkpoints."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,7 +15,7 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.recipe import dump
 from catlipctl.training import average, metrics, optimiser, resuming, saving
 from catlipctl.training.loop import Tools, train
-from catlipctl.training.plan import Plan, plan
+from catlipctl.training.plan import Plan, parameters, plan
 from catlipctl.training.recipe import PretrainRecipe
 from catlipctl.training.report import Report
 from catlipctl.training.results import PretrainResult
@@ -39,8 +40,8 @@ def pretrain(
 
     `resume` goes on with the run in `out`, starts it where there is none, and returns at once where it is
     complete.
-    Raises UsageError (directory in use or not empty, recipe changed on resume), DataError, NonFiniteLoss,
-    OutOfMemory, and Stopped after a save at SIGINT, SIGTERM or SIGUSR1.
+    Raises UsageError (directory in use or not empty, recipe changed on resume), DataError (data changed on
+    resume), NonFiniteLoss, OutOfMemory, and Stopped after a save at SIGINT, SIGTERM or SIGUSR1.
     """
     world = World(cpu=cpu)
     progress = progress if world.is_main else SILENT
@@ -79,22 +80,26 @@ class _Run:
 
     def result(self, *, resume: bool) -> PretrainResult:
         self.world.on_main(lambda: self.settle_recipe(resume=resume))
+        self.check_model()
+        given = self.world.on_main(self.given_vocabulary)
         source = self.open_source()
         agreed = plan(self.recipe, self.world.size, len(source))
         for warning in agreed.warnings:
             self.progress.warn(warning)
-        words = self.open_vocabulary(source)
+        words = self.open_vocabulary(given, source)
         state = self.fresh_state(words, agreed)
         checkpoint = self.world.on_main(lambda: checkpoints.latest(self.run.path)) if resume else None
+        circumstances = self.world.on_main(lambda: resuming.circumstances(source, agreed))
         if checkpoint is not None:
-            self.go_on_from(checkpoint, state)
+            self.go_on_from(checkpoint, state, circumstances)
         self.world.on_main(lambda: metrics.truncate(self.run.metrics, state.step))
-        steps = agreed.steps or 1
+        steps = agreed.steps
+        assert steps is not None, "the source is open, so its epochs have a length"
         if state.step >= steps:
             self.progress.note(f"{self.run.path} is complete: {steps:,} steps")
         else:
             with self.signals.deferred():
-                self.train(state, source, words, agreed, steps)
+                self.train(state, source, words, agreed, steps, circumstances)
         return self.world.on_main(lambda: self.summary(source, words, state))
 
     def settle_recipe(self, *, resume: bool) -> None:
@@ -104,12 +109,22 @@ class _Run:
         self.progress.note(f"run: {self.run.path}")
         files.write_text(self.run.recipe, dump(self.recipe))
 
+    def check_model(self) -> None:
+        """Find what the recipe's schema cannot, before data is opened, which may take hours."""
+        parameters(self.recipe, classes=2)
+        precision(self.recipe, self.world.device)
+
+    def given_vocabulary(self) -> Vocabulary | None:
+        """The recipe's file, unless an earlier start of the run has taken it over or none is given."""
+        path = self.recipe.vocabulary.path
+        return None if path is None or self.run.vocabulary.exists() else vocabulary.load(Path(path))
+
     def open_source(self) -> Source:
         settings = self.recipe.data
         if not settings.sources:
             raise UsageError("the recipe names no data", "add --data SOURCE")
-        with self.world.main_first():
-            source = data.open_source(
+        return self.world.main_first(
+            lambda: data.open_source(
                 settings.sources,
                 image_key=settings.image_key,
                 caption_keys=settings.caption_keys,
@@ -117,28 +132,23 @@ class _Run:
                 cache_dir=self.cache_dir,
                 progress=self.progress,
             )
-        for kind, count in source.faults.items():
-            self.progress.warn(f"{source.name}: {kind}: {count:,}")
-        return source
+        )
 
-    def open_vocabulary(self, source: Source) -> Vocabulary:
-        """The run's vocabulary: from an earlier start of the run, from the recipe's file, or counted now."""
+    def open_vocabulary(self, given: Vocabulary | None, source: Source) -> Vocabulary:
+        """The run's vocabulary: from an earlier start of the run, the one given, or counted now."""
         settings = self.recipe.vocabulary
 
         def settle() -> None:
             if self.run.vocabulary.exists():
                 return
-            if settings.path is not None:
-                found = vocabulary.load(Path(settings.path))
-            else:
-                found = vocabulary.build(
-                    source,
-                    extractor=settings.extractor,
-                    threshold=settings.threshold,
-                    max_size=settings.max_size,
-                    count=settings.count,
-                    progress=self.progress,
-                )
+            found = given or vocabulary.build(
+                source,
+                extractor=settings.extractor,
+                threshold=settings.threshold,
+                max_size=settings.max_size,
+                count=settings.count,
+                progress=self.progress,
+            )
             found.save(self.run.vocabulary)
             self.progress.note(f"vocabulary: {len(found):,} classes")
 
@@ -156,17 +166,20 @@ class _Run:
             average.create(objective.model, momentum) if momentum is not None else None,
         )
 
-    def go_on_from(self, checkpoint: Path, state: TrainingState) -> None:
-        saved = resuming.restore(checkpoint, state)
+    def go_on_from(self, checkpoint: Path, state: TrainingState, circumstances: dict[str, Any]) -> None:
+        before = resuming.restore(checkpoint, state)
+        for warning in resuming.differences(before, circumstances, state.objective):
+            self.progress.warn(warning)
         self.progress.note(f"resuming from {checkpoint}, step {state.step:,}")
-        threads = torch.get_num_threads()
-        if saved["threads"] != threads:
-            self.progress.warn(
-                f"the run had {saved['threads']} threads, now {threads}: losses may differ in the last digits"
-            )
 
     def train(
-        self, state: TrainingState, source: Source, words: Vocabulary, agreed: Plan, steps: int
+        self,
+        state: TrainingState,
+        source: Source,
+        words: Vocabulary,
+        agreed: Plan,
+        steps: int,
+        circumstances: dict[str, Any],
     ) -> None:
         recipe, world = self.recipe, self.world
         preprocessing = models.preprocessing(state.objective.model)
@@ -192,7 +205,7 @@ class _Run:
 
             def save(state: TrainingState) -> None:
                 report.settle(state)
-                world.on_main(lambda: saving.save(self.run.path, state, recipe, words))
+                world.on_main(lambda: saving.save(self.run.path, state, recipe, words, circumstances))
 
             tools = Tools(recipe, agreed, world, self.signals, report, precision(recipe, world.device), save)
             train(state, loader, steps, tools)
@@ -200,11 +213,6 @@ class _Run:
     def summary(self, source: Source, words: Vocabulary, state: TrainingState) -> PretrainResult:
         losses = [row["loss"] for row in metrics.read(self.run.metrics)]
         few = max(1, len(losses) // 20)
-        faults = {
-            **source.faults,
-            "image replaced": int(state.totals["replaced"]),
-            "image without label": int(state.totals["unlabelled"]),
-        }
         seconds = state.totals["seconds"]
         samples = state.step * self.recipe.global_batch_size
         return PretrainResult(
@@ -218,7 +226,9 @@ class _Run:
             first_loss=sum(losses[:few]) / few,
             final_loss=sum(losses[-few:]) / few,
             vocabulary_size=len(words),
-            faults={kind: count for kind, count in faults.items() if count},
+            faults=dict(source.faults),
+            replaced=int(state.totals["replaced"]),
+            unlabelled_share=state.totals["unlabelled"] / samples,
         )
 
 

@@ -1,18 +1,21 @@
 """The recipe of a pre-training run: one section a component, each with its component's own schema."""
 
-from typing import Literal
+from collections.abc import Collection
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from catlipctl.data import Augmentation
+from catlipctl.labels import EXTRACTORS
 from catlipctl.models import ModelSettings
+from catlipctl.objectives import OBJECTIVES
 from catlipctl.training.average import EmaSettings
 from catlipctl.training.optimiser import OptimiserSettings
 from catlipctl.training.schedule import ScheduleSettings
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(_Section):
@@ -37,9 +40,16 @@ class VocabularySettings(_Section):
     max_size: int | None = Field(default=None, ge=1)
     count: Literal["occurrences", "captions"] = "occurrences"
 
+    @field_validator("extractor")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _one_of(EXTRACTORS, name)
+
 
 class Length(_Section):
     """How long to train: exactly one of the three."""
+
+    exclusive: ClassVar = ("samples", "epochs", "steps")
 
     samples: int | None = Field(default=None, ge=1)
     epochs: float | None = Field(default=None, gt=0)
@@ -47,7 +57,7 @@ class Length(_Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "Length":
-        given = [name for name in ("samples", "epochs", "steps") if getattr(self, name) is not None]
+        given = [name for name in self.exclusive if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"give one of samples, epochs and steps, not {', '.join(given) or 'none'}")
         return self
@@ -83,6 +93,21 @@ class PretrainRecipe(_Section):
     save_every: int | None = Field(default=None, ge=1)
     """Steps between checkpoints; there is always one at the end and at a signal."""
 
+    @field_validator("objective")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _one_of(OBJECTIVES, name)
+
+
+def _one_of(names: Collection[str], name: str) -> str:
+    if name not in names:
+        raise ValueError(f"{name!r} is none of: {', '.join(names)}")
+    return name
+
 
 FREE_ON_RESUME = ("data.workers", "log_every", "save_every", "device_batch_size")
-"""Keys that change neither what a step sees nor what it does with it."""
+"""Keys that do not change what a step sees.
+
+Nor what it does with it, but for one: a tower with BatchNorm takes its statistics over what one device has at
+once, so another `device_batch_size` (like another number of processes) changes them, and resuming warns.
+"""

@@ -23,7 +23,7 @@ class Report:
     ) -> None:
         self._path, self._task, self._world, self._plan = path, task, world, plan
         self._every, self._source_size = every, source_size
-        self._faults = torch.zeros(2, dtype=torch.int64, device=world.device)
+        self._replaced = self._unlabelled = 0
         self._start = self._since = time.perf_counter()
         self._waited = 0.0
         self._steps = 0
@@ -40,7 +40,8 @@ class Report:
     ) -> None:
         """A step is done: move the bar, and write a row if it is one to log or to save."""
         for batch in micro_batches:
-            self._faults += torch.tensor([batch.replaced, batch.unlabelled], device=self._world.device)
+            self._replaced += batch.replaced
+            self._unlabelled += batch.unlabelled
         self._steps += 1
         now = time.perf_counter()
         self._task.advance(self._plan.global_batch, loss=loss)
@@ -52,10 +53,11 @@ class Report:
 
     def settle(self, state: TrainingState) -> None:
         """Add this stretch's counts, over all processes, to the run's totals."""
-        replaced, unlabelled = self._world.sum(self._faults.clone()).tolist()
+        counts = torch.tensor([self._replaced, self._unlabelled], device=self._world.device)
+        replaced, unlabelled = self._world.sum(counts).tolist()
         state.totals["replaced"] += replaced
         state.totals["unlabelled"] += unlabelled
-        self._faults.zero_()
+        self._replaced = self._unlabelled = 0
 
     def _row(self, state: TrainingState, seconds: float, values: dict[str, float]) -> None:
         self.settle(state)

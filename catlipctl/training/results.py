@@ -20,7 +20,11 @@ class PretrainResult(Result):
     final_loss: float
     vocabulary_size: int
     faults: dict[str, int]
-    """What was passed over, by kind: damaged shards, unreadable images, images without a label."""
+    """What was passed over when the source was opened, by kind: damaged shards, images without caption."""
+    replaced: int
+    """How often an image could not be read, and the next one took its place."""
+    unlabelled_share: float
+    """Share of the images seen whose captions gave no label: trained on, as showing none of the classes."""
 
 
 class Value(BaseModel):

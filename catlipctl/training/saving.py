@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
@@ -9,7 +10,6 @@ from torch import Tensor
 
 from catlipctl import checkpoints
 from catlipctl.objectives import Objective
-from catlipctl.results import library_versions
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training.recipe import PretrainRecipe
 from catlipctl.vocabulary import Vocabulary
@@ -24,7 +24,7 @@ class TrainingState:
     average: ModelEmaV3 | None
     step: int = 0
     totals: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "replaced": 0, "unlabelled": 0})
-    """Sums over the run: seconds of training, images replaced, images without label."""
+    """Sums over the run: seconds of training, images replaced, images seen that have no label."""
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -43,8 +43,14 @@ class TrainingState:
         return raw | {f"optimiser/{name}": value for name, value in moments.items()}
 
 
-def save(run: Path, state: TrainingState, recipe: PretrainRecipe, vocabulary: Vocabulary) -> Path:
-    """Write the checkpoint of the state's step."""
+def save(
+    run: Path,
+    state: TrainingState,
+    recipe: PretrainRecipe,
+    vocabulary: Vocabulary,
+    circumstances: dict[str, Any],
+) -> Path:
+    """Write the checkpoint of the state's step; `circumstances` are for who resumes it (`resuming`)."""
     samples = state.step * recipe.global_batch_size
     return checkpoints.write_step(
         run,
@@ -58,7 +64,6 @@ def save(run: Path, state: TrainingState, recipe: PretrainRecipe, vocabulary: Vo
             "step": state.step,
             "samples": samples,
             "totals": state.totals,
-            "threads": torch.get_num_threads(),
-            "versions": library_versions(),
+            **circumstances,
         },
     )

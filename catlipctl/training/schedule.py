@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class ScheduleSettings(BaseModel):
     """The recipe's section `schedule`; the peak is `optimiser.lr`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     warmup_steps: int = Field(default=0, ge=0)
     warmup_lr: float = Field(default=1e-6, ge=0)

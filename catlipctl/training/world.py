@@ -1,7 +1,7 @@
 """The processes that train together: who they are, on which device, and how they agree."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from catlipctl.errors import CatlipctlError
+from catlipctl.data.workers import portable
 
 T = TypeVar("T")
 
@@ -43,18 +43,21 @@ class World:
         if self.is_main:
             try:
                 answer[0] = function()
-            except CatlipctlError as error:
-                answer[1] = error
+            except Exception as error:
+                answer[1] = portable(error)
         value, failure = broadcast_object_list(answer)
         if failure is not None:
             raise failure
         return value
 
-    @contextmanager
-    def main_first(self) -> Iterator[None]:
-        """The body runs on each node's first process before the others (caches are filled once)."""
-        with self._state.local_main_process_first():
-            yield
+    def main_first(self, function: Callable[[], T]) -> T:
+        """What `function` returns in each process, called on rank 0 before the others (caches fill once).
+
+        Its error on rank 0 is raised everywhere.
+        """
+        found: list[T] = []
+        self.on_main(lambda: found.append(function()))
+        return found[0] if self.is_main else function()
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""

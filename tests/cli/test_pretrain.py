@@ -41,6 +41,12 @@ def test_a_dry_run_needs_no_data_and_writes_nothing(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+def test_another_length_takes_the_place_of_the_recipes() -> None:
+    code, out, _ = invoke("demo", "--dry-run", "--json", "--set", "length.steps=7")
+    assert code == 0
+    assert json.loads(out)["result"]["steps"] == 7
+
+
 def test_the_cost_of_the_released_vit_is_the_papers_count() -> None:
     code, out, _ = invoke("demo", "--dry-run", "--json", "--set", "model={name: vit_base_catlip_224}")
     assert code == 0
@@ -68,6 +74,18 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
         (["dmeo"], 2, "did you mean demo?"),
         (["demo", "--set", "optimiser.lrr=1"], 2, "did you mean optimiser.lr?"),
         (["demo", "--set", "length={}"], 2, "give one of samples, epochs and steps"),
+        (["demo", "--dry-run", "--set", "optimiser.betas=[0.9, 1]"], 2, "optimiser.betas"),
+        (["demo", "--dry-run", "--set", "optimiser.lr=.inf"], 2, "optimiser.lr"),
+        (["demo", "--dry-run", "--set", "ema.momentum=1.5"], 2, "ema.momentum"),
+        (["demo", "--dry-run", "--set", "objective=clap"], 2, "objective: 'clap' is none of: catlip"),
+        (["demo", "--dry-run", "--set", "vocabulary.extractor=nltk"], 2, "is none of: corenet"),
+        (["demo", "--dry-run", "--set", "model.name=resnet10"], 2, "resnet10t"),
+        (
+            ["demo", "--dry-run", "--set", "model={name: vit_tiny_patch16_224, model_args: {num_heads: 0}}"],
+            2,
+            "cannot be made",
+        ),
+        (["demo", "--dry-run", "--vocab", "shards.tar"], 3, "is not a vocabulary"),
         (["demo", "--data", "nowhere"], 3, "nowhere"),
         (["demo", "--gpus", "4096"], 5, "--gpus 4096"),
         (["demo", "--gpus", "1", "--processes", "2"], 2, "--processes is for training on CPUs"),

@@ -1,6 +1,8 @@
 import json
 import os
+import shutil
 import signal
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import safetensors.torch
 import timm
 import torch
 
-from catlipctl import checkpoints
+from catlipctl import checkpoints, data, vocabulary
 from catlipctl.data.batch import Batch
-from catlipctl.errors import DataError, NonFiniteLoss, Stopped, UsageError
+from catlipctl.errors import DataError, NonFiniteLoss, OutOfMemory, Stopped, UsageError
 from catlipctl.objectives import OBJECTIVES, Catlip
+from catlipctl.progress import Silent
 from catlipctl.training import PretrainRecipe, metrics, pretrain
 from catlipctl.training.run_directory import RunDirectory
+from catlipctl.training.signals import Signals
 
 
 def changed(document: dict[str, Any], **sections: Any) -> PretrainRecipe:
@@ -168,3 +172,141 @@ def test_a_start_that_failed_leaves_the_directory_usable(document: dict[str, Any
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 3
     pretrain(changed(document, length={"epochs": 0.5}), out=tmp_path / "run")
     assert len(losses(tmp_path / "run")) == 3
+
+
+def without_its_first_pair(pairs: Path, path: Path) -> None:
+    with tarfile.open(pairs) as before, tarfile.open(path, "w") as after:
+        for member in before.getmembers()[2:]:
+            after.addfile(member, before.extractfile(member))
+
+
+def in_another_order(pairs: Path, path: Path) -> None:
+    with tarfile.open(pairs) as before, tarfile.open(path, "w") as after:
+        members = before.getmembers()
+        for member in [*members[60:], *members[:60]]:
+            after.addfile(member, before.extractfile(member))
+
+
+@pytest.mark.parametrize(
+    ("change", "now"), [(without_its_first_pair, "59 samples"), (in_another_order, "60 samples")]
+)
+def test_a_run_is_not_resumed_over_other_data(
+    document: dict[str, Any], pairs: Path, tmp_path: Path, stopping: dict[str, int], change: Any, now: str
+) -> None:
+    source = tmp_path / "pairs.tar"
+    shutil.copyfile(pairs, source)
+    recipe = changed(document, data={"sources": [str(source)]})
+    stopping.update(step=2, seen=0)
+    with pytest.raises(Stopped):
+        pretrain(recipe, out=tmp_path / "run")
+    change(pairs, source)
+    with pytest.raises(DataError, match=rf"60 samples \(content .*\) before, {now} \(content .*\) now"):
+        pretrain(recipe, out=tmp_path / "run", resume=True)
+    # The same bytes again, written at another time.
+    shutil.copyfile(pairs, source)
+    assert pretrain(recipe, out=tmp_path / "run", resume=True).steps == 8
+
+
+def test_a_changed_micro_batch_is_warned_of_where_there_is_batchnorm(
+    document: dict[str, Any], tmp_path: Path, stopping: dict[str, int]
+) -> None:
+    for name, expected in (("test_resnet", 1), ("test_vit", 0)):
+        told = Told()
+        document["model"] = {"name": name, "image_size": 160 if name == "test_vit" else 32}
+        stopping.update(step=2, seen=0)
+        with pytest.raises(Stopped):
+            pretrain(changed(document, length={"steps": 3}), out=tmp_path / name)
+        again = changed(document, length={"steps": 3}, device_batch_size=5)
+        pretrain(again, out=tmp_path / name, resume=True, progress=told)
+        assert sum("BatchNorm" in warning for warning in told.warnings) == expected
+
+
+class Told(Silent):
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+def test_a_persons_recipe_is_never_overwritten(recipe: PretrainRecipe, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("# mine\n")
+    for resume in (False, True):
+        with pytest.raises(UsageError, match=r"holds a recipe.yaml that is no run's"):
+            pretrain(recipe, out=tmp_path, resume=resume)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"recipe.yaml": "# mine\n"}
+
+
+def test_what_a_killed_write_leaves_is_no_start(recipe: PretrainRecipe, tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    for name in ("recipe.yaml", ".recipe.yaml.0123abcd.tmp", ".vocabulary.json.0123abcd.tmp"):
+        (tmp_path / name).write_text("{")
+    assert pretrain(recipe, out=tmp_path).steps == 8
+
+
+def test_the_newest_run_is_resumed_over_a_gap(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = changed(document, length={"steps": 1})
+    for out in ("demo", "demo-2", "demo-10", "demo-large-99"):
+        pretrain(recipe, out=Path("runs") / out)
+    shutil.rmtree("runs/demo-2")
+    (tmp_path / "runs" / "demo-11").mkdir()
+    assert pretrain(recipe, name="demo", resume=True).run == "runs/demo-10"
+
+
+def test_memory_that_is_not_there_is_told_with_what_to_set(
+    recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Greedy(Catlip):
+        def forward(self, batch: Batch) -> torch.Tensor:
+            return super().forward(batch) + torch.empty(1 << 55).sum()
+
+    monkeypatch.setitem(OBJECTIVES, "catlip", Greedy)
+    with pytest.raises(OutOfMemory, match="out of memory with 10 images on cpu") as caught:
+        pretrain(recipe, out=tmp_path / "run", cpu=True)
+    assert "--set device_batch_size=5" in caught.value.hint
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 7
+
+
+@pytest.mark.parametrize(
+    ("sections", "error"),
+    [
+        ({"model": {"name": "resnet10t", "model_args": {"block_sizes": 3}}}, UsageError),
+        ({"vocabulary": {"path": "nowhere.json"}}, DataError),
+    ],
+)
+def test_the_recipe_is_at_fault_before_any_data_is_opened(
+    document: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    error: type[Exception],
+) -> None:
+    monkeypatch.setattr(data, "open_source", lambda *_, **__: pytest.fail("data was opened"))
+    with pytest.raises(error):
+        pretrain(changed(document, **sections), out=tmp_path / "run")
+
+
+def test_stopped_before_the_first_step_nothing_is_said_to_be_saved(
+    recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Signals, "received", property(lambda _: signal.SIGTERM))
+    with pytest.raises(Stopped, match="before the first step: nothing to save"):
+        pretrain(recipe, out=tmp_path / "run")
+    assert checkpoints.latest(tmp_path / "run") is None
+
+
+def test_images_without_a_label_are_a_share_and_no_fault(
+    document: dict[str, Any], words: Path, tmp_path: Path
+) -> None:
+    few = json.loads(words.read_text())
+    few["rows"] = few["rows"][:3]
+    (tmp_path / "few.json").write_text(json.dumps(few))
+    recipe = changed(document, vocabulary={"path": str(tmp_path / "few.json")}, length={"epochs": 2})
+    result = pretrain(recipe, out=tmp_path / "run")
+    encoder = vocabulary.Encoder(vocabulary.load(tmp_path / "few.json"))
+    captions = list(data.open_source(recipe.data.sources).captions())
+    assert result.unlabelled_share == sum(not encoder(texts) for texts in captions) / 60 > 0
+    assert (result.faults, result.replaced) == ({}, 0)
