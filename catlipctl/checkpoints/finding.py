@@ -9,6 +9,7 @@ from catlipctl.checkpoints import manifest
 from catlipctl.errors import CheckpointError
 
 POINTER = "latest"
+NAMES = "name a run, its checkpoints/, or one step-*"
 _STEP = re.compile(r"step-\d{8,}")
 
 
@@ -55,9 +56,7 @@ def resolve(spec: str | Path) -> Path:
     """
     path = Path(spec)
     if not path.exists():
-        raise CheckpointError(
-            f"no checkpoint at {path}", "name a run, its checkpoints/, one step-*, or timm:NAME"
-        )
+        raise CheckpointError(f"no checkpoint at {path}", NAMES)
     if not path.is_dir():
         raise CheckpointError(f"{path} is a file; a checkpoint is a directory", f"try {path.parent}")
     if (path / manifest.NAME).exists():
@@ -71,9 +70,7 @@ def resolve(spec: str | Path) -> Path:
         )
     if _STEP.fullmatch(path.name) or (path / "config.json").exists():
         manifest.read(path)  # raises: half-written
-    raise CheckpointError(
-        f"{path} is not a checkpoint", "name a run, its checkpoints/, one step-*, or timm:NAME"
-    )
+    raise CheckpointError(f"{path} is not a checkpoint", NAMES)
 
 
 def newest_run(root: Path = Path("runs")) -> NewestRun:

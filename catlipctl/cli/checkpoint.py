@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from catlipctl.cli import inputs
-from catlipctl.cli.options import Checkpoint, Json
+from catlipctl.cli.options import Checkpoint, Json, OwnCheckpoint
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import facts, table
 
@@ -22,7 +22,7 @@ def inspect(checkpoint: Checkpoint = None, json: Json = False) -> None:
         out.result(result, *_tables(result))
 
 
-def verify(checkpoint: Checkpoint = None, json: Json = False) -> None:
+def verify(checkpoint: OwnCheckpoint = None, json: Json = False) -> None:
     """Compare every file of a checkpoint with its manifest, by size and SHA-256."""
     with command("checkpoint verify", json=json) as out:
         from catlipctl import checkpoints

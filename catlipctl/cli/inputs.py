@@ -15,9 +15,7 @@ def checkpoint(given: str | None, out: Output) -> str:
         out.uses("checkpoint", str(run.path), f"newest run, {age(run.age_seconds)}")
         return str(run.path)
     if not given:
-        raise UsageError(
-            "the checkpoint's name is empty", "name a run, its checkpoints/, one step-*, or timm:NAME"
-        )
+        raise UsageError("the checkpoint's name is empty", "name a run, its checkpoints/, or one step-*")
     out.uses("checkpoint", given)
     return given
 

@@ -14,6 +14,15 @@ Checkpoint = Annotated[
         show_default=False,
     ),
 ]
+OwnCheckpoint = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[CHECKPOINT]",
+        help="A run, its checkpoints/, or one step-*. Default: the newest run under ./runs.",
+        show_default=False,
+    ),
+]
+"""One that catlipctl wrote: with a manifest, and a vocabulary's head."""
 CacheDir = Annotated[
     Path | None,
     typer.Option(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import inputs
-from catlipctl.cli.options import Checkpoint, Json
+from catlipctl.cli.options import Json, OwnCheckpoint
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -20,7 +20,7 @@ SHOWN_ROWS = 20
 
 
 def transfer_init(
-    checkpoint: Checkpoint = None,
+    checkpoint: OwnCheckpoint = None,
     target: Annotated[
         str,
         typer.Option(
@@ -53,12 +53,12 @@ def transfer_init(
     with command("transfer-init", json=json) as out:
         from catlipctl import checkpoints
         from catlipctl.labels import targets
-        from catlipctl.transfer import places, write_transfer_init
+        from catlipctl.transfer import folders, write_transfer_init
 
         labelset = targets.load(target)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, out))
         out.uses("target", target)
-        folder = out_dir or places.unused(places.run_of(loaded) / "transfer" / labelset.name)
+        folder = out_dir or folders.unused(folders.run_of(loaded) / "transfer" / labelset.name)
         result = write_transfer_init(
             loaded, labelset, folder, min_similarity=min_similarity, seed=seed, head_only=head_only
         )

@@ -1,5 +1,6 @@
 """`catlipctl vocab`: count a vocabulary, look at one, compare it with a label set."""
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,7 +111,8 @@ def overlap(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for plot and matches. Default: the newest run, else the current folder.",
+            help="Folder for plot and matches; names that are taken are numbered. "
+            "Default: the vocabulary's run, or the current folder if it is of none.",
             show_default=False,
         ),
     ] = None,
@@ -127,11 +129,29 @@ def overlap(
 
         result = compare(load(path), label_set)
         out.uses("target", target)
-        stem = (out_dir or (path.parent if vocabulary is None else Path())) / f"overlap-{label_set.name}"
+        stem = _unused((out_dir or _run_of(path)) / f"overlap-{label_set.name}")
         result.files = [str(file) for file in _write_overlap(result, stem, str(path), out)]
         for file in result.files:
             out.note(f"wrote {file}")
         out.result(result, *_overlap_tables(result))
+
+
+def _run_of(vocabulary: Path) -> Path:
+    """The run that the file belongs to, itself or by one of its checkpoints; else the current folder."""
+    folder = vocabulary.parent
+    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
+    return run if (run / "checkpoints").is_dir() else Path()
+
+
+def _unused(stem: Path) -> Path:
+    """`stem`, or the first of `stem-2`, `stem-3`, ... of which no file exists."""
+    numbered = (stem.with_name(f"{stem.name}-{number}") for number in itertools.count(2))
+    kinds = (".csv", ".png", ".svg")
+    return next(
+        free
+        for free in itertools.chain([stem], numbered)
+        if not any(free.with_name(free.name + kind).exists() for kind in kinds)
+    )
 
 
 def _write_overlap(result: "Overlap", stem: Path, vocabulary: str, out: Output) -> list[Path]:
@@ -147,7 +167,7 @@ def _summary_tables(result: "Summary") -> "list[Table]":
     share = unlabelled / max(result.captions, 1)
     about = facts(
         {
-            "classes": f"{result.size:,} ({result.counted} > {result.threshold:,})",
+            "classes": _classes(result),
             "coverage": f"{result.coverage:.1%} of labels; {result.dropped_keys:,} rarer synsets dropped",
             "captions": f"{result.captions:,}, of which {unlabelled:,} ({share:.1%}) without a label",
             "source": result.source,
@@ -163,6 +183,13 @@ def _summary_tables(result: "Summary") -> "list[Table]":
     for row in result.tail:
         classes.add_row(str(row.id), row.key, row.name, f"{row.count:,}")
     return [about, classes] if result.top else [about]
+
+
+def _classes(result: "Summary") -> str:
+    above = f"{result.counted} > {result.threshold:,}"
+    if result.size != result.max_size:
+        return f"{result.size:,} ({above})"
+    return f"{result.size:,} most frequent" + (f" ({above})" if result.threshold else "")
 
 
 def _overlap_tables(result: "Overlap") -> "list[Table]":

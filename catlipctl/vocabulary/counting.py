@@ -1,6 +1,5 @@
 """Counting a source's label keys into a vocabulary (CatLIP 3.1, 3.2)."""
 
-import time
 from collections import Counter
 
 from catlipctl import labels
@@ -62,6 +61,7 @@ def build(
         threshold=threshold,
         dropped_keys=len(dropped),
         dropped_count=sum(number for _, number in dropped),
+        max_size=max_size,
     )
 
 
@@ -71,7 +71,6 @@ def count_keys(
     """How often each key comes from the source's captions; the captions; those that give no key."""
     counts: Counter[str] = Counter()
     captions = without = samples = 0
-    start = time.perf_counter()
     with progress.task("labels", total=len(source), unit="samples") as task:
         for texts in source.captions():
             for text in texts:
@@ -81,10 +80,8 @@ def count_keys(
                 without += not keys
             samples += 1
             if samples % REPORT_EVERY == 0:
-                task.advance(REPORT_EVERY, **{"captions/s": captions / (time.perf_counter() - start)})
-        task.advance(
-            samples % REPORT_EVERY, **{"captions/s": captions / (time.perf_counter() - start + 1e-9)}
-        )
+                task.advance(REPORT_EVERY)
+        task.advance(samples % REPORT_EVERY)
     return counts, captions, without
 
 

@@ -27,8 +27,9 @@ class SizeAt(BaseModel):
 class Summary(Result):
     """A vocabulary in numbers.
 
-    coverage: the share of all counted labels that are in the vocabulary. sizes: at the vocabulary's own
-    threshold and at higher ones. top, tail: its first and last classes. path: where its file is.
+    coverage: the share of all counted labels that are in the vocabulary. sizes: at the lowest threshold of
+    which it has all keys, and at higher ones. top, tail: its first and last classes. path: where its file
+    is.
     """
 
     path: str = ""
@@ -38,6 +39,7 @@ class Summary(Result):
     source: str
     counted: str
     threshold: int
+    max_size: int | None
     captions: int
     captions_without_label: int
     labels: int
@@ -52,7 +54,9 @@ def summary(vocabulary: Vocabulary, top: int = 20) -> Summary:
     """The vocabulary in numbers, with its `top` first and last classes."""
     names = vocabulary.descriptions()
     kept = sum(vocabulary.counts)
-    higher = [at for at in THRESHOLDS if at > vocabulary.threshold and vocabulary.size_at(at)]
+    least = vocabulary.least_threshold
+    thresholds = sorted({least, *(at for at in THRESHOLDS if at > least)})
+    sizes = [SizeAt(threshold=at, size=vocabulary.size_at(at)) for at in thresholds]
     rows = [
         ClassCount(id=i, key=key, name=names[i], count=vocabulary.counts[i])
         for i, key in enumerate(vocabulary.keys)
@@ -64,12 +68,13 @@ def summary(vocabulary: Vocabulary, top: int = 20) -> Summary:
         source=vocabulary.source,
         counted=vocabulary.counted,
         threshold=vocabulary.threshold,
+        max_size=vocabulary.max_size,
         captions=vocabulary.captions,
         captions_without_label=vocabulary.captions_without_label,
         labels=kept,
         coverage=kept / max(kept + vocabulary.dropped_count, 1),
         dropped_keys=vocabulary.dropped_keys,
-        sizes=[SizeAt(threshold=at, size=vocabulary.size_at(at)) for at in (vocabulary.threshold, *higher)],
+        sizes=[at for at in sizes if at.size],
         top=rows[:top],
         tail=rows[max(top, len(rows) - top) :],
     )

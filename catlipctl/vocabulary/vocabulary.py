@@ -31,6 +31,7 @@ class Vocabulary:
     counted: `occurrences` (a caption that says dog twice counts twice) or `captions` (once).
     threshold: keys that counted no more than this were dropped (V_tau).
     dropped_keys, dropped_count: how many keys were dropped, and their counts together.
+    max_size: at most so many were kept, the most frequent; None: all above the threshold.
     """
 
     keys: tuple[str, ...]
@@ -44,6 +45,7 @@ class Vocabulary:
     threshold: int
     dropped_keys: int = 0
     dropped_count: int = 0
+    max_size: int | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -54,8 +56,13 @@ class Vocabulary:
         return {key: i for i, key in enumerate(self.keys)}
 
     def size_at(self, threshold: int) -> int:
-        """How many keys count more than `threshold`; no meaning below the vocabulary's own."""
+        """How many keys count more than `threshold`; no meaning below `least_threshold`."""
         return sum(count > threshold for count in self.counts)
+
+    @property
+    def least_threshold(self) -> int:
+        """The lowest threshold at which all keys of the source that count more are in the vocabulary."""
+        return self.counts[-1] if len(self) == self.max_size else self.threshold
 
     def descriptions(self) -> list[str]:
         """A name for each class, WordNet's first lemma: `dog`. Keys of other kinds stay as they are."""
@@ -127,6 +134,8 @@ def _fault(document: dict[str, Any]) -> str | None:
     for name in ("captions", "captions_without_label", "threshold", "dropped_keys", "dropped_count"):
         if not _is_count(document.get(name, 0 if name.startswith("dropped") else None)):
             return f'"{name}" is missing or not a whole number'
+    if document.get("max_size") is not None and not _is_count(document["max_size"]):
+        return '"max_size" is not a whole number'
     if document.get("counted") not in get_args(Counted):
         return '"counted" is neither "occurrences" nor "captions"'
     rows = document.get("rows")

@@ -3,8 +3,10 @@
 import csv
 import json
 import os
+import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,9 @@ def test_without_plot_library_the_table_remains(built: Path, monkeypatch: pytest
     assert ">= 1/2" in result.stdout
 
 
-def test_the_newest_run_is_used_and_named(built: Path, here: Path) -> None:
+@pytest.fixture
+def newest(built: Path, here: Path) -> Path:
+    """The younger of two runs, each with a vocabulary."""
     from catlipctl.checkpoints import manifest
 
     for age, name in ((100, "old"), (10, "new")):
@@ -98,6 +102,11 @@ def test_the_newest_run_is_used_and_named(built: Path, here: Path) -> None:
         manifest.write(step)
         os.utime(step / "manifest.json", (time.time() - age,) * 2)
         (here / "runs" / name / "vocabulary.json").write_bytes(built.read_bytes())
+    return here / "runs" / "new"
+
+
+@pytest.mark.usefixtures("newest")
+def test_the_newest_run_is_used_and_named(here: Path) -> None:
     result = run("overlap", "cifar10", "--json")
     first = result.stderr.splitlines()[0]
     assert first.startswith("vocabulary: runs/new/vocabulary.json (newest run, 1")
@@ -111,3 +120,49 @@ def test_what_is_not_there(built: Path) -> None:
     assert "no vocabulary at" in run("show", "none.json", code=3).stderr
     built.write_text("{}")
     assert "is not a vocabulary" in run("show", built, code=3).stderr
+
+
+@pytest.mark.usefixtures("newest")
+def test_looking_at_a_vocabulary_needs_no_torch(here: Path) -> None:
+    script = (
+        "import sys\n"
+        "from catlipctl.cli.main import app\n"
+        "for words in ('show', 'show vocabulary.json', 'show runs/old', 'overlap cifar10'):\n"
+        "    assert not app(['vocab', *words.split()], standalone_mode=False), words\n"
+        "assert not {'torch', 'timm'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, cwd=here)
+
+
+def test_where_overlaps_go_and_that_none_is_overwritten(newest: Path, here: Path) -> None:
+    def written(*arguments: object) -> str:
+        files = json.loads(run("overlap", "cifar10", *arguments, "--json").stdout)["result"]["files"]
+        assert all((here / file).is_file() for file in files)
+        return str(Path(files[0]).absolute().relative_to(here))
+
+    assert written(newest) == "runs/new/overlap-cifar10.csv"
+    first = (newest / "overlap-cifar10.csv").stat().st_mtime_ns
+    assert written("runs/new/vocabulary.json") == "runs/new/overlap-cifar10-2.csv"
+    assert written() == "runs/new/overlap-cifar10-3.csv"
+    assert (newest / "overlap-cifar10.csv").stat().st_mtime_ns == first
+    step = newest / "checkpoints" / "step-00000001"
+    (step / "vocabulary.json").write_bytes((newest / "vocabulary.json").read_bytes())
+    assert written(step) == "runs/new/overlap-cifar10-4.csv"
+    assert written("vocabulary.json") == "overlap-cifar10.csv"
+    assert written("vocabulary.json", "--out", newest) == "runs/new/overlap-cifar10-5.csv"
+
+
+def test_the_most_frequent_are_said_to_be_so(built: Path) -> None:
+    made = vocabulary.load(built)
+    replace(made, threshold=0, max_size=3).save(built)
+    shown = run("show", built).stdout
+    assert "3 most frequent" in shown
+    assert "3 above 0" not in shown
+    assert "2 above 6" in shown
+
+
+def test_hints_name_what_the_command_takes(here: Path) -> None:
+    (here / "empty").mkdir()
+    refused = run("show", "empty", code=4)
+    assert "hint: " in refused.stderr
+    assert "timm:" not in refused.stderr

@@ -69,7 +69,13 @@ def test_threshold_size_and_what_counts(source_of: Callable[..., Source]) -> Non
     source = source_of(texts)
     assert len(vocabulary.build(source, threshold=1)) == 120
     assert len(vocabulary.build(source, threshold=0)) == 150
-    assert len(vocabulary.build(source, max_size=130)) == 130
+    largest = vocabulary.build(source, max_size=130)
+    assert len(largest) == 130
+    # 150 keys occur: a vocabulary of 130 cannot say how many do.
+    assert [(at.threshold, at.size) for at in summary(largest).sizes] == [(1, 120)]
+    assert vocabulary.parse(largest.to_text()) == largest
+    uncut = summary(vocabulary.build(source, max_size=200))
+    assert [(at.threshold, at.size) for at in uncut.sizes] == [(0, 150)]
     assert set(vocabulary.build(source, threshold=0, count="captions").counts) == {1}
     with pytest.raises(DataError, match="0 labels occur more than 1 times"):
         vocabulary.build(source, threshold=1, count="captions")
@@ -96,6 +102,8 @@ def test_saved_and_read_again(counted: Vocabulary, tmp_path: Path) -> None:
     counted.save(tmp_path / "vocabulary.json")
     assert vocabulary.load(tmp_path / "vocabulary.json") == counted
     assert json.loads(counted.to_text()) == counted.to_json()
+    earlier = {name: value for name, value in counted.to_json().items() if name != "max_size"}
+    assert vocabulary.parse(json.dumps(earlier)) == counted
 
 
 keys = st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=30, unique=True)
@@ -125,6 +133,7 @@ def test_any_vocabulary_round_trips(keys: list[str], data: st.DataObject) -> Non
         ({"rows": [["a" * 201, 1]]}, "201 characters"),
         ({"captions": 1.5}, '"captions"'),
         ({"counted": "words"}, '"counted"'),
+        ({"max_size": "2"}, '"max_size"'),
         ({"extractor": None}, '"extractor"'),
     ],
 )
