@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from catlipctl.results import Measurement
 
@@ -54,7 +54,7 @@ class StepBenchmark(Measurement):
 
     ratio: CLIP's step time over CatLIP's, of each round's pair. batch_size: images of each process.
     model: the open_clip configuration, whose image tower both have.
-    context: tokens that the text tower reads of each caption.
+    context: tokens that the text tower reads of each caption. files: plots and the result that were written.
     """
 
     model: str
@@ -68,3 +68,4 @@ class StepBenchmark(Measurement):
     optimiser: dict[str, Any]
     rows: list[ObjectiveRow]
     ratio: Spread
+    files: list[str] = Field(default_factory=list)

@@ -25,7 +25,8 @@ class Comparison(BaseModel):
 class StepSettings(BaseModel):
     """Settings of `bench step`; a model and a batch that are None are chosen for the device.
 
-    rounds: steps of each objective that count; None takes as many as fit in half a minute.
+    rounds: steps of each objective that count, rounded up to an even number; None takes as many as fit in
+    half a minute.
     """
 
     model_config = ConfigDict(extra="forbid")

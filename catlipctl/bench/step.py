@@ -59,6 +59,9 @@ def _rounds(
     """After one more step of each that does not count: the seconds of all phases, round by round."""
     warm = _round(learners, world)
     fitting = int(SECONDS / sum(sum(seconds.values()) for seconds in warm.values()))
+    if count and count % 2:
+        count += 1
+        progress.note(f"{count} rounds, not {count - 1}: each order as often as the other")
     count = count or world.on_main(lambda: min(max(fitting // 2 * 2, FEWEST), MOST))
     rounds: list[dict[str, Seconds]] = []
     with progress.task("training steps of both", total=count, unit="rounds") as task:

@@ -51,7 +51,10 @@ def bench(
     rounds: Annotated[
         int | None,
         typer.Option(
-            "--rounds", min=1, help="Steps of each that count. Default: half a minute's.", show_default=False
+            "--rounds",
+            min=1,
+            help="Steps of each that count, rounded up to even. Default: half a minute's.",
+            show_default=False,
         ),
     ] = None,
     classes: Annotated[
@@ -103,11 +106,16 @@ def _keep(result: "StepBenchmark", folder: Path, what: What, out: Output) -> Non
 
     taken = [path.stem.rpartition("-")[2] for path in folder.glob(f"{what}-*.*")]
     number = 1 + max((int(text) for text in taken if text.isdigit()), default=0)
-    written = [result.write(folder / f"{what}-{number}.json")]
-    steps = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in result.rows}
+    stem = folder / f"{what}-{number}"
+    phases = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in result.rows}
+    seconds = {row.name: row.step.median for row in result.rows}
+    ratios = {result.rows[1].name: result.ratio.median}
     subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
-    written += plots.save(lambda: reports.step(steps, subtitle), folder / f"{what}-{number}", out)
-    out.note("wrote " + ", ".join(str(path) for path in written))
+    plotted = plots.save(lambda: reports.step(phases, seconds, ratios, subtitle), stem, out)
+    document = folder / f"{stem.name}.json"
+    result.files = [str(path) for path in (document, *plotted)]
+    result.write(document)
+    out.note("wrote " + ", ".join(result.files))
 
 
 def _table(result: "StepBenchmark") -> "Table":

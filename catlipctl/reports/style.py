@@ -78,7 +78,7 @@ def canvas(title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3
                 textcoords="offset points",
                 color=MUTED,
                 va="bottom",
-            )
+            ).set_in_layout(False)  # a long path may be cut off, but not squeeze the plot
         axes.grid(axis="y")
         axes.tick_params(length=0)
     return figure, axes

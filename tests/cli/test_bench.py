@@ -15,7 +15,9 @@ from accelerate.utils.other import get_free_port
 from typer.testing import CliRunner
 
 from catlipctl import bench as benchmarks
+from catlipctl import reports
 from catlipctl.cli.bench import bench
+from catlipctl.errors import MachineError
 
 app = typer.Typer()
 app.command()(bench)
@@ -53,7 +55,7 @@ def test_rows_hold_what_was_measured(result: dict[str, Any]) -> None:
     assert [row["name"] for row in result["rows"]] == ["CatLIP", "CLIP"]
     for row in result["rows"]:
         steps = [sum(phases.values()) for phases in row["rounds"]]
-        assert len(steps) == 3
+        assert len(steps) == 4  # 3 were asked for; the two orders take turns
         assert row["step"]["median"] == pytest.approx(statistics.median(steps))
         assert row["images_per_second"] == pytest.approx(2 / statistics.median(steps))
         for phase, spread in row["phases"].items():
@@ -78,6 +80,9 @@ def test_writes_beside_earlier_results_and_never_over_them(folder: Path, result:
     kept = json.loads((folder / "out" / "step-2.json").read_text())
     assert kept.pop("schema_version") == 1
     assert kept == result
+    assert [Path(path) for path in result["files"]] == [
+        folder / "out" / f"step-2.{kind}" for kind in ("json", "png", "svg")
+    ]
 
 
 def test_table_and_ratio_are_shown(
@@ -92,6 +97,26 @@ def test_table_and_ratio_are_shown(
     ratio = result["ratio"]
     line = f"CLIP step / CatLIP step = {ratio['median']:.2f}x ({ratio['low']:.2f} to {ratio['high']:.2f})"
     assert line in run.stdout
+
+
+def test_plot_and_table_give_one_ratio(
+    result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn = []
+
+    def draw(*arguments: Any) -> Any:
+        drawn.append(arguments)
+        raise MachineError("no matplotlib here", "")
+
+    kept = benchmarks.StepBenchmark(**result)
+    kept.ratio.median = 9.87  # not what the phases' medians would give
+    monkeypatch.setattr(benchmarks, "step", lambda *_, **__: kept)
+    monkeypatch.setattr(reports, "step", draw)
+    run = CliRunner().invoke(app, ["--out", str(tmp_path), "--json"])
+    _, seconds, ratios, _ = drawn[0]
+    assert seconds == {row["name"]: row["step"]["median"] for row in result["rows"]}
+    assert ratios == {"CLIP": 9.87}
+    assert json.loads(run.stdout)["result"]["files"] == [str(tmp_path / "step-1.json")]
 
 
 def test_more_gpus_than_there_are_is_exit_5_and_says_how_many() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from catlipctl import reports
 from catlipctl.errors import MachineError
@@ -111,6 +112,27 @@ def test_step_stacks_its_phases() -> None:
     assert [bar.get_width() for bar in bars[:4]] == pytest.approx([100, 1, 200, 10])
     assert [bar.get_x() for bar in bars[:4]] == pytest.approx([0, 100, 101, 301])
     assert {"311 ms", "622 ms  2.00 x", *phases} <= set(written(figure))
+    medians = reports.step(
+        {"CatLIP": phases, "CLIP": phases}, {"CatLIP": 0.3, "CLIP": 0.65}, {"CLIP": 2.1}, "ViT-S-16"
+    )
+    assert {"300 ms", "650 ms  2.10 x", "ViT-S-16"} <= set(written(medians))
+
+
+def test_gallery_says_what_is_said_and_the_truth_where_that_is_wrong(tmp_path: Path) -> None:
+    for name, colour in (("red", (255, 0, 0)), ("blue", (0, 0, 255))):
+        Image.new("RGB", (4, 4), colour).save(tmp_path / f"{name}.png")
+    red, blue = (tmp_path / f"{name}.png" for name in ("red", "blue"))
+    right, wrong = reports.Picture(red, "dog", "dog", 0.9), reports.Picture(blue, "cat", "dog", 0.505)
+    figure = reports.gallery([right] * 8 + [wrong], "a run")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["a run", *["dog 90%"] * 8, "dog 50%\n(cat)"]
+    shown = axes.get_images()
+    assert [tuple(image.get_array()[0, 0]) for image in shown] == [(255, 0, 0)] * 8 + [(0, 0, 255)]
+    boxes = [image.get_extent() for image in shown]
+    assert boxes[0][:2] == boxes[8][:2]  # the ninth begins the second row
+    (left, right_end), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    assert all(left <= a < b <= right_end and top <= d < c <= bottom for a, b, c, d in boxes)
+    assert boxes[8][3] >= boxes[0][2]
 
 
 def test_saved_as_png_and_svg_the_same_each_time(tmp_path: Path) -> None:
