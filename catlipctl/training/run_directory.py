@@ -104,12 +104,12 @@ class RunDirectory:
         temporary = self.path / f".exit.json.{secrets.token_hex(4)}.tmp"
         # What cannot be recorded (a full disk) must not hide the error that was to be recorded.
         with suppress(OSError):
+            temporary.write_text(text, encoding="utf-8")
             try:
-                temporary.write_text(text, encoding="utf-8")
                 os.link(temporary, self.exit)
             except FileExistsError:
                 return {**record, **json.loads(self.exit.read_text(encoding="utf-8"))}
-            except PermissionError:
+            except OSError:
                 # A file system without hard links: there the last one to fail is recorded.
                 os.replace(temporary, self.exit)
             finally:

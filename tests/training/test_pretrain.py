@@ -13,7 +13,7 @@ import torch
 
 from catlipctl import checkpoints, data, vocabulary
 from catlipctl.data.batch import Batch
-from catlipctl.errors import DataError, NonFiniteLoss, OutOfMemory, Stopped, UsageError
+from catlipctl.errors import CatlipctlError, DataError, NonFiniteLoss, OutOfMemory, Stopped, UsageError
 from catlipctl.objectives import OBJECTIVES, Catlip
 from catlipctl.progress import Silent
 from catlipctl.training import PretrainRecipe, metrics, pretrain
@@ -310,3 +310,14 @@ def test_images_without_a_label_are_a_share_and_no_fault(
     captions = list(data.open_source(recipe.data.sources).captions())
     assert result.unlabelled_share == sum(not encoder(texts) for texts in captions) / 60 > 0
     assert (result.faults, result.replaced) == ({}, 0)
+
+
+def test_the_first_of_all_processes_to_fail_is_the_one_recorded(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(DataError), run.recording_exit(1):
+        raise DataError("the cause")
+    with pytest.raises(CatlipctlError, match="process 1: the cause") as caught, run.recording_exit(0):
+        raise RuntimeError("connection closed")
+    assert caught.value.exit_code == 3
+    assert json.loads(run.exit.read_text())["rank"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["exit.json"]
