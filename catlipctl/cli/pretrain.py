@@ -195,7 +195,9 @@ def _show(out: Output, result: "PretrainResult") -> None:
     from catlipctl.training import metrics
 
     run = Path(result.run)
-    written = plots.save(lambda: reports.loss(metrics.read(run / "metrics.jsonl")), run / "loss", out)
+    written = plots.save(
+        lambda: reports.loss(metrics.read(run / "metrics.jsonl"), str(run)), run / "loss", out
+    )
     about = {
         "run": result.run,
         "checkpoint": result.checkpoint,
