@@ -30,6 +30,7 @@ BUILT_IN = (
 
 MAX_BYTES = 64 * 2**20
 MAX_FAULTS_SHOWN = 5
+HINT = "each row is label<TAB>synset[,synset...]: dog<TAB>dog.n.01"
 
 
 class Row(NamedTuple):
@@ -43,7 +44,8 @@ class Row(NamedTuple):
 def load(name_or_path: str | Path) -> LabelSet:
     """The built-in label set of that name, else the TSV file or account.csv at that path.
 
-    Raises DataError for a name that is neither, an unknown synset, a repeated label or an empty file.
+    Raises DataError for a name that is neither, an unknown synset, a repeated label, an empty file, and for
+    one in which no row has a synset: text of another kind.
     """
     name = str(name_or_path)
     if name in BUILT_IN:
@@ -60,8 +62,13 @@ def load(name_or_path: str | Path) -> LabelSet:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    if text.lstrip()[:1] in ("{", "["):
+        raise DataError(f"{path} is JSON, not a label set", HINT)
     rows = _account_rows(text, path) if path.suffix == ".csv" else _tsv_rows(text)
-    return _label_set(path.stem, str(path), rows)
+    found = _label_set(path.stem, str(path), rows)
+    if not any(label.synsets for label in found.labels):
+        raise DataError(f"{path}: none of its {len(found):,} rows means anything in WordNet", HINT)
+    return found
 
 
 @cache
@@ -119,7 +126,7 @@ def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
             "synsets are written n02084071 or dog.n.01; leave the column empty where nothing fits",
         )
     if not labels:
-        raise DataError(f"{source} has no rows", "each row is label<TAB>synset[,synset...]")
+        raise DataError(f"{source} has no rows", HINT)
     for index, made in zip(unnamed, names_of(list(unnamed.values()), graph), strict=True):
         labels[index] = Label(made, labels[index].synsets)
     return LabelSet(name, tuple(labels))

@@ -75,6 +75,10 @@ def test_what_is_no_label_set(tmp_path: Path) -> None:
         targets.load("imagenet1k")
     with pytest.raises(DataError, match="has no column synsets"):
         targets.load(write(tmp_path, "label,key\ndog,n02084071\n", "account.csv"))
+    with pytest.raises(DataError, match="is JSON"):
+        targets.load(write(tmp_path, '{"format": "catlipctl vocabulary",\n "rows": [["n02084071", 9]]}'))
+    with pytest.raises(DataError, match="none of its 2 rows"):
+        targets.load(write(tmp_path, "xyzzy\nplugh\t\n"))
     binary = tmp_path / "binary.tsv"
     binary.write_bytes(b"\x89PNG\r\n\xff")
     with pytest.raises(DataError, match="not UTF-8"):
