@@ -1,5 +1,7 @@
 """`catlipctl predict`: what a checkpoint sees in images."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +11,8 @@ from catlipctl.cli import inputs
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
+
+WIDEST_NAME = 32
 
 
 def predict(
@@ -33,11 +37,24 @@ def predict(
         result = predict_images(
             checkpoints.load(inputs.checkpoint(checkpoint, out)), images, top, progress=out
         )
-        shown = table("image", "label", "", "probability", numbers=["probability"])
+        probability = f"probability ({result.probabilities})"
+        shown = table("image", "label", "", probability, numbers=[probability])
+        shown.columns[0].no_wrap = True
+        names = _short_names([answer.image for answer in result.images])
         for answer in result.images:
             if answer.fault is not None:
                 out.warn(f"{answer.image}: {answer.fault}")
             for rank, label in enumerate(answer.labels):
-                name = answer.image if rank == 0 else ""
+                name = names[answer.image] if rank == 0 else ""
                 shown.add_row(name, label.label, label.description, f"{label.probability:.3f}")
         out.result(result, shown)
+
+
+def _short_names(images: Sequence[str]) -> dict[str, str]:
+    """Path -> file name, or the path's end where two share a name: a table's column, never folded."""
+    uses = Counter(Path(image).name for image in images)
+    shown = {image: name if uses[name := Path(image).name] == 1 else image for image in images}
+    return {
+        image: name if len(name) <= WIDEST_NAME else "…" + name[1 - WIDEST_NAME :]
+        for image, name in shown.items()
+    }

@@ -11,18 +11,22 @@ from catlipctl import models
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import UnreadableImage, eval_transform
 from catlipctl.data.decode import decode
+from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
 from catlipctl.errors import DataError
+from catlipctl.labels import wordnet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 
 BATCH = 64
-SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm"]
-)
+SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 
 
 class Label(BaseModel):
-    """One label with its probability; description: in words, where the label is a key."""
+    """One label with its probability.
+
+    description: in words, where the label is a key: the synset's name, `white.n.01`, where the word of a
+    vocabulary's key has several senses.
+    """
 
     label: str
     description: str
@@ -107,7 +111,7 @@ def _expanded(paths: Sequence[Path]) -> list[Path]:
                 continue
             inside = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
             if not inside:
-                raise DataError(f"{path} holds no image", f"looked for {', '.join(sorted(SUFFIXES))}")
+                raise DataError(f"{path} holds no image", f"looked for {', '.join(SUFFIXES)}")
             yield from inside
 
     return list(dict.fromkeys(files()))
@@ -120,4 +124,7 @@ def _activation(checkpoint: Checkpoint) -> str:
 
 
 def _described(checkpoint: Checkpoint, name: str) -> str:
-    return checkpoint.label_descriptions.get(name, "")
+    description = checkpoint.label_descriptions.get(name, "")
+    graph = wordnet.nouns()
+    ambiguous = checkpoint.vocabulary is not None and name in graph and len(graph.synsets(description)) > 1
+    return graph.name(name) if ambiguous else description

@@ -38,6 +38,24 @@ def test_one_readable_image_is_enough() -> None:
     assert images[1]["fault"].startswith("not an image")
 
 
+def test_the_table_names_its_probabilities_and_never_folds_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    long = "a_photograph_of_something_" * 3
+    for folder in ("one", "two"):
+        Path(folder).mkdir()
+        Image.new("L", (50, 40)).save(f"{folder}/same.png")
+        Image.new("L", (50, 40)).save(f"{folder}/{folder}_{long}.png")
+    result = CliRunner().invoke(app, ["one", "two", "--checkpoint", "classifier", "--top", "1"])
+    assert result.exit_code == 0, result.output
+    assert "probability (sigmoid)" in result.stdout or "probability (softmax)" in result.stdout
+    assert [line.split()[0] for line in result.stdout.splitlines() if ".png" in line] == [
+        f"…{f'one_{long}.png'[-31:]}",
+        "one/same.png",
+        "two/same.png",
+        f"…{f'two_{long}.png'[-31:]}",
+    ]
+
+
 def test_no_readable_image_and_no_checkpoint() -> None:
     none = CliRunner().invoke(app, ["broken.png", "missing.png", "--checkpoint", "classifier", "--json"])
     assert none.exit_code == 3

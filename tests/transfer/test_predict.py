@@ -54,7 +54,7 @@ def test_a_pre_training_head_gives_synsets_by_sigmoid(checkpoint: Checkpoint, ph
     assert [label.probability for label in result.images[0].labels] == pytest.approx(
         expected[order].tolist(), rel=1e-4
     )
-    assert {label.label: label.description for label in result.images[0].labels}["n02084071"] == "dog"
+    assert {label.label: label.description for label in result.images[0].labels}["n02084071"] == "dog.n.01"
 
 
 def test_a_classifier_gives_its_labels_by_softmax(photos: Path, tmp_path: Path) -> None:
