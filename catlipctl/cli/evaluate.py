@@ -32,7 +32,8 @@ def linear_probe(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="Test images. Default: those beside train/, else 20 % of --data, stratified by seed.",
+            help="Test images. Default: the test/ or val/ beside the folder train/, whether --data names "
+            "train/ or what it is in; else 20 % of --data, stratified by seed.",
             show_default=False,
         ),
     ] = None,
@@ -71,17 +72,19 @@ def linear_probe(
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, transfer
         from catlipctl.labels import targets
-        from catlipctl.transfer import places, splits
+        from catlipctl.transfer import folders, splits
 
         splits.TrainSize.parse(train_size)
-        if target is None and data.startswith("emoji:transfer"):
+        if target is None and data.startswith(splits.EMOJI):
             target = "emoji"
         labelset = None if target is None else targets.load(target)
-        loaded = checkpoints.load(inputs.checkpoint(checkpoint, out))
-        train_source, test_source = places.open_splits(
+        # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
+        named = inputs.checkpoint(checkpoint, out)
+        train_source, test_source = splits.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)
+        loaded = checkpoints.load(named)
         result = transfer.linear_probe(
             loaded,
             train_source,
@@ -91,7 +94,7 @@ def linear_probe(
             init=init,
             random_backbone=random_backbone,
             seed=seed,
-            out=out_dir or places.numbered(places.run_of(loaded) / "eval" / f"lp-{_slug(data)}"),
+            out=out_dir or folders.numbered(folders.run_of(loaded) / "eval" / f"lp-{_slug(data)}"),
             workers=workers,
             progress=out,
         )
@@ -108,7 +111,7 @@ def _table(result: "ProbeResult") -> "Table":
             "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
             "zero-shot top-1": "no mapped head"
             if result.zero_shot_acc1 is None
-            else f"{result.zero_shot_acc1:.1%}",
+            else f"{result.zero_shot_acc1:.1%} (no label used; centred on the unlabelled training images)",
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,} ({result.train_size})",

@@ -75,7 +75,7 @@ def _summary(result: "TransferInit") -> "Table":
         "exact": "the label's synset is in the vocabulary",
         "hyponyms": "mean over the vocabulary's kinds of it",
         "similar": f"most similar, path similarity >= {result.min_similarity:g}; mean of ties",
-        "averaged": "mean over the label's words",
+        "averaged": "mean over those of the label's words that are found, two or more",
         "random": "nothing fits",
     }
     summary = table("row", "labels", "")
@@ -93,7 +93,9 @@ def _rows(result: "TransferInit") -> "Table":
         names = row.source_names[:SHOWN_SOURCES]
         more = len(row.source_names) - len(names)
         similarity = "" if row.similarity is None else f"{row.similarity:.2f}"
-        rows.add_row(row.label, row.how, similarity, ", ".join(names) + (f" and {more} more" if more else ""))
+        taken = ", ".join(names) + (f" and {more} more" if more else "")
+        missed = f"; nothing fits {', '.join(row.missed)}" if row.missed and names else ""
+        rows.add_row(row.label, row.how, similarity, taken + missed)
     if result.labels > SHOWN_ROWS:
         rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv")
     return rows

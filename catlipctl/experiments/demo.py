@@ -24,14 +24,15 @@ from catlipctl.transfer import (
     ProbeResult,
     TransferInit,
     features,
+    folders,
     linear_probe,
-    places,
     predict,
     write_transfer_init,
 )
-from catlipctl.transfer.metrics import majority_share, top_k_accuracy
-from catlipctl.transfer.probe import PROTOCOL, extract_sets, prior_head, prior_rows, probe, zero_shot
-from catlipctl.transfer.splits import TrainSize
+from catlipctl.transfer.metrics import majority_share
+from catlipctl.transfer.prior import prior_head
+from catlipctl.transfer.probe import PROTOCOL, extract_sets, probe
+from catlipctl.transfer.splits import EMOJI, TrainSize, open_splits
 from catlipctl.vocabulary import overlap
 from catlipctl.vocabulary.overlap import Overlap
 
@@ -59,7 +60,8 @@ class Probes(BaseModel):
     """Linear probes on emoji that were not in pre-training; accuracies in 0..1.
 
     rows: class -> how its row of the prior was made. majority_share: the largest class's share of the test
-    images. zero_shot_acc1: of those rows without any training image; None where no class has one.
+    images. zero_shot_acc1: of those rows without any label, centred on the unlabelled training images; None
+    where no class has one.
     """
 
     rows: dict[str, str]
@@ -125,17 +127,17 @@ def demo(
     overlapping = overlap.overlap(words, targets.load("imagenet"))
     progress.note("3 of 5  Transfer Init: a classifier for Places365 from the pre-training head")
     transferred = write_transfer_init(
-        checkpoint, targets.load("places365"), places.unused(run / "transfer" / "places365")
+        checkpoint, targets.load("places365"), folders.unused(run / "transfer" / "places365")
     )
     progress.note("4 of 5  linear probes on emoji that were not in pre-training")
-    train, test = places.open_splits("emoji:transfer", cache_dir=cache_dir, progress=progress)
+    train, test = open_splits(EMOJI, cache_dir=cache_dir, progress=progress)
     probes = _probes(checkpoint, train, test, loaded.value.seed, progress)
     classifier = linear_probe(
         checkpoint,
         train,
         test,
         target=targets.load("emoji"),
-        out=places.numbered(run / "eval" / "lp-emoji-transfer"),
+        out=folders.numbered(run / "eval" / "lp-emoji-transfer"),
         progress=progress,
     )
     progress.note("5 of 5  one training step of CatLIP against one of CLIP")
@@ -153,6 +155,9 @@ def demo(
         predictions=predict(checkpoints.load(str(classifier.checkpoint)), _some_images(cache_dir), top=1),
         benchmark=benchmark,
     )
+    result.inputs = {"checkpoint": str(checkpoint.path), "data": " ".join(loaded.value.data.sources)}
+    result.inputs |= {name: classifier.inputs[name] for name in ("target", "test")} | {"train": train.name}
+    result.data = classifier.data
     result.write(run / "demo.json")
     demo_page(result, words, metrics.read(run / "metrics.jsonl"), run / "report.html")
     return result
@@ -179,13 +184,14 @@ def _probes(
         reestimate=True,
         progress=progress,
     )
-    head = prior_head(checkpoint, sets.classes, seed)
+    head = prior_head(checkpoint, sets.classes, seed, progress=progress)
     kinds: tuple[tuple[Tower, Init], ...] = (
         ("pre-trained", "transfer"),
         ("pre-trained", "random"),
         ("untrained", "random"),
     )
-    fitted = []
+    fitted: list[Probe] = []
+    zero_shot_acc1 = None
     draws = [(name, draw) for name in BUDGETS for draw in range(1 if name == "all" else DRAWS)]
     with progress.task("probes", len(draws) * len(kinds), "probes") as task:
         for (name, draw), (tower, init) in itertools.product(draws, kinds):
@@ -193,12 +199,10 @@ def _probes(
             size = TrainSize.parse(BUDGETS[name])
             _, scores = probe(used, prior, train_size=size, init=init, seed=draw)
             fitted.append(Probe(tower=tower, init=init, images_per_class=name, seed=draw, acc1=scores.acc1))
+            # One figure: it is centred on all training images, whatever the budget.
+            zero_shot_acc1 = scores.zero_shot_acc1 if prior is not None else zero_shot_acc1
             task.advance()
     truth = sets.test.labels
-    zero_shot_acc1 = None
-    if head is not None:
-        rows = zero_shot(sets.train.values, prior_rows(head))
-        zero_shot_acc1 = top_k_accuracy(rows.logits(sets.test.values), truth, 1)
     return Probes(
         rows={} if head is None else {row.label: row.how for row in head.account},
         test_images=len(truth),

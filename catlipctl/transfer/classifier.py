@@ -1,4 +1,4 @@
-"""A tower with another classifier, and a classifier alone in a file."""
+"""A tower by its name, a tower with another classifier, and a classifier alone in a file."""
 
 import copy
 from pathlib import Path
@@ -8,7 +8,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from catlipctl import models
+from catlipctl.checkpoints import Checkpoint
 from catlipctl.files import replacing
+
+
+def architecture(checkpoint: Checkpoint) -> str:
+    """The tower's name as timm has it."""
+    return str(checkpoint.model.pretrained_cfg["architecture"])  # type: ignore[index]
 
 
 def with_head(model: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:

@@ -12,7 +12,7 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Preprocessing, Source, read_images
 from catlipctl.errors import CheckpointError, DataError
 from catlipctl.progress import SILENT, Progress
-from catlipctl.transfer.places import architecture
+from catlipctl.transfer.classifier import architecture
 
 BATCH = 256
 

@@ -24,12 +24,15 @@ from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.mapping import MIN_SIMILARITY, How, Mapping, map_labels
 
+ACCOUNT = "account.csv"
+
 
 class AccountRow(BaseModel):
     """How one row of the classifier was made.
 
-    synsets: what the label means, as WordNet names. sources: keys of the vocabulary's classes whose rows were
-    taken, source_names: their WordNet names. similarity: see `Mapping.similarity`.
+    synsets: what the label means, as WordNet names; missed: those of them that nothing fits. sources: keys of
+    the vocabulary's classes whose rows were taken, source_names: their WordNet names. similarity: see
+    `Mapping.similarity`.
     """
 
     label: str
@@ -38,6 +41,13 @@ class AccountRow(BaseModel):
     similarity: float | None
     sources: list[str]
     source_names: list[str]
+    missed: list[str] = []
+
+    @classmethod
+    def from_csv(cls, row: dict[str, str]) -> "AccountRow":
+        """A row of the file that `account_csv` wrote."""
+        lists = {name: row[name].split() for name in ("synsets", "sources", "source_names", "missed")}
+        return cls.model_validate({**row, **lists, "similarity": row["similarity"] or None})
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ def write_transfer_init(
         model=with_head(checkpoint.model, head.weight, head.bias),
         config={**section, "from": str(checkpoint.path), "activation": "sigmoid"},
         label_names=[label.name for label in labelset.labels],
-        files={"account.csv": account_csv(head.account)},
+        files={ACCOUNT: account_csv(head.account)},
     )
     if head_only is not None:
         save_head(head_only, head.weight, head.bias)
@@ -165,10 +175,10 @@ def account_csv(account: Sequence[AccountRow]) -> str:
     """The account as CSV, which `labels.targets.load` reads as a label set."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["label", "synsets", "how", "similarity", "sources", "source_names"])
+    writer.writerow(["label", "synsets", "how", "similarity", "sources", "source_names", "missed"])
     for row in account:
         similarity = "" if row.similarity is None else f"{row.similarity:.4g}"
-        lists = (" ".join(row.sources), " ".join(row.source_names))
+        lists = (" ".join(names) for names in (row.sources, row.source_names, row.missed))
         writer.writerow([row.label, " ".join(row.synsets), row.how, similarity, *lists])
     return stream.getvalue()
 
@@ -183,6 +193,7 @@ def _account(labelset: LabelSet, mappings: Sequence[Mapping]) -> list[AccountRow
             similarity=mapping.similarity,
             sources=list(mapping.sources),
             source_names=[name(key) for key in mapping.sources],
+            missed=[name(key) for key in mapping.missed],
         )
         for label, mapping in zip(labelset.labels, mappings, strict=True)
     ]

@@ -3,12 +3,13 @@
 A label's synset is looked for in this order:
 
     exact       it is a class of the vocabulary
-    hyponyms    classes of the vocabulary are kinds of it: `animal` stands in no caption, but its kinds do
+    hyponyms    classes of the vocabulary are kinds of it: `animal` stands in no caption, but its kinds do;
+                instances are no kinds: Jordan says nothing of rivers
     similar     the classes most similar by path similarity, at or above a minimum; all ties
     random      nothing fits
 
-A label made of several words (several synsets) has each looked for by itself, and is `averaged` over those
-found.
+A label made of several words (several synsets) has each looked for by itself. It is `averaged` over those
+found; where only one is found, it is met as that one is, and the others are `missed`.
 """
 
 from collections.abc import Sequence
@@ -37,10 +38,11 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Mapping:
-    """What a label is met by: one match for each of its words that has one."""
+    """What a label is met by: one match for each of its words that has one. missed: synsets of the others."""
 
     how: How
     matches: tuple[Match, ...]
+    missed: tuple[str, ...]
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -49,7 +51,12 @@ class Mapping:
 
     @property
     def similarity(self) -> float | None:
-        """The lowest of the matches' similarities; None where none has one."""
+        """That of the word which fares worst, as in the vocabulary's overlap: a word missed counts as 0.
+
+        None for a label that nothing fits, and where all that is found are kinds of it.
+        """
+        if self.matches and self.missed:
+            return 0.0
         return min((m.similarity for m in self.matches if m.similarity is not None), default=None)
 
 
@@ -62,8 +69,9 @@ def map_labels(
     mappings = []
     for label in labelset.labels:
         found = tuple(matches[synset] for synset in label.synsets if synset in matches)
-        how: How = "random" if not found else "averaged" if len(label.synsets) > 1 else found[0].how
-        mappings.append(Mapping(how, found))
+        missed = tuple(synset for synset in label.synsets if synset not in matches)
+        how: How = "random" if not found else "averaged" if len(found) > 1 else found[0].how
+        mappings.append(Mapping(how, found, missed))
     return mappings
 
 

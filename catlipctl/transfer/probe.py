@@ -20,10 +20,10 @@ from catlipctl.labels.targets import LabelSet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.transfer import classes, features, metrics, selection, splits
-from catlipctl.transfer.classifier import with_head
-from catlipctl.transfer.initialise import TransferredHead, transfer_init
+from catlipctl.transfer.classifier import architecture, with_head
+from catlipctl.transfer.initialise import TransferredHead
 from catlipctl.transfer.mapping import How
-from catlipctl.transfer.places import architecture
+from catlipctl.transfer.prior import prior_head, prior_rows, zero_shot
 from catlipctl.transfer.selection import Choice
 from catlipctl.transfer.solver import Fit, Problem, threads_for
 
@@ -58,9 +58,10 @@ class ProbeSets:
 class ProbeScores(Measurement):
     """How good the fitted classifier is on the test images, all figures in 0..1, and how it was fitted.
 
-    zero_shot_acc1: of the mapped head without any label: see `zero_shot`. None where no class has a mapped
-    row. images_per_class: mean number of training images. majority_share: the largest class's share of the
-    test images. prior: how the prior's rows were made; empty without a prior.
+    zero_shot_acc1: of the mapped head, no label used, its logits centred on the unlabelled training images
+    (see `zero_shot`). None where no class has a mapped row. images_per_class: mean number of training images.
+    majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
+    used were made; empty without one. converged: the last fit reached its minimum.
     """
 
     protocol: str = PROTOCOL
@@ -71,6 +72,7 @@ class ProbeScores(Measurement):
     mean_per_class_recall: float
     zero_shot_acc1: float | None
     choice: Choice
+    converged: bool
     train_images: int
     test_images: int
     classes: int
@@ -108,7 +110,8 @@ def linear_probe(
 
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
     class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
-    tower untrained, with BatchNorm statistics of the training images and no prior. out: a checkpoint to
+    tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
+    rows that fit warns, and goes on without a prior. out: a checkpoint to
     write, tower and fitted classifier, with `result.json` in it. Raises DataError for classes that don't fit,
     UsageError where `out` exists.
     """
@@ -124,16 +127,21 @@ def linear_probe(
         train,
         test,
         target=target,
+        train_size=size,
         seed=seed,
         reestimate=random_backbone,
         workers=workers,
         progress=progress,
     )
     model.cpu()
-    head = None if random_backbone else prior_head(checkpoint, sets.classes, seed)
-    fit, scores = probe(sets, head, train_size=size, init=init, seed=seed, progress=progress)
+    if random_backbone:
+        init = "random"
+    # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
+    told = progress if init == "transfer" else SILENT
+    head = None if random_backbone else prior_head(checkpoint, sets.classes, seed, progress=told)
+    fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
     result = ProbeResult(
-        **dict(scores),
+        **{**dict(scores), "train_size": str(size)},
         checkpoint=None if out is None else str(out),
         target=sets.classes.name,
         random_backbone=random_backbone,
@@ -141,6 +149,12 @@ def linear_probe(
         unreadable=sets.unreadable,
         unlabelled=sets.unlabelled,
     )
+    result.inputs = {
+        "checkpoint": str(checkpoint.path or f"timm:{architecture(checkpoint)}"),
+        "data": train.name,
+        **({} if test is None else {"test": test.name}),
+        **({} if target is None else {"target": target.name}),
+    }
     result.data = {"train": _described(train), "test": _described(test or train)}
     if out is not None:
         _write(out, checkpoint, model, fit, sets.classes, result)
@@ -154,6 +168,7 @@ def extract_sets(
     test: Source | None,
     *,
     target: LabelSet | None = None,
+    train_size: splits.TrainSize = splits.ALL,
     seed: int = 0,
     reestimate: bool = False,
     workers: int = 0,
@@ -161,7 +176,9 @@ def extract_sets(
 ) -> ProbeSets:
     """Features and class ids of both splits.
 
-    reestimate: first set BatchNorm's statistics to those of the training images.
+    train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
+    BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
+    need no label and a control of few images would be a straw man.
     """
     names = train.labels()
     present = classes.named_classes(names, target)
@@ -172,20 +189,31 @@ def extract_sets(
         held_out = splits.held_out(labels, TEST_SHARE, seed) & chosen
         source, chosen, test_labels, test_chosen = train, chosen & ~held_out, labels, held_out
     else:
-        split = "test images given"
+        split = f"test images of {test.name}"
         test_labels = classes.class_ids(test.labels(), present)
         source, test_chosen = test, test_labels != classes.UNLABELLED
     if not test_chosen.any():
         raise DataError("there is no labelled test image", "give more images a class, or --test SOURCE")
-    train_indices, test_indices = (torch.where(mask)[0].tolist() for mask in (chosen, test_chosen))
+    all_indices, test_indices = (torch.where(mask)[0] for mask in (chosen, test_chosen))
+    train_indices = all_indices[splits.subset(labels[all_indices], train_size, seed)]
     options: dict[str, Any] = {"workers": workers, "progress": progress}
     if reestimate:
-        features.reestimate_batch_norm(model, train, preprocessing, train_indices, **options)
+        features.reestimate_batch_norm(model, train, preprocessing, all_indices.tolist(), **options)
     trained = features.extract(
-        model, train, preprocessing, train_indices, description="features of training images", **options
+        model,
+        train,
+        preprocessing,
+        train_indices.tolist(),
+        description="features of training images",
+        **options,
     )
     tested = features.extract(
-        model, source, preprocessing, test_indices, description="features of test images", **options
+        model,
+        source,
+        preprocessing,
+        test_indices.tolist(),
+        description="features of test images",
+        **options,
     )
     unlabelled = int((labels == classes.UNLABELLED).sum())
     if test is not None:
@@ -198,14 +226,6 @@ def extract_sets(
         unreadable=trained.unreadable + tested.unreadable,
         unlabelled=unlabelled,
     )
-
-
-def prior_head(checkpoint: Checkpoint, present: LabelSet, seed: int = 0) -> TransferredHead | None:
-    """Transfer Init for these classes; None for a tower without a vocabulary or where no class is met."""
-    if checkpoint.vocabulary is None:
-        return None
-    head = transfer_init(checkpoint, present, seed=seed)
-    return head if head.mapped.any() else None
 
 
 def probe(
@@ -233,6 +253,8 @@ def probe(
     with threads_for(values):
         choice = selection.choose(values, labels, count, used, seed=seed, progress=progress)
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
+    if not fit.converged:
+        progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
     logits, truth = fit.logits(sets.test.values), sets.test.labels
     zero_shot_acc1 = None
     if prior is not None:
@@ -246,32 +268,15 @@ def probe(
         mean_per_class_recall=metrics.mean_per_class_recall(logits, truth),
         zero_shot_acc1=zero_shot_acc1,
         choice=choice,
+        converged=fit.converged,
         train_images=len(labels),
         test_images=len(truth),
         classes=count,
         images_per_class=len(labels) / count,
         majority_share=metrics.majority_share(truth),
-        prior={} if head is None else head.counts(),
+        prior={} if head is None or used is None else head.counts(),
         seed=seed,
     )
-
-
-def prior_rows(head: TransferredHead) -> Tensor:
-    """W0 `[K, D]`, float64: the mapped rows, and their mean where a label has none, which prefers no class.
-
-    A random row would be a prior that means nothing.
-    """
-    rows = head.weight.double()
-    return torch.where(head.mapped[:, None], rows, rows[head.mapped].mean(0))
-
-
-def zero_shot(training: Tensor, prior: Tensor) -> Fit:
-    """The classifier W0 with each class's mean logit over the training images at 0; no label is used.
-
-    A pre-training head's own bias is the log-odds of rare binary classes; with it the demo's tower had 0.375
-    top-1 on 12 classes, centred 0.445.
-    """
-    return Fit(prior, -prior @ training.double().mean(0))
 
 
 def _write(

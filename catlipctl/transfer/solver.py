@@ -25,16 +25,23 @@ from torch.nn import functional
 TOLERANCE = 1e-9
 """Largest gradient (in the preconditioned coordinates) at which a fit counts as done."""
 
+CONVERGED = 1e-5
+"""A gradient at which a fit is near enough: rounding ends most above `TOLERANCE`, at 1e-9 to 1e-6."""
+
 SMALL = 2_000_000
 """Numbers in the training features."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted classifier: weight `[K, D]` and bias `[K]`, float64, for features as the tower gives them."""
+    """A fitted classifier: weight `[K, D]` and bias `[K]`, float64, for features as the tower gives them.
+
+    converged: the solver ended at the minimum, and not for want of iterations.
+    """
 
     weight: Tensor
     bias: Tensor
+    converged: bool = True
 
     def logits(self, features: Tensor) -> Tensor:
         """`[N, K]`, float64, for features `[N, D]`."""
@@ -85,8 +92,8 @@ class Problem:
         difference = self._coordinates.new_zeros(self.classes, self._coordinates.shape[1])
         bias = self._coordinates.new_zeros(self.classes)
         for strength in strengths:
-            difference, bias = self._solve(strength, s, difference, bias, tolerance)
-            yield self._folded(difference, bias, s)
+            difference, bias, converged = self._solve(strength, s, difference, bias, tolerance)
+            yield self._folded(difference, bias, s, converged)
 
     def fit(self, strength: float, s: float = 0.0, tolerance: float = TOLERANCE) -> Fit:
         """The optimum at one lambda (`math.inf` keeps `W = s W0`) and one s."""
@@ -94,8 +101,8 @@ class Problem:
 
     def _solve(
         self, strength: float, s: float, difference: Tensor, bias: Tensor, tolerance: float
-    ) -> tuple[Tensor, Tensor]:
-        """The difference from s W0 along the axes, and the bias, at the optimum."""
+    ) -> tuple[Tensor, Tensor, bool]:
+        """The difference from s W0 along the axes, and the bias, at the optimum; whether it was reached."""
         samples = len(self._targets)
         offset = s * self._prior_logits
         free = 0 if math.isinf(strength) else self._coordinates.shape[1]
@@ -125,14 +132,17 @@ class Problem:
             tolerance_change=1e-14,
             line_search_fn="strong_wolfe",
         ).step(closure)  # type: ignore[arg-type]
+        closure()  # the last point that the line search tried is not always the one it kept
+        gradients = (shift.grad,) if free == 0 else (shift.grad, weight.grad)
+        converged = all(float(g.abs().max()) <= max(tolerance, CONVERGED) for g in gradients if g is not None)
         if free == 0:
-            return torch.zeros_like(difference), shift / bias_diagonal
-        return weight / diagonal, shift / bias_diagonal
+            return torch.zeros_like(difference), shift / bias_diagonal, converged
+        return weight / diagonal, shift / bias_diagonal, converged
 
-    def _folded(self, difference: Tensor, bias: Tensor, s: float) -> Fit:
+    def _folded(self, difference: Tensor, bias: Tensor, s: float, converged: bool) -> Fit:
         weight = s * self.prior + difference.double() @ self.axes.T / self.scale
         # The softmax does not see a constant added to all logits: the one without is taken.
-        return Fit(weight, (bias - bias.mean()).double() - weight @ self.mean)
+        return Fit(weight, (bias - bias.mean()).double() - weight @ self.mean, converged)
 
 
 def _principal_axes(centred: Tensor) -> Tensor:

@@ -1,13 +1,23 @@
-"""Which samples train a classifier and which test it: stratified by class, decided by seed alone."""
+"""Which images train a classifier and which test it: two sources, or parts of one.
+
+Parts are stratified by class and decided by the seed alone.
+"""
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from catlipctl.errors import UsageError
+from catlipctl import data
+from catlipctl.data import Source
+from catlipctl.errors import DataError, UsageError
+from catlipctl.progress import SILENT, Progress
+
+TESTS = ("test", "val")
+EMOJI = "emoji:transfer"
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,51 @@ class TrainSize:
 
 
 ALL = TrainSize()
+
+
+def open_splits(
+    spec: str,
+    test: str | None = None,
+    *,
+    label_key: str | None = None,
+    image_key: str | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Source, Source | None]:
+    """The training and the test source of a labelled SOURCE.
+
+    `test` names the second. Else a folder's `train` and its `test` or `val` are the two, whether the folder
+    or its `train` is named (so are `emoji:transfer`'s); else there is no test source. Raises DataError for a
+    folder with a `train` alone, and for what cannot be opened.
+    """
+    if spec == EMOJI or (Path(spec) / "train").is_dir():
+        spec = f"{spec}/train"
+        if test is None and (test := _beside(spec)) is None:
+            raise DataError(f"{Path(spec).parent} has a train/ but neither test/ nor val/", f"--data {spec}")
+    elif test is None:
+        test = _beside(spec)
+
+    def opened(text: str) -> Source:
+        return data.open_source(
+            text,
+            label_key=label_key,
+            image_key=image_key,
+            need="labels",
+            cache_dir=cache_dir,
+            progress=progress,
+        )
+
+    return opened(spec), None if test is None else opened(test)
+
+
+def _beside(train: str) -> str | None:
+    """The test images beside a folder named train; None where there are none, or it has another name."""
+    if train == f"{EMOJI}/train":
+        return f"{EMOJI}/test"
+    folder = Path(train)
+    if folder.name != "train" or not folder.is_dir():
+        return None
+    return next((str(path) for name in TESTS if (path := folder.with_name(name)).is_dir()), None)
 
 
 def subset(labels: Tensor, size: TrainSize, seed: int) -> Tensor:

@@ -1,6 +1,7 @@
 """`catlipctl eval lp` as a user types it: from class folders to a saved classifier."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,17 @@ def test_a_table_and_what_comes_next_and_nothing_overwritten() -> None:
         )
         assert result.exit_code == 0, result.output
         assert f"eval/lp-photos-{number}" in result.stdout
-        assert "20% of each class held out" in result.stdout
+        assert "test images of photos/val" in result.stdout
     assert "catlipctl predict IMAGE... --checkpoint" in result.stdout
+    shutil.copytree("photos/train", "alone/train")
+    result = CliRunner().invoke(app, ["lp", "tower", "--data", "alone/train"])
+    assert "20% of each class held out" in result.stdout
+
+
+def test_the_data_are_looked_at_before_the_checkpoint_is_loaded() -> None:
+    result = CliRunner().invoke(app, ["lp", "timm:no-such-model", "--data", "nowhere"])
+    assert result.exit_code == 3
+    assert "nowhere" in result.stderr
 
 
 @pytest.mark.parametrize(

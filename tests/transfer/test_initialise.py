@@ -16,6 +16,7 @@ from catlipctl.labels import targets
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.transfer import transfer_init, write_transfer_init
 from catlipctl.transfer.mapping import map_labels
+from catlipctl.vocabulary import overlap
 
 from .conftest import NAMES, keys
 
@@ -61,13 +62,31 @@ def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float) -> Non
     words = [found for key in label.synsets if (found := expected(key)) is not None]
     assert [(m.how, set(m.sources)) for m in mapping.matches] == [(how, kinds) for how, kinds, _ in words]
     assert [m.similarity for m in mapping.matches] == pytest.approx([value for *_, value in words])
-    how = "random" if not words else "averaged" if len(label.synsets) > 1 else words[0][0]
+    how = "random" if not words else "averaged" if len(words) > 1 else words[0][0]
     assert mapping.how == how
+    assert mapping.missed == tuple(key for key in label.synsets if expected(key) is None)
 
 
 def test_every_way_occurs_above() -> None:
     found = {mapping.how for mapping in map_labels(TARGET, keys(*NAMES))}
     assert found == {"exact", "hyponyms", "similar", "averaged", "random"}
+
+
+def test_a_word_that_is_missed_is_said_and_counts_as_nothing(checkpoint: Checkpoint) -> None:
+    words = label_set(
+        kitchen_algebra=("kitchen.n.01", "algebra.n.01"), kitchen_dog=("kitchen.n.01", "dog.n.01")
+    )
+    half, whole = transfer_init(checkpoint, words).account
+    assert (half.how, half.similarity, half.missed) == ("exact", 0.0, ["algebra.n.01"])
+    assert (whole.how, whole.similarity, whole.missed) == ("averaged", 1.0, [])
+    assert checkpoint.vocabulary is not None
+    overlapping = overlap.overlap(checkpoint.vocabulary, words)
+    assert overlapping.exact == sum(row.similarity == 1 for row in (half, whole)) == 1
+
+
+def test_instances_are_no_kinds() -> None:
+    (river,) = map_labels(label_set(body=("stream.n.01",)), keys("jordan.n.01", "niger.n.01"), 0.6)
+    assert river.how == "random"
 
 
 def test_ties_are_averaged_and_listed(checkpoint: Checkpoint) -> None:

@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -14,15 +15,27 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import open_source
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import Label, LabelSet
-from catlipctl.transfer import features, linear_probe, places, selection
+from catlipctl.progress import Silent
+from catlipctl.transfer import features, linear_probe, selection, splits, write_transfer_init
 from catlipctl.transfer.initialise import AccountRow, TransferredHead
-from catlipctl.transfer.probe import LabelledFeatures, ProbeSets, extract_sets, prior_rows, probe, zero_shot
+from catlipctl.transfer.prior import prior_rows, zero_shot
+from catlipctl.transfer.probe import LabelledFeatures, ProbeSets, extract_sets, probe
 from catlipctl.transfer.solver import Problem
-from catlipctl.transfer.splits import TrainSize
+from catlipctl.transfer.splits import TrainSize, open_splits
 
-from .conftest import COLOURS, draw, tower
+from .conftest import COLOURS, draw, keys, tower
 
 K, D = 5, 24
+
+
+class Warnings(Silent):
+    """Keeps what was warned of."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.lines.append(message)
 
 
 def known(noise: float = 3.0, samples: int = 240, seed: int = 0) -> tuple[ProbeSets, TransferredHead]:
@@ -57,6 +70,8 @@ def test_a_true_prior_helps_and_a_false_one_does_no_harm(size: str) -> None:
         _, transfer = probe(sets, head, train_size=TrainSize.parse(size), init="transfer", seed=seed)
         _, random = probe(sets, head, train_size=TrainSize.parse(size), init="random", seed=seed)
         assert random.choice.prior_scale == 0
+        assert random.prior == {}
+        assert transfer.prior["exact"] == K
         gains.append(transfer.acc1 - random.acc1)
         if size == "100%":
             false = replace(head, weight=head.weight.flip(0))
@@ -114,7 +129,7 @@ def test_a_class_without_a_row_is_neither_preferred_nor_shunned() -> None:
 def test_the_written_checkpoint_gives_the_probes_answers(
     checkpoint: Checkpoint, folders: Path, tmp_path: Path
 ) -> None:
-    train, test = places.open_splits(str(folders))
+    train, test = open_splits(str(folders))
     assert test is not None
     result = linear_probe(checkpoint, train, test, out=tmp_path / "lp", train_size="3/class", seed=2)
     model = timm.create_model(f"local-dir:{tmp_path / 'lp'}", pretrained=True).eval()
@@ -135,6 +150,8 @@ def test_the_written_checkpoint_gives_the_probes_answers(
     written = json.loads((tmp_path / "lp" / "result.json").read_text(encoding="utf-8"))
     assert written["acc1"] == result.acc1
     assert written["data"]["train"]["images"] == 40
+    assert written["inputs"] == {"checkpoint": str(checkpoint.path), "data": train.name, "test": test.name}
+    assert (written["train_size"], written["converged"]) == ("3/class", True)
     again = linear_probe(checkpoint, train, test, train_size="3/class", seed=2)
     assert again.acc1 == result.acc1
     assert again.choice == result.choice
@@ -144,7 +161,9 @@ def test_the_written_checkpoint_gives_the_probes_answers(
 
 def test_folded_head_on_the_tower_is_the_fit(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None:
     source = open_source(str(folders / "train"), need="labels")
-    linear_probe(checkpoint, source, None, init="random", out=tmp_path / "lp")
+    result = linear_probe(checkpoint, source, None, init="random", out=tmp_path / "lp")
+    assert result.prior == {}  # though there are rows, which the zero-shot figure uses
+    assert result.zero_shot_acc1 is not None
     loaded = checkpoints.load(tmp_path / "lp")
     sets = extract_sets(checkpoint.model, models.preprocessing(checkpoint.model), source, None)
     fit, _ = probe(sets, None, init="random")
@@ -193,20 +212,69 @@ def test_an_untrained_tower_is_seeded_and_has_the_images_statistics(
 def test_a_tower_of_timms_own_has_no_prior(folders: Path, tmp_path: Path) -> None:
     checkpoints.write(tmp_path / "tower", model=tower(7, "vit_tiny_patch16_224"), config={})
     loaded = checkpoints.load(f"timm:local-dir:{tmp_path / 'tower'}")
-    result = linear_probe(loaded, *places.open_splits(str(folders)))
+    told = Warnings()
+    result = linear_probe(loaded, *open_splits(str(folders)), progress=told)
     assert result.prior == {}
     assert result.acc1 > 0.25
+    assert len(told.lines) == 1
+    assert "no vocabulary" in told.lines[0]
+
+
+def test_what_transfer_init_wrote_is_the_prior(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None:
+    train, test = open_splits(str(folders))
+    labels = [Label(name, keys(f"{name}.n.01")) for name in ("spoon", "Truck", "cat", "dog", "algebra")]
+    write_transfer_init(checkpoint, LabelSet("mine", tuple(labels)), tmp_path / "all")
+    told = Warnings()
+    again = linear_probe(checkpoints.load(tmp_path / "all"), train, test, progress=told)
+    direct = linear_probe(checkpoint, train, test)
+    assert again.prior == direct.prior
+    assert again.zero_shot_acc1 == direct.zero_shot_acc1
+    assert again.choice == direct.choice
+    assert told.lines == []
+    write_transfer_init(checkpoint, LabelSet("few", tuple(labels[1:])), tmp_path / "few")
+    lacking = linear_probe(checkpoints.load(tmp_path / "few"), train, test, progress=told)
+    assert lacking.prior == {}
+    assert "those of few, lack some" in told.lines[0]
+
+
+def test_only_the_images_of_the_train_size_are_read(
+    checkpoint: Checkpoint, folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def extract(*arguments: Any, **options: Any) -> features.Features:
+        read.append(len(arguments[3]))
+        return whole(*arguments, **options)
+
+    whole = features.extract
+    monkeypatch.setattr(features, "extract", extract)
+    result = linear_probe(checkpoint, *open_splits(str(folders)), train_size="30%", seed=3)
+    assert read == [12, 20]
+    assert (result.train_images, result.train_size) == (12, "30%")
+    # The very images that a subset of the features of all of them has.
+    train, test = open_splits(str(folders))
+    sets = extract_sets(checkpoint.model, models.preprocessing(checkpoint.model), train, test)
+    part = extract_sets(
+        checkpoint.model,
+        models.preprocessing(checkpoint.model),
+        train,
+        test,
+        train_size=TrainSize.parse("30%"),
+        seed=3,
+    )
+    indices = splits.subset(sets.train.labels, TrainSize.parse("30%"), 3)
+    assert torch.allclose(part.train.values, sets.train.values[indices], atol=1e-5)
 
 
 def test_class_order_is_the_targets(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None:
     target = LabelSet("mine", tuple(Label(name, ()) for name in ("Truck", "zebra", "spoon", "dog", "cat")))
-    train, test = places.open_splits(str(folders))
+    train, test = open_splits(str(folders))
     linear_probe(checkpoint, train, test, target=target, out=tmp_path / "lp")
     assert checkpoints.load(tmp_path / "lp").label_names == ["Truck", "spoon", "dog", "cat"]
 
 
 def test_bad_data(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None:
-    train, test = places.open_splits(str(folders))
+    train, test = open_splits(str(folders))
     without_dog = LabelSet("mine", tuple(Label(name, ()) for name in ("cat", "truck", "spoon", "horse")))
     with pytest.raises(DataError, match="no labels of mine: dog"):
         linear_probe(checkpoint, train, test, target=without_dog)

@@ -1,6 +1,7 @@
 """The regression against scikit-learn, closed forms, and what must hold at its optimum."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,6 +93,18 @@ def test_fewer_images_than_features_and_constant_features(samples: int) -> None:
     gradient = residual.T @ features + 2 * 0.01 * problem.scale**2 * (fit.weight - prior)
     assert gradient.abs().max() < 1e-6
     assert residual.sum(0).abs().max() < 1e-7
+
+
+def test_a_fit_says_whether_it_reached_its_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels, prior = drawn()
+    assert Problem(features, labels, CLASSES, prior).fit(1e-3, 0.5).converged
+    optimiser = torch.optim.LBFGS
+
+    def hasty(*arguments: Any, **options: Any) -> torch.optim.LBFGS:
+        return optimiser(*arguments, **{**options, "max_iter": 2})
+
+    monkeypatch.setattr(torch.optim, "LBFGS", hasty)
+    assert not Problem(features, labels, CLASSES, prior).fit(1e-3, 0.5).converged
 
 
 def test_a_path_ends_where_single_fits_do() -> None:
