@@ -162,7 +162,7 @@ def processor() -> Check:
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = torch.get_num_threads()
-    found = f"{cores} cores, {threads} threads"
+    found = f"{cores} core{'s' * (cores > 1)}, {threads} thread{'s' * (threads > 1)}"
     if threads > cores:
         mend = f"set OMP_NUM_THREADS={cores}: more threads than cores slow each other down"
         return Check(name="processor", status="warning", found=found, mend=mend)

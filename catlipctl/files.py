@@ -1,12 +1,13 @@
 """Writing so that a reader never sees half a file: a temporary name in the same folder, then a rename."""
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +27,38 @@ def replacing(path: Path) -> Iterator[Path]:
 
     For a file or, if the body makes a folder of it, a folder; an existing folder is never replaced.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _sync(temporary)
+        for part in (*temporary.rglob("*"), temporary):
+            _sync(part)
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
-        if error.errno == 28:
-            free = shutil.disk_usage(path.parent).free
-            raise CatlipctlError(
-                f"disk full while writing {path} ({free / 2**20:.0f} MiB free)",
-                "free some space or choose another folder; what was complete before is untouched",
-            ) from error
+        if (known := _known(error, path)) is not None:
+            raise known from error
         raise
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
+
+
+def _known(error: OSError, path: Path) -> CatlipctlError | None:
+    """What it means for a person that `path` could not be written; None for an error of another kind."""
+    if error.errno == errno.ENOSPC:
+        there = next(folder for folder in path.parents if folder.exists())
+        return CatlipctlError(
+            f"disk full while writing {path} ({shutil.disk_usage(there).free / 2**20:.0f} MiB free)",
+            "free some space or choose another folder; what was complete before is untouched",
+        )
+    if os.access(path.parent, os.W_OK | os.X_OK):
+        return None
+    reason = f"{path.parent} is a file" if path.parent.is_file() else error.strerror
+    return CatlipctlError(f"cannot write {path}: {reason}", "choose a folder that you may write to")
 
 
 def _sync(path: Path) -> None:

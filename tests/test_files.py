@@ -1,6 +1,7 @@
 """Nothing half-written is ever seen."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,36 @@ def test_a_full_disk_says_how_much_is_free(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
     assert "MiB free" in raised.value.message
     assert raised.value.hint
+
+
+def test_where_nothing_can_be_written_the_real_name_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CatlipctlError, match=r"cannot write .*/file/result\.json: .*file is a file"):
+        files.write_json(tmp_path / "file" / "result.json", {})
+    # Root may write everywhere, so the refusal is played.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(CatlipctlError) as refused, files.replacing(tmp_path / "f") as temporary:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+    assert refused.value.message == f"cannot write {tmp_path / 'f'}: Permission denied"
+    assert refused.value.hint
+
+
+def test_all_of_a_folder_is_on_the_disk_before_it_appears(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str | int] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: done.append(os.fstat(descriptor).st_ino))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (done.append("renamed"), replace(a, b)))
+    with files.replacing(tmp_path / "made") as temporary:
+        (temporary / "inner").mkdir(parents=True)
+        (temporary / "inner" / "part").touch()
+    made = tmp_path / "made"
+    parts = {path.stat().st_ino for path in (made, made / "inner", made / "inner" / "part")}
+    assert set(done[:3]) == parts
+    assert done[3:] == ["renamed", tmp_path.stat().st_ino]
 
 
 def test_sha256_is_the_known_one(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def _table(diagnosis: "Diagnosis") -> "Table":
 def _summary(diagnosis: "Diagnosis") -> str:
     failed = len(diagnosis.failed)
     warned = sum(check.status == "warning" for check in diagnosis.checks)
+    warnings = f"{warned} warning{'s' * (warned != 1)}"
     if failed:
-        return f"\n{failed} failed, {warned} warnings: not ready."
-    return f"\nReady{f', with {warned} warnings' if warned else ''}."
+        return f"\n{failed} failed, {warnings}: not ready."
+    return f"\nReady{f', with {warnings}' if warned else ''}."

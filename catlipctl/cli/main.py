@@ -1,9 +1,8 @@
 """The command `catlipctl`: what commands there are, and how the process ends."""
 
-import json
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,6 +22,7 @@ from catlipctl.cli import (
     vocab,
 )
 from catlipctl.cli.output import Output
+from catlipctl.errors import UsageError
 
 app = typer.Typer(
     name="catlipctl",
@@ -89,19 +89,40 @@ def main() -> None:
     # other programs share the cores, that made a training step six times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
-    except SystemExit as end:
-        # The parser ends by itself at a usage error; whoever asked for JSON gets a document all the same.
-        if end.code == 2 and "--json" in sys.argv[1:] and Output.documents == 0:
-            error = {"message": "the command line could not be read: see stderr", "hint": "", "exit_code": 2}
-            document = {"schema_version": 1, "command": sys.argv[1], "status": "error", "error": error}
-            print(json.dumps(document))
-        raise
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        code = app(prog_name="catlipctl", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except Exception as error:
+        # What the parser raises has no public class in every typer that we support, but these attributes.
+        if not hasattr(error, "format_message"):
+            raise
+        code = _refused(error)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refused(error: Any) -> int:
+    """Say what the parser could not read, as every error is said; its exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)
+    else:
+        words = _command_words()
+        message = " ".join(error.format_message().split()).removesuffix(".")
+        hint = f"{' '.join(['catlipctl', *words])} --help shows what it takes"
+        out = Output(" ".join(words) or "catlipctl", json="--json" in sys.argv[1:])
+        out.fail(UsageError(message[:1].lower() + message[1:], hint))
+    return int(error.exit_code)
+
+
+def _command_words() -> list[str]:
+    """The words typed that name the command: `vocab show`. The parser's errors do not all know it."""
+    words: list[str] = []
+    command: Any = typer.main.get_command(app)
+    for word in sys.argv[1:]:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return words
 
 
 if __name__ == "__main__":

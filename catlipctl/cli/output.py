@@ -25,9 +25,6 @@ LINE_EVERY_SECONDS = 5.0
 class Output:
     """The one object through which a command speaks; itself a `Progress`."""
 
-    documents = 0
-    """JSON documents that this process has printed."""
-
     def __init__(self, command: str, *, json: bool) -> None:
         self.command = command
         self.json = json
@@ -48,15 +45,17 @@ class Output:
         console = Console(
             highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _columns()
         )
-        for item in shown:
-            # Lines of text are left whole, so that a command or a file can be copied from them.
-            console.print(item, soft_wrap=isinstance(item, str | Text))
+        # Captured, because rich ends the process itself, with 1, where the reader of a pipe has gone.
+        with console.capture() as captured:
+            for item in shown:
+                # Lines of text are left whole, so that a command or a file can be copied from them.
+                console.print(item, soft_wrap=isinstance(item, str | Text))
+        print(captured.get(), end="", flush=True)
 
     def document(self, status: str, **body: Any) -> None:
         """Print the one JSON document of this command."""
         from catlipctl.results import SCHEMA_VERSION
 
-        Output.documents += 1
         head = {"schema_version": SCHEMA_VERSION, "command": self.command, "status": status}
         print(json_module.dumps({**head, **body}, ensure_ascii=False), flush=True)
 
@@ -106,8 +105,12 @@ def command(name: str, *, json: bool = False) -> Iterator[Output]:
     out = Output(name, json=json)
     try:
         yield out
-    except (typer.Exit, typer.Abort, KeyboardInterrupt, BrokenPipeError):
+    except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
+    except BrokenPipeError:
+        # Whoever read our output has gone. What is still buffered must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(128 + 13) from None
     except Exception as error:
         known = as_known(error)
         if known.__cause__ is not None and os.environ.get("CATLIPCTL_DEBUG"):
@@ -127,7 +130,11 @@ def as_known(error: Exception) -> CatlipctlError:
             "take a smaller batch or image",
         )
     elif isinstance(error, OSError):
-        known = CatlipctlError(str(error))
+        where = f"{error.filename}: " if error.filename else ""
+        known = CatlipctlError(
+            f"{where}{error.strerror or error}",
+            "look whether it is there and may be read and written" if error.filename else "",
+        )
     else:
         known = CatlipctlError(
             f"unexpected {type(error).__name__}: {error}",
@@ -174,7 +181,7 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Task]:
                 speed = progress.tasks[identity].speed
                 progress.update(
                     identity,
-                    speed=f"{speed:,.0f} {unit}/s" if speed else "",
+                    speed=f"{_rate(speed)} {unit}/s" if speed else "",
                     shown=_fields(fields) if fields else progress.tasks[identity].fields["shown"],
                 )
 
@@ -186,8 +193,9 @@ class _Lines:
 
     def __init__(self, out: Output, description: str, total: int | None, unit: str) -> None:
         self._out, self._description, self._total, self._unit = out, description, total, unit
-        self._done, self._shown = 0, ""
+        self._done, self._told, self._shown = 0, 0, ""
         self._start = self._last = time.monotonic()
+        out.note(f"{description}: {total:,} {unit}" if total is not None else f"{description} ...")
 
     def advance(self, amount: int = 1, **fields: float | str) -> None:
         self._done += amount
@@ -198,17 +206,28 @@ class _Lines:
             self._print(now)
 
     def close(self) -> None:
-        if self._done:
+        if self._done > self._told:
             self._print(time.monotonic())
 
     def _print(self, now: float) -> None:
+        self._told = self._done
         rate = self._done / max(now - self._start, 1e-9)
         of = f"/{self._total:,}" if self._total is not None else ""
-        parts = [f"{self._description}: {self._done:,}{of} {self._unit}", f"{rate:,.0f} {self._unit}/s"]
-        if self._total is not None and self._done < self._total:
-            parts.append(f"eta {(self._total - self._done) / rate:.0f} s")
+        parts = [f"{self._description}: {self._done:,}{of} {self._unit}", f"{_rate(rate)} {self._unit}/s"]
+        if self._total is not None and 0 < self._done < self._total:
+            parts.append(f"eta {(self._total - self._done) / rate:,.0f} s")
         self._out.note(", ".join([*parts, self._shown] if self._shown else parts))
 
 
 def _fields(fields: dict[str, float | str]) -> str:
-    return " ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in fields.items())
+    return " ".join(f"{name} {_field(value)}" for name, value in fields.items())
+
+
+def _field(value: float | str) -> str:
+    if isinstance(value, float) and abs(value) < 1000:
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else f"{value:,.0f}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.3g}"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -49,14 +50,70 @@ def test_help_loads_no_heavy_library() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
 
 
-def test_a_usage_error_of_the_parser_is_a_document_too() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-m", "catlipctl.cli.main", "labels", "--nonsense", "--json"],
-        capture_output=True,
-        check=False,
-    )
+def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own, through `main`."""
+    line = [sys.executable, "-m", "catlipctl.cli.main", *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command", "says"),
+    [
+        (("labels", "--json", "--nonsense"), "labels", "no such option: --nonsense"),
+        (("vocab", "show", "--json", "--top", "many"), "vocab show", "invalid value for '--top'"),
+        (("vocab", "show", "--json", "--top"), "vocab show", "requires an argument"),
+        (("vocab", "overlap", "--json"), "vocab overlap", "missing argument"),
+        (("vocab", "count", "--json"), "vocab", "no such command 'count'"),
+        (("--nonsense", "--json"), "catlipctl", "no such option"),
+    ],
+)
+def test_what_the_parser_cannot_read(arguments: tuple[str, ...], command: str, says: str) -> None:
+    ended = typed(*arguments)
     assert ended.returncode == 2
-    assert json.loads(ended.stdout)["status"] == "error"
+    document = json.loads(ended.stdout)
+    assert (document["command"], document["status"]) == (command, "error")
+    assert document["error"]["exit_code"] == 2
+    first, second = ended.stderr.splitlines()
+    assert first == f"error: {document['error']['message']}"
+    assert says in first
+    assert second == f"hint: {document['error']['hint']}"
+    path = "catlipctl" if command == "catlipctl" else f"catlipctl {command}"
+    assert second == f"hint: {path} --help shows what it takes"
+
+
+def test_help_and_its_absence() -> None:
+    asked, forgotten = typed("vocab", "--help"), typed("vocab")
+    assert asked.returncode == 0
+    assert forgotten.returncode == 2
+    assert "overlap" in asked.stdout
+    assert "overlap" in forgotten.stderr
+    assert "error: " not in forgotten.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--jsonl"]])
+def test_a_reader_that_goes_away_is_exit_141_and_no_more(form: list[str]) -> None:
+    line = [sys.executable, "-m", "catlipctl.cli.main", "labels", *form, "a dog and a cat"]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+def test_ctrl_c_is_exit_130() -> None:
+    line = [sys.executable, "-m", "catlipctl.cli.main", "labels", "-", "--jsonl"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(line, **pipes) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"a dog\n" * 2000)
+        process.stdin.flush()
+        process.stdout.readline()  # it is at work
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        process.stdin.close()
+    assert process.returncode == 130
 
 
 def picture(colour: str) -> bytes:
