@@ -81,6 +81,11 @@ def _summary(result: "TransferInit") -> "Table":
     summary = table("row", "labels", "")
     for how, count in result.counts.items():
         summary.add_row(how, f"{count:,}", meaning[how])
+    partly = sum(bool(row.missed and row.sources) for row in result.account)
+    if partly:
+        summary.add_row(
+            "partly", f"{partly:,}", "of these, at similarity 0: nothing fits some of their words"
+        )
     summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows")
     return summary
 

@@ -116,8 +116,8 @@ def _probe(result: "DemoResult") -> Section:
         "What pre-training is worth",
         "The same linear probe on the features of the pre-trained tower and of the same tower untrained (its "
         "BatchNorm statistics re-estimated). For both, regularisation is tuned on held-out training images "
-        "where there are at least 4 images a class, else it is a fixed constant. Bars are means over draws of "
-        "training images, whiskers their range, on "
+        "where there are at least 4 images a class, else it is a fixed constant. Bars are means over draws "
+        "of training images, whiskers their range, on "
         f"{result.probes.test_images:,} test images.",
         figure=reports.embed(reports.probe(series, chance=result.probes.majority_share)),
     )
@@ -133,9 +133,9 @@ def _inits(result: "DemoResult") -> Section:
     if zero_shot is not None:
         series["zero-shot"] = [{**row, "acc1": zero_shot} for row in _rows(result, "pre-trained", "random")]
         text += (
-            f"With no label used they reach {zero_shot:.1%}, logits centred on the unlabelled training images "
-            f"(the largest class alone: {result.probes.majority_share:.1%}); as the prior of the probe "
-            "they save images where these are few."
+            f"With no label used they reach {zero_shot:.1%}, logits centred on the unlabelled training "
+            f"images (the largest class alone: {result.probes.majority_share:.1%}); as the prior of the "
+            "probe they save images where these are few."
         )
     return Section(
         "What the pre-training classifier is worth",

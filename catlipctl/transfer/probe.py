@@ -189,7 +189,7 @@ def extract_sets(
         held_out = splits.held_out(labels, TEST_SHARE, seed) & chosen
         source, chosen, test_labels, test_chosen = train, chosen & ~held_out, labels, held_out
     else:
-        split = f"test images of {test.name}"
+        split = f"the images of {test.name}"
         test_labels = classes.class_ids(test.labels(), present)
         source, test_chosen = test, test_labels != classes.UNLABELLED
     if not test_chosen.any():

@@ -62,7 +62,7 @@ def test_a_table_and_what_comes_next_and_nothing_overwritten() -> None:
         )
         assert result.exit_code == 0, result.output
         assert f"eval/lp-photos-{number}" in result.stdout
-        assert "test images of photos/val" in result.stdout
+        assert "the images of photos/val" in result.stdout
     assert "catlipctl predict IMAGE... --checkpoint" in result.stdout
     shutil.copytree("photos/train", "alone/train")
     result = CliRunner().invoke(app, ["lp", "tower", "--data", "alone/train"])
