@@ -28,7 +28,7 @@ class What(StrEnum):
 
 def bench(
     what: Annotated[
-        What, typer.Argument(metavar="[step]", help="One training step of each.", show_default=False)
+        What, typer.Argument(metavar="step", help="One training step of each.", show_default=False)
     ] = What.step,
     model: Annotated[
         str | None,

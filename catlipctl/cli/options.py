@@ -9,7 +9,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 Checkpoint = Annotated[
     str | None,
     typer.Argument(
-        metavar="[CHECKPOINT]",
+        metavar="CHECKPOINT",
         help="A run, its checkpoints/, one step-*, or timm:NAME. Default: the newest run under ./runs.",
         show_default=False,
     ),
@@ -17,7 +17,7 @@ Checkpoint = Annotated[
 OwnCheckpoint = Annotated[
     str | None,
     typer.Argument(
-        metavar="[CHECKPOINT]",
+        metavar="CHECKPOINT",
         help="A run, its checkpoints/, or one step-*. Default: the newest run under ./runs.",
         show_default=False,
     ),

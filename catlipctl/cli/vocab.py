@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VocabularyArgument = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[VOCABULARY]",
+        metavar="VOCABULARY",
         help="A vocabulary.json, a run or a checkpoint. Default: the newest run's under ./runs.",
         show_default=False,
     ),
@@ -104,7 +104,10 @@ def show(
 
 def overlap(
     target: Annotated[
-        str, typer.Argument(help="A built-in label set (imagenet, places365, ...) or a TSV file.")
+        str,
+        typer.Argument(
+            metavar="TARGET", help="A built-in label set (imagenet, places365, ...) or a TSV file."
+        ),
     ],
     vocabulary: VocabularyArgument = None,
     out_dir: Annotated[

@@ -40,7 +40,7 @@ def step(
                 axes.text(
                     left + width / 2,
                     row,
-                    f"{width:,.0f}",
+                    _ms(width),
                     ha="center",
                     va="center",
                     color="white",
@@ -49,7 +49,7 @@ def step(
             left += width
         ratio = f"  {ratios[name]:.2f} x" if name in ratios else ""
         axes.annotate(
-            f"{1000 * seconds[name]:,.0f} ms{ratio}",
+            f"{_ms(1000 * seconds[name])} ms{ratio}",
             (left, row),
             (7, 0),
             textcoords="offset points",
@@ -68,3 +68,7 @@ def step(
     axes.spines["left"].set_visible(False)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=len(kinds), **LEGEND)
     return figure
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,5 +1,7 @@
 """Progress where no terminal is."""
 
+from pathlib import Path
+
 import pytest
 
 from catlipctl.cli import output
@@ -32,3 +34,12 @@ def test_slow_work_has_a_rate_too(
         now = 7.0
         task.advance(1)
     assert capsys.readouterr().err == "drawing ...\ndrawing: 1 it, 0.143 it/s\n"
+
+
+def test_an_error_of_the_system_names_the_file_and_a_mend() -> None:
+    with pytest.raises(FileNotFoundError) as raised:
+        Path("nowhere/at/all").read_text()
+    known = output.as_known(raised.value)
+    assert known.message == "nowhere/at/all: No such file or directory"
+    assert known.hint
+    assert output.as_known(OSError("a pipe broke")).message == "a pipe broke"
