@@ -31,7 +31,8 @@ from catlipctl.transfer import (
 )
 from catlipctl.transfer.metrics import majority_share
 from catlipctl.transfer.prior import prior_head
-from catlipctl.transfer.probe import PROTOCOL, extract_sets, probe
+from catlipctl.transfer.probe import PROTOCOL, probe
+from catlipctl.transfer.probe_sets import extract_sets
 from catlipctl.transfer.splits import EMOJI, TrainSize, open_splits
 from catlipctl.vocabulary import overlap
 from catlipctl.vocabulary.overlap import Overlap

@@ -4,8 +4,9 @@ A label's synset is looked for in this order:
 
     exact       it is a class of the vocabulary
     hyponyms    classes of the vocabulary are kinds of it: `animal` stands in no caption, but its kinds do;
-                instances are no kinds: Jordan says nothing of rivers
-    similar     the classes most similar by path similarity, at or above a minimum; all ties
+                instances, as Jordan is of river, are no kinds
+    similar     the classes most similar by path similarity, at or above a minimum; all ties. It goes up from
+                instances too, as NLTK's does
     random      nothing fits
 
 A label made of several words (several synsets) has each looked for by itself. It is `averaged` over those

@@ -5,54 +5,30 @@ sizes, inits and seeds. `linear_probe` is the whole of it for one.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import Preprocessing, Source
+from catlipctl.data import Source
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import LabelSet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.transfer import classes, features, metrics, selection, splits
+from catlipctl.transfer import features, metrics, selection, splits
 from catlipctl.transfer.classifier import architecture, with_head
 from catlipctl.transfer.initialise import TransferredHead
 from catlipctl.transfer.mapping import How
 from catlipctl.transfer.prior import prior_head, prior_rows, zero_shot
+from catlipctl.transfer.probe_sets import ProbeSets, extract_sets
 from catlipctl.transfer.selection import Choice
 from catlipctl.transfer.solver import Fit, Problem, threads_for
 
 PROTOCOL = "linear probe, fast: features once, L-BFGS, prior s W0"
-TEST_SHARE = 0.2
 Init = Literal["transfer", "random"]
-
-
-@dataclass(frozen=True)
-class LabelledFeatures:
-    """values: `[N, D]`, float32. labels: `[N]`, int64, class ids."""
-
-    values: Tensor
-    labels: Tensor
-
-
-@dataclass(frozen=True)
-class ProbeSets:
-    """What a probe needs: features of the training and the test images, and the classes in order.
-
-    split: how the two were told apart. unreadable, unlabelled: images left out of both.
-    """
-
-    train: LabelledFeatures
-    test: LabelledFeatures
-    classes: LabelSet
-    split: str
-    unreadable: int
-    unlabelled: int
 
 
 class ProbeScores(Measurement):
@@ -111,9 +87,8 @@ def linear_probe(
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
     class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
     tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
-    rows that fit warns, and goes on without a prior. out: a checkpoint to
-    write, tower and fitted classifier, with `result.json` in it. Raises DataError for classes that don't fit,
-    UsageError where `out` exists.
+    rows that fit warns, and goes on without a prior. out: a checkpoint to write, tower and fitted classifier,
+    with `result.json` in it. Raises DataError for classes that don't fit, UsageError where `out` exists.
     """
     size = splits.TrainSize.parse(train_size)
     if out is not None and out.exists():  # said before the work, not after it
@@ -149,83 +124,11 @@ def linear_probe(
         unreadable=sets.unreadable,
         unlabelled=sets.unlabelled,
     )
-    result.inputs = {
-        "checkpoint": str(checkpoint.path or f"timm:{architecture(checkpoint)}"),
-        "data": train.name,
-        **({} if test is None else {"test": test.name}),
-        **({} if target is None else {"target": target.name}),
-    }
+    result.inputs = _inputs(checkpoint, train, test, target)
     result.data = {"train": _described(train), "test": _described(test or train)}
     if out is not None:
         _write(out, checkpoint, model, fit, sets.classes, result)
     return result
-
-
-def extract_sets(
-    model: nn.Module,
-    preprocessing: Preprocessing,
-    train: Source,
-    test: Source | None,
-    *,
-    target: LabelSet | None = None,
-    train_size: splits.TrainSize = splits.ALL,
-    seed: int = 0,
-    reestimate: bool = False,
-    workers: int = 0,
-    progress: Progress = SILENT,
-) -> ProbeSets:
-    """Features and class ids of both splits.
-
-    train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
-    BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
-    need no label and a control of few images would be a straw man.
-    """
-    names = train.labels()
-    present = classes.named_classes(names, target)
-    labels = classes.class_ids(names, present)
-    chosen = labels != classes.UNLABELLED
-    if test is None:
-        split = f"{TEST_SHARE:.0%} of each class held out for the test, seed {seed}"
-        held_out = splits.held_out(labels, TEST_SHARE, seed) & chosen
-        source, chosen, test_labels, test_chosen = train, chosen & ~held_out, labels, held_out
-    else:
-        split = f"the images of {test.name}"
-        test_labels = classes.class_ids(test.labels(), present)
-        source, test_chosen = test, test_labels != classes.UNLABELLED
-    if not test_chosen.any():
-        raise DataError("there is no labelled test image", "give more images a class, or --test SOURCE")
-    all_indices, test_indices = (torch.where(mask)[0] for mask in (chosen, test_chosen))
-    train_indices = all_indices[splits.subset(labels[all_indices], train_size, seed)]
-    options: dict[str, Any] = {"workers": workers, "progress": progress}
-    if reestimate:
-        features.reestimate_batch_norm(model, train, preprocessing, all_indices.tolist(), **options)
-    trained = features.extract(
-        model,
-        train,
-        preprocessing,
-        train_indices.tolist(),
-        description="features of training images",
-        **options,
-    )
-    tested = features.extract(
-        model,
-        source,
-        preprocessing,
-        test_indices.tolist(),
-        description="features of test images",
-        **options,
-    )
-    unlabelled = int((labels == classes.UNLABELLED).sum())
-    if test is not None:
-        unlabelled += int((test_labels == classes.UNLABELLED).sum())
-    return ProbeSets(
-        train=LabelledFeatures(trained.values, labels[trained.samples]),
-        test=LabelledFeatures(tested.values, test_labels[tested.samples]),
-        classes=present,
-        split=split,
-        unreadable=trained.unreadable + tested.unreadable,
-        unlabelled=unlabelled,
-    )
 
 
 def probe(
@@ -294,6 +197,17 @@ def _write(
         label_names=names,
         files={"result.json": json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n"},
     )
+
+
+def _inputs(
+    checkpoint: Checkpoint, train: Source, test: Source | None, target: LabelSet | None
+) -> dict[str, str]:
+    named = {"checkpoint": str(checkpoint.path or f"timm:{architecture(checkpoint)}"), "data": train.name}
+    if test is not None:
+        named["test"] = test.name
+    if target is not None:
+        named["target"] = target.name
+    return named
 
 
 def _described(source: Source) -> dict[str, str | int]:

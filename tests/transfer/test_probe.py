@@ -19,7 +19,8 @@ from catlipctl.progress import Silent
 from catlipctl.transfer import features, linear_probe, selection, splits, write_transfer_init
 from catlipctl.transfer.initialise import AccountRow, TransferredHead
 from catlipctl.transfer.prior import prior_rows, zero_shot
-from catlipctl.transfer.probe import LabelledFeatures, ProbeSets, extract_sets, probe
+from catlipctl.transfer.probe import probe
+from catlipctl.transfer.probe_sets import LabelledFeatures, ProbeSets, extract_sets
 from catlipctl.transfer.solver import Problem
 from catlipctl.transfer.splits import TrainSize, open_splits
 
