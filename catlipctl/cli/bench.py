@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import plots
-from catlipctl.cli.options import Json
+from catlipctl.cli.options import Gpus, Json, Processes
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import table
 
@@ -61,14 +61,8 @@ def bench(
         int | None,
         typer.Option("--classes", min=1, help="Classes of CatLIP. Default: 24,320.", show_default=False),
     ] = None,
-    gpus: Annotated[
-        int | None,
-        typer.Option("--gpus", min=0, help="GPUs of this machine. Default: 1.", show_default=False),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option("--processes", min=1, help="Processes on CPUs. Default: 1.", show_default=False),
-    ] = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
     out: Annotated[
         Path, typer.Option("--out", help="Folder of the result's JSON and plot.", show_default="./bench")
     ] = Path("bench"),

@@ -53,3 +53,11 @@ LabelKey = Annotated[
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first damaged shard instead of using what is whole.")
 ]
+Gpus = Annotated[
+    int | None,
+    typer.Option("--gpus", min=0, help="GPUs of this machine. Default: 1.", show_default=False),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option("--processes", min=1, help="Processes on CPUs. Default: 1.", show_default=False),
+]

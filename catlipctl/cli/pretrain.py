@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import plots
-from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, Strict
+from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
 
@@ -47,14 +47,8 @@ def pretrain(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one key. Repeats.", show_default=False),
     ] = None,
-    gpus: Annotated[
-        int | None,
-        typer.Option("--gpus", min=0, help="GPUs of this machine. Default: 1.", show_default=False),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option("--processes", min=1, help="Processes on CPUs. Default: 1.", show_default=False),
-    ] = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out; start it if there is none.")
     ] = False,

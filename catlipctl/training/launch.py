@@ -55,14 +55,14 @@ def only_main_speaks() -> None:
 def devices(gpus: int | None, processes: int | None) -> Devices:
     """What `--gpus` or `--processes` asks for; MachineError where there are fewer GPUs."""
     found = torch.cuda.device_count()
-    if gpus is not None and processes is not None:
-        raise UsageError("--gpus and --processes together", "--processes is for training on CPUs")
+    if gpus and processes is not None:
+        raise UsageError("--gpus and --processes together", "leave one out: --processes is for CPUs")
     if processes is not None or gpus == 0:
         return Devices(max(1, processes or 1), cpu=True)
     if gpus is not None and gpus > found:
         raise MachineError(
             f"--gpus {gpus}: this machine shows {found}",
-            "ask for fewer, or train on the CPU with --processes N; catlipctl doctor looks at the devices",
+            "ask for fewer, or stay on the CPU with --processes N; catlipctl doctor looks at the devices",
         )
     if found == 0:
         return Devices(1, cpu=True)
