@@ -66,13 +66,10 @@ def _summary(result: "DemoResult") -> Section:
 
 
 def _gallery(result: "DemoResult") -> Section:
-    pictures = [
-        Picture(
-            Path(seen.image), Path(seen.image).parent.name, seen.labels[0].label, seen.labels[0].probability
-        )
-        for seen in result.predictions.images
-        if seen.labels
-    ]
+    pictures = []
+    for seen in result.predictions.images:
+        image, first = Path(seen.image), seen.labels[0]
+        pictures.append(Picture(image, image.parent.name, first.label, first.probability))
     return Section(
         "What it sees",
         "Two test images of each class, with the most probable label; where that is wrong, the truth stands "
@@ -85,8 +82,8 @@ def _gallery(result: "DemoResult") -> Section:
 def _frequencies(result: "DemoResult", words: Vocabulary) -> Section:
     return Section(
         "Labels from captions",
-        f"{words.captions:,} captions gave these nouns; {words.captions_without_label:,} gave none. Nouns "
-        f"counted more than {words.threshold:,} times are the classes.",
+        f"{words.captions:,} captions gave these nouns; {words.captions_without_label:,} gave none. The "
+        f"{len(words):,} that were counted more than {words.threshold:,} times are the classes.",
         figure=reports.embed(reports.label_frequencies({result.pretraining.run: words})),
     )
 
@@ -106,12 +103,13 @@ def _loss(result: "DemoResult", metrics: Sequence[Mapping[str, Any]]) -> Section
         "Pre-training",
         f"Binary cross-entropy, summed over {run.vocabulary_size:,} classes: {run.first_loss:.1f} at first, "
         f"{run.final_loss:.2f} at last, at {run.images_per_second:,.0f} images/s.",
-        figure=reports.embed(reports.loss(metrics)),
+        figure=reports.embed(reports.loss(metrics, run.run)),
     )
 
 
 def _probe(result: "DemoResult") -> Section:
     series: dict[str, list[AccuracyRow]] = {t: _rows(result, t, "random") for t in _TOWERS}
+    chance, run = result.probes.majority_share, result.pretraining.run
     return Section(
         "What pre-training is worth",
         "The same linear probe on the features of the pre-trained tower and of the same tower untrained (its "
@@ -119,7 +117,7 @@ def _probe(result: "DemoResult") -> Section:
         "where there are at least 4 images a class, else it is a fixed constant. Bars are means over draws "
         "of training images, whiskers their range, on "
         f"{result.probes.test_images:,} test images.",
-        figure=reports.embed(reports.probe(series, chance=result.probes.majority_share)),
+        figure=reports.embed(reports.probe(series, chance=chance, subtitle=run)),
     )
 
 
@@ -128,20 +126,20 @@ def _inits(result: "DemoResult") -> Section:
         "transfer": _rows(result, "pre-trained", "transfer"),
         "tuned random": _rows(result, "pre-trained", "random"),
     }
-    zero_shot = result.probes.zero_shot_acc1
+    zero_shot, chance = result.probes.zero_shot_acc1, result.probes.majority_share
     text = "Transfer Init takes the rows of the pre-training classifier whose synsets mean the new classes. "
     if zero_shot is not None:
         series["zero-shot"] = [{**row, "acc1": zero_shot} for row in _rows(result, "pre-trained", "random")]
         text += (
             f"With no label used they reach {zero_shot:.1%}, logits centred on the unlabelled training "
-            f"images (the largest class alone: {result.probes.majority_share:.1%}); as the prior of the "
+            f"images (the largest class alone: {chance:.1%}); as the prior of the "
             "probe they save images where these are few."
         )
     return Section(
         "What the pre-training classifier is worth",
         text,
         table=Table(["class", "row"], list(result.probes.rows.items())),
-        figure=reports.embed(reports.inits(series, chance=result.probes.majority_share)),
+        figure=reports.embed(reports.inits(series, chance=chance, subtitle=result.pretraining.run)),
     )
 
 
@@ -160,13 +158,15 @@ def _step(result: "DemoResult") -> Section:
     phases = {
         row.name: {phase: spread.median for phase, spread in row.phases.items()} for row in benchmark.rows
     }
+    seconds = {row.name: row.step.median for row in benchmark.rows}
+    ratios = {benchmark.rows[1].name: benchmark.ratio.median}
     return Section(
         "CatLIP against CLIP",
         f"The same image tower ({benchmark.model}), batch ({benchmark.batch_size}) and optimiser on "
         f"{benchmark.device}: a CLIP step takes {benchmark.ratio.median:.2f} times as long as a CatLIP step "
         f"(quartiles {benchmark.ratio.low:.2f} to {benchmark.ratio.high:.2f}). The paper's "
         "2.7 is for 64 to 256 GPUs at their largest batches.",
-        figure=reports.embed(reports.step(phases)),
+        figure=reports.embed(reports.step(phases, seconds, ratios, benchmark.model)),
     )
 
 

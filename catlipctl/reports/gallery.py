@@ -26,7 +26,7 @@ class Picture(NamedTuple):
 def gallery(pictures: Sequence[Picture], subtitle: str = "") -> "Figure":
     """Thumbnails in rows; below each what was said, and where that is wrong the truth in the second line."""
     rows = -(-len(pictures) // COLUMNS)
-    figure, axes = canvas("What it says of images that it never saw", subtitle, size=(7.4, 0.6 + 1.3 * rows))
+    figure, axes = canvas("What it says of images that it never saw", subtitle, size=(7.4, 0.6 + 1.22 * rows))
     axes.set_axis_off()
     axes.set_xlim(0, COLUMNS)
     axes.set_ylim(1.45 * rows, 0)

@@ -88,7 +88,7 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
         (["demo", "--dry-run", "--vocab", "shards.tar"], 3, "is not a vocabulary"),
         (["demo", "--data", "nowhere"], 3, "nowhere"),
         (["demo", "--gpus", "4096"], 5, "--gpus 4096"),
-        (["demo", "--gpus", "1", "--processes", "2"], 2, "--processes is for training on CPUs"),
+        (["demo", "--gpus", "1", "--processes", "2"], 2, "--processes is for CPUs"),
         (["demo", "--out", "shards.tar"], 2, "is a file"),
     ],
 )
