@@ -87,6 +87,8 @@ def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float)
         elif kinds := graph.descendants(synset) & rank.keys():
             matches[synset] = Match("hyponyms", tuple(sorted(kinds, key=rank.__getitem__)), None)
     rest = [synset for synset in synsets if synset not in matches]
+    # An instance is no class like another: a river is not to be made of Jordan and Niger.
+    candidates = [key for key in candidates if not graph.instance_hypernyms(key)]
     if rest and candidates:
         nearest = graph.nearest(rest, candidates)
         for synset, similarity, ties in zip(rest, nearest.similarity, nearest.matches, strict=True):
