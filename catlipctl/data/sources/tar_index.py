@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from catlipctl.data.sources.faults import MAX_CAPTION_BYTES
 from catlipctl.data.sources.storage import File
 from catlipctl.data.sources.tar_headers import Damage, members
+from catlipctl.errors import CatlipctlError
 from catlipctl.files import replacing
 from catlipctl.progress import SILENT, Progress
 
@@ -158,7 +159,7 @@ def read_indexes(
     paths = [index_path(file, cache) for file in files]
     indexes: list[ShardIndex | OSError | None] = [load(path) for path in paths]
     missing = [number for number, index in enumerate(indexes) if index is None]
-    unsaved: list[OSError] = []
+    unsaved: list[Exception] = []
 
     def read(number: int) -> ShardIndex | OSError:
         try:
@@ -167,7 +168,7 @@ def read_indexes(
             return error
         try:
             save(index, paths[number])
-        except OSError as error:
+        except (OSError, CatlipctlError) as error:
             unsaved.append(error)
         return index
 
