@@ -37,5 +37,5 @@ def nltk_data() -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache: all share one of the test run's own."""
-    root = tmp_path_factory.getbasetemp().parent / "catlipctl-cache"
+    root = tmp_path_factory.getbasetemp() / "catlipctl-cache"
     monkeypatch.setenv("CATLIPCTL_CACHE_DIR", str(root))

@@ -33,19 +33,17 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
     """
     world = World(cpu=cpu)
     progress = progress if world.is_main else SILENT
-    try:
-        comparison = settings.comparison(world.device)
-        configurations.find(comparison.model)
-        peaks = {}
-        for name in LEARNERS:
-            progress.note(f"measuring the peak memory of {name} in a process of its own")
-            peaks[name] = peak_memory(name, comparison, world)
-        progress.note(f"warming up {comparison.model} with {comparison.batch_size} images a step")
-        learners = [build(comparison, world) for build in LEARNERS.values()]
-        flops = {learner.name: count_flops(learner, world.device) for learner in learners}
-        rounds = _rounds(learners, settings.rounds, world, progress)
-    finally:
-        world.close()
+    comparison = settings.comparison(world.device)
+    configurations.find(comparison.model)
+    peaks = {}
+    for name in LEARNERS:
+        progress.note(f"measuring the peak memory of {name} in a process of its own")
+        peaks[name] = peak_memory(name, comparison, world)
+    progress.note(f"warming up {comparison.model} with {comparison.batch_size} images a step")
+    learners = [build(comparison, world) for build in LEARNERS.values()]
+    flops = {learner.name: count_flops(learner, world.device) for learner in learners}
+    rounds = _rounds(learners, settings.rounds, world, progress)
+    world.close()
     rows = [
         _row(learner, [taken[learner.name] for taken in rounds], flops, peaks, comparison, world)
         for learner in learners

@@ -68,7 +68,9 @@ def bench(
     ] = Path("bench"),
     json: Json = False,
 ) -> None:
-    """Time one training step of CatLIP against one of CLIP, the same image tower and batch on both sides.
+    """Time a training step of CatLIP against one of CLIP.
+
+    The same image tower, batch, precision and optimiser on both sides.
 
     Whatever was trained last: the pair is a named open_clip configuration, with 24,320 classes.
     """
@@ -76,6 +78,7 @@ def bench(
         from catlipctl import bench as benchmarks
         from catlipctl.training import launch
 
+        launch.only_main_speaks()
         wanted = launch.devices(gpus, processes)
         if not launch.joined():
             if wanted.note:
@@ -117,7 +120,7 @@ def _table(result: "StepBenchmark") -> "Table":
     shown = table("", *headings, numbers=headings)
     first = result.rows[0]
     times = [(f"{phase}, ms", [row.phases[phase].median for row in result.rows]) for phase in first.phases]
-    shown.add_row("step, ms", *(_ms(row.step.median) for row in result.rows), f"{result.ratio.median:.2f}")
+    _compare(shown, "step, ms", [row.step.median for row in result.rows], _ms)
     shown.add_row("  quartiles", *(f"{_ms(row.step.low)} to {_ms(row.step.high)}" for row in result.rows), "")
     for name, values in times:
         _compare(shown, f"  {name}", values, _ms)
@@ -142,7 +145,7 @@ def _ms(seconds: float) -> str:
 
 def _lines(result: "StepBenchmark") -> list[str]:
     return [
-        f"\nCLIP step / CatLIP step = {_times(result.ratio)}\n",
+        f"\nCLIP step / CatLIP step = {_times(result.ratio)}, median of pairs\n",
         f"The image tower of {result.model} at {result.image_size} px on both sides, with {result.classes:,} "
         f"classes or with a text tower of {result.context} tokens.",
         f"{_batch(result)} a step, {result.precision}, AdamW, {_device(result)}; "

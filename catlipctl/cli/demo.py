@@ -32,7 +32,7 @@ def demo(
     cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
-    """Pre-train, transfer, probe and benchmark on real images that pip brings, ending in a page of plots."""
+    """Do all of it on small real data, ending in a page of plots."""
     with command("demo", json=json) as output:
         from catlipctl import experiments
 

@@ -17,7 +17,9 @@ COLOURS = {"ok": "green", "warning": "yellow", "failed": "red"}
 
 
 def doctor(cache_dir: CacheDir = None, json: Json = False) -> None:
-    """Look at versions, devices, memory, disk, caches and data; say what to do where something is wrong.
+    """Is this machine ready, and what to do if not.
+
+    Looks at versions, devices, memory, disk, caches and data.
 
     Changes nothing. Exit 5 if a check has failed; warnings don't count.
     """

@@ -27,7 +27,10 @@ def labels(
         bool, typer.Option("--jsonl", help="One JSON object a caption on stdout, as captions arrive.")
     ] = False,
 ) -> None:
-    """Show what a caption yields, word by word: token, lemma, synset, and why it is kept or not."""
+    """Show what a caption yields, word by word.
+
+    Token, lemma, synset, and why it is kept or not.
+    """
     with command("labels", json=json) as out:
         if json and jsonl:
             raise UsageError(

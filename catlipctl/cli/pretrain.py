@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from catlipctl.recipe import Loaded
     from catlipctl.training import PretrainRecipe, PretrainResult
-    from catlipctl.training.launch import Devices
     from catlipctl.training.results import DryRun
 
 DEFAULT_RECIPE = "demo"
@@ -50,13 +49,17 @@ def pretrain(
     gpus: Gpus = None,
     processes: Processes = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out; start it if there is none.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the run in --out, or the last of this recipe; start it if there is none.",
+        ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show every value, its origin, and what the run will cost.")
+        bool, typer.Option("--dry-run", help="Show every value, its origin, and how large the run is.")
     ] = False,
     print_launch: Annotated[
-        bool, typer.Option("--print-launch", help="Show the torchrun command for this machine.")
+        bool, typer.Option("--print-launch", help="Show the torchrun command for one node.")
     ] = False,
     image_key: ImageKey = None,
     caption_key: CaptionKey = None,
@@ -88,10 +91,10 @@ def pretrain(
         if dry_run:
             _show_dry_run(out_, loaded, gpus, processes)
             return
-        wanted = launch.devices(gpus, processes)
         if print_launch:
-            _show_launch(out_, wanted)
+            _show_launch(out_, gpus, processes)
             return
+        wanted = launch.devices(gpus, processes)
         if wanted.note and not launch.joined():
             out_.note(wanted.note)
         if wanted.processes > 1 and not launch.joined():
@@ -126,8 +129,12 @@ def _recipe_path(given: list[str], data: list[str], out: Path | None, *, resume:
     if given:
         path = find(given[0])
         return path, path.stem
-    if resume and out is not None and (out / "recipe.yaml").exists():
-        return out / "recipe.yaml", out.name
+    if resume:
+        from catlipctl.training.run_directory import newest
+
+        settled = (out or newest(DEFAULT_RECIPE)) / "recipe.yaml"
+        if settled.exists():
+            return settled, DEFAULT_RECIPE
     if data:
         raise UsageError("--data without a recipe", f"name one of the recipes: {', '.join(names())}")
     return find(DEFAULT_RECIPE), DEFAULT_RECIPE
@@ -174,12 +181,13 @@ def _averaged(result: "DryRun") -> bool:
     return any(row.key == "ema.momentum" and row.value is not None for row in result.values)
 
 
-def _show_launch(out: Output, wanted: "Devices") -> None:
-    from catlipctl.training.launch import command_line
+def _show_launch(out: Output, gpus: int | None, processes: int | None) -> None:
+    """The line for a node that has the devices; this machine need not have them."""
+    from catlipctl.training.launch import Devices, command_line, world_size
     from catlipctl.training.results import LaunchCommand
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
-    line = command_line(arguments, wanted)
+    line = command_line(arguments, Devices(world_size(gpus, processes), cpu=not gpus))
     out.result(LaunchCommand(command=line), line)
 
 

@@ -49,7 +49,10 @@ def transfer_init(
     seed: Annotated[int, typer.Option(help="Decides the rows of labels that nothing fits.")] = 0,
     json: Json = False,
 ) -> None:
-    """Make a classifier for TARGET from the pre-training head (Transfer Init, CatLIP 4.2)."""
+    """Make a classifier for TARGET from the pre-training head.
+
+    Transfer Init (CatLIP 4.2).
+    """
     with command("transfer-init", json=json) as out:
         from catlipctl import checkpoints
         from catlipctl.labels import targets
@@ -83,9 +86,7 @@ def _summary(result: "TransferInit") -> "Table":
         summary.add_row(how, f"{count:,}", meaning[how])
     partly = sum(bool(row.missed and row.sources) for row in result.account)
     if partly:
-        summary.add_row(
-            "partly", f"{partly:,}", "of these, at similarity 0: nothing fits some of their words"
-        )
+        summary.add_row("partly", f"{partly:,}", "of these: nothing fits some of their words")
     summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows")
     return summary
 

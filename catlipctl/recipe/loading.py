@@ -128,7 +128,8 @@ class _Layers:
             count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
             lines = "\n".join(f"  {fault}" for fault in self.faults)
             raise UsageError(
-                f"the recipe has {count}\n{lines}", "catlipctl recipe show demo prints a recipe that works"
+                f"the recipe has {count}\n{lines}",
+                "catlipctl pretrain --dry-run shows every key",
             )
         origins = {path: self.origin(path) or "default" for path, _ in schema.leaves(value)}
         return Loaded(value, origins)

@@ -1,4 +1,4 @@
-"""AdamW, with weight decay on matrices only."""
+"""AdamW, without weight decay on vectors."""
 
 from typing import Annotated, Any
 
@@ -23,7 +23,7 @@ class OptimiserSettings(BaseModel):
 
 
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decayed, and not: 1-D tensors, biases and norms (CoreNet `no_decay_bn_filter_bias`)."""
+    """Decayed, and not: 1-D tensors, so biases and norms (CoreNet `no_decay_bn_filter_bias`)."""
     learned = [p for p in module.parameters() if p.requires_grad]
     return [
         {"params": [p for p in learned if p.ndim != 1], "weight_decay": weight_decay},

@@ -38,7 +38,7 @@ class Report:
     def step(
         self, state: TrainingState, micro_batches: list[Batch], *, loss: float, lr: float, grad_norm: float
     ) -> None:
-        """A step is done: move the bar, and write a row if it is one to log or to save."""
+        """A step is done: move the bar, and write a row if it is one to log."""
         for batch in micro_batches:
             self._replaced += batch.replaced
             self._unlabelled += batch.unlabelled

@@ -153,7 +153,7 @@ def _named(out: Path, *, resume: bool) -> RunDirectory:
 def _numbered(name: str, root: Path, *, resume: bool) -> RunDirectory:
     """Whoever locks an unstarted directory has it, so two runs started at once get two directories."""
     if resume:
-        return _named(_newest(name, root), resume=True)
+        return _named(newest(name, root), resume=True)
     number = 1
     candidate = RunDirectory(root / name)
     while True:
@@ -166,7 +166,7 @@ def _numbered(name: str, root: Path, *, resume: bool) -> RunDirectory:
         candidate = RunDirectory(root / f"{name}-{number}")
 
 
-def _newest(name: str, root: Path) -> Path:
+def newest(name: str, root: Path = Path("runs")) -> Path:
     """The started run NAME or NAME-<number> of the largest number; NAME itself where none has started."""
     number = re.compile(re.escape(name) + r"(?:-([0-9]+))?")
     found = [

@@ -1,4 +1,4 @@
-"""What a checkpoint of a run under way holds beyond the weights to use, and how training goes on from it."""
+"""What a checkpoint of a run under way holds beyond the weights to use."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

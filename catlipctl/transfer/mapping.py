@@ -52,12 +52,10 @@ class Mapping:
 
     @property
     def similarity(self) -> float | None:
-        """That of the word which fares worst, as in the vocabulary's overlap: a word missed counts as 0.
+        """That of the word which fares worst among those that are met; `missed` has the others.
 
         None for a label that nothing fits, and where all that is found are kinds of it.
         """
-        if self.matches and self.missed:
-            return 0.0
         return min((m.similarity for m in self.matches if m.similarity is not None), default=None)
 
 

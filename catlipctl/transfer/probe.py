@@ -14,6 +14,7 @@ from torch import nn
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
+from catlipctl.data.content import content_hash
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import LabelSet
 from catlipctl.progress import SILENT, Progress
@@ -211,4 +212,4 @@ def _inputs(
 
 
 def _described(source: Source) -> dict[str, str | int]:
-    return {"source": source.name, "images": len(source), "hash": source.fingerprint}
+    return {"source": source.name, "images": len(source), "hash": content_hash(source)}

@@ -30,7 +30,7 @@ BUILT_IN = (
 
 MAX_BYTES = 64 * 2**20
 MAX_FAULTS_SHOWN = 5
-HINT = "each row is label<TAB>synset[,synset...]: dog<TAB>dog.n.01"
+HINT = "each row is label<TAB>synset[,synset...], without a header: dog<TAB>dog.n.01"
 
 
 class Row(NamedTuple):
