@@ -66,7 +66,7 @@ def zero_shot(training: Tensor, prior: Tensor) -> Fit:
     """The classifier W0 with each class's mean logit over the training images `[N, D]` at 0.
 
     No label is used, but the training images are. A pre-training head's own bias, which needs no image,
-    is the log-odds of rare binary classes; with it a tower like the demo's had 0.375 top-1 on 12 classes,
-    centred 0.445.
+    is the log-odds of rare binary classes; with it an earlier tower of the demo's kind had 0.375 top-1 on 12
+    classes, centred 0.445.
     """
     return Fit(prior, -prior @ training.double().mean(0))

@@ -2,7 +2,8 @@
 
 Chosen by held-out cross-entropy, summed over four stratified folds of the training images. Over 12 draws of 4
 images a class (emoji) that gave 0.459 top-1 with a prior and 0.404 without; choosing by held-out accuracy
-gave 0.441 and 0.400, and ten folds or three repeats no more.
+gave 0.441 and 0.400, and ten folds or three repeats no more. The tower was an earlier one, some of whose
+pre-training emoji may have been among these.
 """
 
 import math
