@@ -19,9 +19,9 @@ from catlipctl.cli import (
     pretrain,
     recipe,
     transfer_init,
-    vocab,
 )
 from catlipctl.cli.output import Output
+from catlipctl.cli.vocab import build, overlap, show
 from catlipctl.errors import UsageError
 
 app = typer.Typer(
@@ -48,9 +48,9 @@ def _group(name: str, help: str) -> typer.Typer:
 
 
 _vocab = _group("vocab", "Vocabularies: count one, look at it, compare it with a label set.")
-_vocab.command("build")(vocab.build)
-_vocab.command("show")(vocab.show)
-_vocab.command("overlap")(vocab.overlap)
+_vocab.command("build")(build.build)
+_vocab.command("show")(show.show)
+_vocab.command("overlap")(overlap.overlap)
 
 _data = _group("data", "Sources of image-text pairs.")
 _data.command("inspect")(data.inspect)

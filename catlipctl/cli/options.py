@@ -61,3 +61,11 @@ Processes = Annotated[
     int | None,
     typer.Option("--processes", min=1, help="Processes on CPUs. Default: 1.", show_default=False),
 ]
+VocabularyArgument = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="VOCABULARY",
+        help="A vocabulary.json, a run or a checkpoint. Default: the newest run's under ./runs.",
+        show_default=False,
+    ),
+]

@@ -24,6 +24,9 @@ class Extractor(Protocol):
     def explain(self, caption: str) -> list[Word]:
         """Each token of the caption and what became of it; those kept give `__call__`'s keys."""
 
+    def reach(self) -> frozenset[str] | None:
+        """All synsets that some caption yields, its ceiling; None where keys are no synsets."""
+
 
 @cache
 def extractor(name: str = "corenet") -> Extractor:

@@ -51,6 +51,11 @@ class CorenetExtractor:
         """Each token with what became of it."""
         return [self._word(token) for token in self.tokens(caption)]
 
+    def reach(self) -> frozenset[str]:
+        """The synsets that a single word names: captions write compounds apart, so no such key is met."""
+        keys = map(self.key, wordnet.nouns().words())
+        return frozenset(key for key in keys if key is not None)
+
     def _word(self, token: str) -> Word:
         nouns = wordnet.nouns()
         lemma = nouns.lemmatize(token)

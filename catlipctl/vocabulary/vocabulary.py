@@ -1,7 +1,7 @@
 """A vocabulary and its file, `vocabulary.json`."""
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -32,6 +32,7 @@ class Vocabulary:
     threshold: keys that counted no more than this were dropped (V_tau).
     dropped_keys, dropped_count: how many keys were dropped, and their counts together.
     max_size: at most so many were kept, the most frequent; None: all above the threshold.
+    faults: what was passed over or mended while it was counted, by kind: {'empty caption': 3, ...}.
     """
 
     keys: tuple[str, ...]
@@ -46,6 +47,7 @@ class Vocabulary:
     dropped_keys: int = 0
     dropped_count: int = 0
     max_size: int | None = None
+    faults: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -73,7 +75,7 @@ class Vocabulary:
 
     def to_json(self) -> dict[str, Any]:
         """The document that `vocabulary.json` holds."""
-        head = {field.name: getattr(self, field.name) for field in fields(self)[2:]}
+        head = {item.name: getattr(self, item.name) for item in fields(self)[2:]}
         rows = [[key, count] for key, count in zip(self.keys, self.counts, strict=True)]
         return {"format": FORMAT, "version": VERSION, **head, "rows": rows}
 
@@ -122,7 +124,7 @@ def parse(text: str, name: str = "vocabulary") -> Vocabulary:
     if fault:
         raise DataError(f"{name} is damaged: {fault}", BUILD_HINT)
     rows = document["rows"]
-    head = {field.name: document[field.name] for field in fields(Vocabulary)[2:] if field.name in document}
+    head = {item.name: document[item.name] for item in fields(Vocabulary)[2:] if item.name in document}
     return Vocabulary(tuple(key for key, _ in rows), tuple(count for _, count in rows), **head)
 
 
@@ -138,6 +140,9 @@ def _fault(document: dict[str, Any]) -> str | None:
         return '"max_size" is not a whole number'
     if document.get("counted") not in get_args(Counted):
         return '"counted" is neither "occurrences" nor "captions"'
+    faults = document.get("faults", {})
+    if not (isinstance(faults, dict) and all(map(_is_count, faults.values()))):
+        return '"faults" is not a number by kind'
     rows = document.get("rows")
     if not isinstance(rows, list) or not 0 < len(rows) <= MAX_CLASSES:
         return f'"rows" is not a list of 1 to {MAX_CLASSES:,} rows'
@@ -148,9 +153,10 @@ def _fault(document: dict[str, Any]) -> str | None:
             return f"row {number} has a key of {len(row[0])} characters"
     if len({key for key, _ in rows}) < len(rows):
         return "a key stands in two rows"
-    for number, ((key, count), (next_key, next_count)) in enumerate(pairwise(rows), start=1):
-        if (-next_count, next_key) < (-count, key):
-            return f"row {number} is not in descending order of counts, ties by key"
+    # Ties stand by key in what we count, but an imported file's order is its class ids.
+    for number, ((_, count), (_, next_count)) in enumerate(pairwise(rows), start=1):
+        if next_count > count:
+            return f"row {number} is not in descending order of counts"
     return None
 
 

@@ -80,6 +80,10 @@ class NounGraph:
         """The synset's lemmas in WordNet's order and spelling, underscores between words: `New_York`."""
         return tuple(self._spellings[i] for i in self._lemmas[self.index(key)])
 
+    def words(self) -> list[str]:
+        """All lemmas of a single word, in lower case."""
+        return [lemma for lemma in self._lowered if "_" not in lemma]
+
     def synsets(self, lemma: str) -> tuple[str, ...]:
         """The keys of a lemma's senses, most frequent first. Spaces or underscores, any case; no plurals."""
         row = self._row_of_lemma.get(lemma.lower().replace(" ", "_"))

@@ -15,11 +15,11 @@ import typer
 from typer.testing import CliRunner
 
 from catlipctl import vocabulary
-from catlipctl.cli import vocab
+from catlipctl.cli.vocab import build, overlap, show
 from catlipctl.vocabulary import Vocabulary
 
 app = typer.Typer()
-for function in (vocab.build, vocab.show, vocab.overlap):
+for function in (build.build, show.show, overlap.overlap):
     app.command(function.__name__)(function)
 
 
