@@ -22,17 +22,37 @@ def checkpoint(given: str | None, out: Output) -> str:
 
 def vocabulary(given: Path | None, out: Output) -> Path:
     """The vocabulary.json that `given` names (a file, a run, a checkpoint), or the newest run's."""
+    if given is not None:
+        path = _vocabulary_of(given)
+        out.uses("vocabulary", str(path))
+        return path
     from catlipctl import checkpoints
 
-    if given is None:
-        run = checkpoints.newest_run()
-        path = run.path / "vocabulary.json"
-        out.uses("vocabulary", str(path), f"newest run, {age(run.age_seconds)}")
-    else:
-        path = given / "vocabulary.json" if given.is_dir() else given
-        if given.is_dir() and not path.is_file():
-            path = checkpoints.resolve(given) / "vocabulary.json"
-        out.uses("vocabulary", str(path))
+    run = checkpoints.newest_run()
+    path = run.path / "vocabulary.json"
+    out.uses("vocabulary", str(path), f"newest run, {age(run.age_seconds)}")
+    return _existing(path)
+
+
+def vocabularies(given: list[Path], out: Output) -> list[Path]:
+    """The vocabulary.json that each of `given` names, in their order; of none given, the newest run's."""
+    if len(given) < 2:
+        return [vocabulary(given[0] if given else None, out)]
+    paths = [_vocabulary_of(each) for each in given]
+    out.uses("vocabularies", " ".join(map(str, paths)))
+    return paths
+
+
+def _vocabulary_of(given: Path) -> Path:
+    path = given / "vocabulary.json" if given.is_dir() else given
+    if given.is_dir() and not path.is_file():
+        from catlipctl import checkpoints
+
+        path = checkpoints.resolve(given) / "vocabulary.json"
+    return _existing(path)
+
+
+def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DataError(
             f"no vocabulary at {path}", "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
