@@ -1,12 +1,13 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
 from catlipctl.reports.gallery import Picture, gallery
+from catlipctl.reports.overlap import overlap
 from catlipctl.reports.page import Section, Table, page
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.step import step
 from catlipctl.reports.training import loss
 from catlipctl.reports.transfer import AccuracyRow, inits, probe
-from catlipctl.reports.vocabulary import label_frequencies, overlap
+from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
 
 __all__ = [
     "AccuracyRow",
@@ -23,5 +24,6 @@ __all__ = [
     "probe",
     "save",
     "save_table",
+    "sizes_by_threshold",
     "step",
 ]

@@ -1,6 +1,7 @@
 """How all figures look: light cards that read on any page, in colours that everybody can tell apart."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from catlipctl.errors import MachineError
 
@@ -16,7 +17,10 @@ MUTED = "#656d76"
 FAINT = "#d0d7de"
 GRID = "#eaeef2"
 GROUND = "#ffffff"
-LEGEND: dict[str, Any] = {"frameon": False, "handlelength": 1, "columnspacing": 1.6}
+LEGEND: dict[str, Any] = {"frameon": False, "handlelength": 1, "columnspacing": 1.6, "labelcolor": INK}
+SHORT_NAME = 28
+LONG_NAME = 60
+"""Characters that a legend and a subtitle have room for."""
 
 SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -89,6 +93,27 @@ def colours(names: list[str]) -> dict[str, str]:
     return {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(names)}
 
 
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """What tells each name apart: `runs/a/vocabulary.json` and `runs/b/vocabulary.json` are `a` and `b`.
+
+    Paths lose the folders at their beginning and end that all of them share; a single name, and what is
+    still long, keeps its end.
+    """
+    parts = {name: name.split("/") for name in dict.fromkeys(names)}
+    if len(parts) > 1:
+        columns = list(zip(*parts.values(), strict=False))
+        first = next((i for i, column in enumerate(columns) if len(set(column)) > 1), len(columns))
+        parts = {name: found[first:] for name, found in parts.items()}
+        columns = list(zip(*(found[::-1] for found in parts.values()), strict=False))
+        last = next((i for i, column in enumerate(columns) if len(set(column)) > 1), len(columns))
+        parts = {name: found[: len(found) - last] for name, found in parts.items()}
+    longest = SHORT_NAME if len(parts) > 1 else LONG_NAME
+    # What is empty is the folder in which the others lie.
+    joined = {name: "/".join(found) or name for name, found in parts.items()}
+    cut = {name: text if len(text) <= longest else f"…{text[1 - longest :]}" for name, text in joined.items()}
+    return cut if len(set(cut.values())) == len(cut) else joined
+
+
 def thousands(value: float) -> str:
     """12345 -> 12,345; 1234567 -> 1.23 M."""
     return f"{value / 1e6:.3g} M" if value >= 1e6 else f"{value:,.0f}"
@@ -97,6 +122,24 @@ def thousands(value: float) -> str:
 def numbered(axis: "Axis") -> None:
     """Ticks in thousands and millions: 25,000, 1.3 M."""
     axis.set_major_formatter(lambda value, _: thousands(value))
+
+
+def logarithmic(axes: "Axes", which: Literal["x", "y"], low: float, high: float) -> None:
+    """Make an axis logarithmic for values from `low` to `high`: a tick at 1, 10, 100, ... and, over a short
+    range, at 2 and 5 too. Linear below 1, so that 0 has a place.
+    """
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    scale = axes.set_xscale if which == "x" else axes.set_yscale
+    if low < 1:
+        scale("symlog", linthresh=1, linscale=0.3)
+    else:
+        scale("log")
+    powers = [10**k for k in range(len(f"{int(high)}") + 1)]
+    digits = (1,) if high / max(low, 1) > 500 else (1, 2, 5)
+    ticks = [0, *(digit * power for power in powers for digit in digits)]
+    axis.set_ticks([tick for tick in ticks if low <= tick <= high])
+    axis.set_ticks([], minor=True)
+    numbered(axis)
 
 
 def outlined(

@@ -1,58 +1,25 @@
-"""Figures of a vocabulary: its long tail, and what it covers of a label set (CatLIP Figures 3a and 2b)."""
+"""Figures of vocabularies: their long tails, and their sizes by threshold (CatLIP Figure 3)."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from catlipctl.reports.style import FAINT, LEGEND, MUTED, canvas, colours, numbered, outlined, thousands
+from catlipctl.reports.style import (
+    LEGEND,
+    canvas,
+    colours,
+    logarithmic,
+    numbered,
+    outlined,
+    short_names,
+    thousands,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from catlipctl.vocabulary import Vocabulary
-    from catlipctl.vocabulary.overlap import Overlap
-
-
-def overlap(overlaps: "Mapping[str, Overlap]") -> "Figure":
-    """Figure 2b: classes of the target with a match at path similarity >= 1, 1/2, ..., for one or several
-    vocabularies.
-
-    overlaps: name of the vocabulary -> its Overlap, all of one target.
-    """
-    first = next(iter(overlaps.values()))
-    colour = colours(list(overlaps))
-    single = next(iter(overlaps)) if len(overlaps) == 1 else ""
-    figure, axes = canvas(
-        f"How much of {first.target} the captions cover",
-        f"{single}, {first.vocabulary_size:,} synsets" if single else "Each line is a vocabulary",
-    )
-    for name, result in overlaps.items():
-        x = list(range(len(result.steps) + 1))
-        y = [step.classes for step in result.steps]
-        # The last step is as wide as the others.
-        axes.plot(
-            x, [*y, y[-1]], drawstyle="steps-post", color=colour[name], label=name, gid=f"overlap-{name}"
-        )
-        if single:
-            axes.fill_between(x, [*y, y[-1]], step="post", color=colour[name], alpha=0.10, linewidth=0)
-            for i, classes in enumerate(y):
-                if i == 0 or classes > y[i - 1]:
-                    outlined(axes, f"{classes:,}", (i + 0.5, classes), (0, 4), ha="center")
-    axes.axhline(first.classes, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        f"all {first.classes:,} classes", (0, first.classes), (4, 4), textcoords="offset points", color=MUTED
-    )
-    axes.set_xlim(0, len(first.steps))
-    axes.set_ylim(0, first.classes * 1.12)
-    axes.set_xticks(
-        [i + 0.5 for i in range(len(first.steps))], [f"≥ {step.at_least}" for step in first.steps]
-    )
-    axes.set_xlabel("WordNet path similarity of the nearest synset")
-    axes.set_ylabel("target classes")
-    if not single:
-        axes.legend(labelcolor="linecolor", loc="lower right", **LEGEND)
-    numbered(axes.yaxis)
-    return figure
 
 
 def label_frequencies(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
@@ -60,29 +27,75 @@ def label_frequencies(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
 
     vocabularies: name -> Vocabulary. Of a single one, some synsets along the tail are named.
     """
-    colour = colours(list(vocabularies))
-    single = next(iter(vocabularies.items())) if len(vocabularies) == 1 else None
-    subtitle = "Each line is a vocabulary"
-    if single:
-        subtitle = f"{single[0]}: {len(single[1]):,} synsets in {thousands(single[1].captions)} captions"
-    figure, axes = canvas("A long tail: few labels are frequent, most are rare", subtitle)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.grid(axis="x")
+    names, colour = short_names(list(vocabularies)), colours(list(vocabularies))
+    figure, axes = canvas("A long tail: few labels are frequent, most are rare", _about(vocabularies))
     for name, vocabulary in vocabularies.items():
         ranks = range(1, len(vocabulary) + 1)
-        axes.plot(ranks, vocabulary.counts, color=colour[name], label=name, gid=f"frequencies-{name}")
-    if single:
-        _name_some(axes, single[1], colour[single[0]])
+        axes.plot(ranks, vocabulary.counts, color=colour[name], label=names[name], gid=f"frequencies-{name}")
+    logarithmic(axes, "x", 1, max(map(len, vocabularies.values())))
+    logarithmic(axes, "y", min(v.counts[-1] for v in vocabularies.values()), _most(vocabularies))
+    axes.grid(axis="x")
+    if len(vocabularies) == 1:
+        _name_some(axes, vocabulary, colour[name])
     else:
-        axes.legend(labelcolor="linecolor", loc="upper right", **LEGEND)
+        axes.legend(loc="upper right", **LEGEND)
     axes.margins(x=0.03, y=0.12)
     axes.set_xlabel("rank of the synset (its class id + 1)")
     axes.set_ylabel("times counted")
-    axes.tick_params(which="minor", length=0)
-    numbered(axes.xaxis)
-    numbered(axes.yaxis)
     return figure
+
+
+def sizes_by_threshold(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
+    """Figure 3b: how many synsets are left at each pruning threshold (V_tau), which is logarithmic.
+
+    vocabularies: name -> Vocabulary. Each line starts at the lowest threshold of which its vocabulary can
+    speak (`least_threshold`), where its number is written; of a single one, also further along.
+    """
+    names, colour = short_names(list(vocabularies)), colours(list(vocabularies))
+    figure, axes = canvas("The higher the threshold, the fewer synsets", _about(vocabularies))
+    for name, vocabulary in vocabularies.items():
+        x = _thresholds(vocabulary)
+        y = _sizes(vocabulary, x)
+        axes.plot(x, y, color=colour[name], label=names[name], gid=f"sizes-{name}")
+        powers = [10**k for k in range(1, 12) if 2 * x[0] <= 10**k <= x[-1]] if len(vocabularies) == 1 else []
+        marked = [x[0], *powers]
+        for at, size in zip(marked, _sizes(vocabulary, marked), strict=True):
+            axes.plot([at], [size], "o", color=colour[name], markersize=4.5)
+            outlined(axes, f"{size:,}", (at, size), (6, 5))
+    logarithmic(axes, "x", min(v.least_threshold for v in vocabularies.values()), _most(vocabularies))
+    axes.margins(x=0.03)
+    axes.set_ylim(0, 1.15 * max(v.size_at(v.least_threshold) for v in vocabularies.values()))
+    axes.set_xlabel("pruning threshold: synsets counted more often than this are kept")
+    axes.set_ylabel("synsets")
+    numbered(axes.yaxis)
+    if len(vocabularies) > 1:
+        axes.legend(loc="upper right", **LEGEND)
+    return figure
+
+
+def _about(vocabularies: "Mapping[str, Vocabulary]") -> str:
+    if len(vocabularies) > 1:
+        return "Each line is a vocabulary"
+    (name, vocabulary), *_ = vocabularies.items()
+    (shown,) = short_names([name]).values()
+    return f"{shown}: {len(vocabulary):,} synsets in {thousands(vocabulary.captions)} captions"
+
+
+def _most(vocabularies: "Mapping[str, Vocabulary]") -> int:
+    return max(vocabulary.counts[0] for vocabulary in vocabularies.values())
+
+
+def _thresholds(vocabulary: "Vocabulary") -> list[int]:
+    """From the least threshold to the largest below the highest count, each a twentieth above the last."""
+    found = [vocabulary.least_threshold]
+    while found[-1] < vocabulary.counts[0] - 1:
+        found.append(min(max(found[-1] + 1, int(found[-1] * 1.05)), vocabulary.counts[0] - 1))
+    return found
+
+
+def _sizes(vocabulary: "Vocabulary", thresholds: list[int]) -> list[int]:
+    ascending = vocabulary.counts[::-1]
+    return [len(vocabulary) - bisect_right(ascending, at) for at in thresholds]
 
 
 def _name_some(axes: "Axes", vocabulary: "Vocabulary", colour: str) -> None:

@@ -3,6 +3,7 @@
 import math
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +12,14 @@ from PIL import Image
 
 from catlipctl import reports
 from catlipctl.errors import MachineError
-from catlipctl.labels.targets import Label, LabelSet
-from catlipctl.vocabulary import Vocabulary
-from catlipctl.vocabulary.overlap import Overlap, overlap
 
 pytest.importorskip("matplotlib")
 
-KEYS = ("n02084071", "n02121620", "n03619890", "n02958343")
+Drawn = Callable[[Any, str], tuple[list[float], list[float]]]
+Written = Callable[[Any], list[str]]
 
 
-def vocabulary(size: int) -> Vocabulary:
-    counts = (100, 10, 5, 2)[:size]
-    return Vocabulary(KEYS[:size], counts, "corenet", "1", "made", 50, 1, "occurrences", 0)
-
-
-def compared(size: int) -> Overlap:
-    labels = tuple(Label(key, (key,)) for key in KEYS)
-    return overlap(vocabulary(size), LabelSet("mine", labels))
-
-
-def drawn(figure: Any, gid: str) -> tuple[list[float], list[float]]:
-    (line,) = [line for axes in figure.axes for line in axes.get_lines() if line.get_gid() == gid]
-    return list(line.get_xdata()), list(line.get_ydata())
-
-
-def written(figure: Any) -> list[str]:
-    texts = [text.get_text() for axes in figure.axes for text in [*axes.texts, axes.title]]
-    legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
-    return texts + [text.get_text() for legend in legends for text in legend.get_texts()]
-
-
-def test_overlap_draws_cumulative_steps() -> None:
-    one, all_four = compared(1), compared(4)
-    figure = reports.overlap({"one": one, "four": all_four})
-    for name, result in (("one", one), ("four", all_four)):
-        x, y = drawn(figure, f"overlap-{name}")
-        assert x == list(range(11))
-        assert y[:-1] == [step.classes for step in result.steps]
-    assert drawn(figure, "overlap-four")[1][0] == 4
-    assert {"one", "four", "all 4 classes"} <= set(written(figure))
-    (line,) = [line for line in figure.axes[0].get_lines() if line.get_gid() == "overlap-one"]
-    assert line.get_drawstyle() == "steps-post"
-    single = written(reports.overlap({"runs/a": one}))
-    assert any("runs/a" in text for text in single)
-    assert {str(step.classes) for step in one.steps} <= set(single)
-
-
-def test_frequencies_by_rank() -> None:
-    figure = reports.label_frequencies({"mine": vocabulary(4)})
-    assert drawn(figure, "frequencies-mine") == ([1, 2, 3, 4], [100, 10, 5, 2])
-    assert figure.axes[0].get_xscale() == figure.axes[0].get_yscale() == "log"
-    assert {"dog", "kitchen"} <= set(written(figure))
-    assert {"a", "b"} <= set(written(reports.label_frequencies({"a": vocabulary(4), "b": vocabulary(3)})))
-
-
-def test_loss_passes_over_what_is_no_loss() -> None:
+def test_loss_passes_over_what_is_no_loss(drawn: Drawn) -> None:
     rows: list[dict[str, Any]] = [
         {"step": 1, "samples": 8, "loss": 3.0, "lr": 0.1},
         {"event": "saved"},
@@ -89,7 +43,7 @@ SERIES: dict[str, list[reports.AccuracyRow]] = {
 }
 
 
-def test_probe_bars_are_means_over_seeds() -> None:
+def test_probe_bars_are_means_over_seeds(written: Written) -> None:
     figure = reports.probe(SERIES, chance=0.1)
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["5", "20", "all"]
@@ -98,14 +52,14 @@ def test_probe_bars_are_means_over_seeds() -> None:
     assert {"pre-trained", "untrained", "45.0%", "largest class"} <= set(written(figure))
 
 
-def test_inits_are_lines_named_at_their_ends() -> None:
+def test_inits_are_lines_named_at_their_ends(drawn: Drawn, written: Written) -> None:
     figure = reports.inits(SERIES)
     assert drawn(figure, "inits-pre-trained") == ([0, 1, 2], [pytest.approx(0.45), 0.55, 0.6])
     assert drawn(figure, "inits-untrained") == ([0, 2], [0.3, 0.5])
     assert {"pre-trained", "untrained"} <= set(written(figure))
 
 
-def test_step_stacks_its_phases() -> None:
+def test_step_stacks_its_phases(written: Written) -> None:
     phases = {"forward": 0.1, "loss": 0.001, "backward": 0.2, "optimiser": 0.01}
     figure = reports.step({"CatLIP": phases, "CLIP": {name: 2 * time for name, time in phases.items()}})
     bars = figure.axes[0].patches
