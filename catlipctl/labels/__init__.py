@@ -8,7 +8,7 @@ from catlipctl.labels.explain import Word, explain
 
 __all__ = ["EXTRACTORS", "Extractor", "Word", "explain", "extractor"]
 
-EXTRACTORS = ("corenet",)
+EXTRACTORS = ("corenet", "subword")
 """Names that `extractor` knows."""
 
 
@@ -40,4 +40,8 @@ def extractor(name: str = "corenet") -> Extractor:
         from catlipctl.labels.corenet import CorenetExtractor
 
         return CorenetExtractor()
+    if name == "subword":
+        from catlipctl.labels.subword import SubwordExtractor
+
+        return SubwordExtractor()
     raise UsageError(f"no extractor is called {name!r}", f"there is: {', '.join(EXTRACTORS)}")
