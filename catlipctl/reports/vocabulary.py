@@ -78,7 +78,9 @@ def _about(vocabularies: "Mapping[str, Vocabulary]") -> str:
         return "Each line is a vocabulary"
     (name, vocabulary), *_ = vocabularies.items()
     (shown,) = short_names([name]).values()
-    return f"{shown}: {len(vocabulary):,} synsets in {thousands(vocabulary.captions)} captions"
+    captions = vocabulary.captions
+    counted = "" if captions is None else f" in {thousands(captions)} captions"
+    return f"{shown}: {len(vocabulary):,} synsets{counted}"
 
 
 def _most(vocabularies: "Mapping[str, Vocabulary]") -> int:

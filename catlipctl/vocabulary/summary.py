@@ -1,6 +1,8 @@
 """What is in a vocabulary, at a glance."""
 
-from pydantic import BaseModel
+from collections.abc import Sequence
+
+from pydantic import BaseModel, Field
 
 from catlipctl.results import Result
 from catlipctl.vocabulary.vocabulary import Vocabulary
@@ -18,10 +20,11 @@ class ClassCount(BaseModel):
 
 
 class SizeAt(BaseModel):
-    """How many classes count more than a threshold."""
+    """How many classes count more than a threshold, and what share of all counted labels they are."""
 
     threshold: int
     size: int
+    share: float | None
 
 
 class Summary(Result):
@@ -29,7 +32,7 @@ class Summary(Result):
 
     coverage: the share of all counted labels that are in the vocabulary. sizes: at the lowest threshold of
     which it has all keys, and at higher ones. top, tail: its first and last classes. path: where its file
-    is.
+    is. files: plots that were saved of it. None: an imported vocabulary does not say.
     """
 
     path: str = ""
@@ -40,23 +43,22 @@ class Summary(Result):
     counted: str
     threshold: int
     max_size: int | None
-    captions: int
-    captions_without_label: int
+    captions: int | None
+    captions_without_label: int | None
     labels: int
-    coverage: float
-    dropped_keys: int
+    coverage: float | None
+    dropped_keys: int | None
+    undercount: int
+    faults: dict[str, int]
     sizes: list[SizeAt]
     top: list[ClassCount]
     tail: list[ClassCount]
+    files: list[str] = Field(default_factory=list)
 
 
 def summary(vocabulary: Vocabulary, top: int = 20) -> Summary:
     """The vocabulary in numbers, with its `top` first and last classes."""
     names = vocabulary.descriptions()
-    kept = sum(vocabulary.counts)
-    least = vocabulary.least_threshold
-    thresholds = sorted({least, *(at for at in THRESHOLDS if at > least)})
-    sizes = [SizeAt(threshold=at, size=vocabulary.size_at(at)) for at in thresholds]
     rows = [
         ClassCount(id=i, key=key, name=names[i], count=vocabulary.counts[i])
         for i, key in enumerate(vocabulary.keys)
@@ -71,10 +73,29 @@ def summary(vocabulary: Vocabulary, top: int = 20) -> Summary:
         max_size=vocabulary.max_size,
         captions=vocabulary.captions,
         captions_without_label=vocabulary.captions_without_label,
-        labels=kept,
-        coverage=kept / max(kept + vocabulary.dropped_count, 1),
+        labels=sum(vocabulary.counts),
+        coverage=_share(vocabulary, vocabulary.counts),
         dropped_keys=vocabulary.dropped_keys,
-        sizes=[at for at in sizes if at.size],
+        undercount=vocabulary.undercount,
+        faults=vocabulary.faults,
+        sizes=_sizes(vocabulary),
         top=rows[:top],
         tail=rows[max(top, len(rows) - top) :],
     )
+
+
+def _sizes(vocabulary: Vocabulary) -> list[SizeAt]:
+    least = vocabulary.least_threshold
+    sizes = []
+    for at in sorted({least, *(at for at in THRESHOLDS if at > least)}):
+        kept = [count for count in vocabulary.counts if count > at]
+        if kept:
+            sizes.append(SizeAt(threshold=at, size=len(kept), share=_share(vocabulary, kept)))
+    return sizes
+
+
+def _share(vocabulary: Vocabulary, counts: Sequence[int]) -> float | None:
+    """What these counts are of all counted labels, those of dropped keys too."""
+    if vocabulary.dropped_count is None:
+        return None
+    return sum(counts) / max(sum(vocabulary.counts) + vocabulary.dropped_count, 1)

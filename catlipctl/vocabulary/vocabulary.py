@@ -23,16 +23,19 @@ BUILD_HINT = "build one with: catlipctl vocab build SOURCE --out vocabulary.json
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Label keys in descending order of their counts (ties by key): a class id is a rank (CatLIP 3.2).
+    """Label keys in descending order of their counts: a class id is a rank (CatLIP 3.2). Ties stand by key,
+    except in an imported vocabulary, which keeps its class ids.
 
     extractor, extractor_version: what makes the keys from a caption.
     source: the SOURCE that was counted; captions: how many it had; captions_without_label: how many of them
-    gave no key.
+    gave no key; None: not known, an imported file does not say.
     counted: `occurrences` (a caption that says dog twice counts twice) or `captions` (once).
     threshold: keys that counted no more than this were dropped (V_tau).
-    dropped_keys, dropped_count: how many keys were dropped, and their counts together.
+    dropped_keys, dropped_count: how many keys were dropped, and the labels that are in no row's count; None:
+    not known.
     max_size: at most so many were kept, the most frequent; None: all above the threshold.
     faults: what was passed over or mended while it was counted, by kind: {'empty caption': 3, ...}.
+    undercount: what each count may be too low by, where pruned vocabularies were merged (see `merge`).
     """
 
     keys: tuple[str, ...]
@@ -40,14 +43,15 @@ class Vocabulary:
     extractor: str
     extractor_version: str
     source: str
-    captions: int
-    captions_without_label: int
+    captions: int | None
+    captions_without_label: int | None
     counted: Counted
     threshold: int
-    dropped_keys: int = 0
-    dropped_count: int = 0
+    dropped_keys: int | None = None
+    dropped_count: int | None = None
     max_size: int | None = None
     faults: dict[str, int] = field(default_factory=dict)
+    undercount: int = 0
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -63,7 +67,12 @@ class Vocabulary:
 
     @property
     def least_threshold(self) -> int:
-        """The lowest threshold at which all keys of the source that count more are in the vocabulary."""
+        """The lowest threshold at which all keys of the source that count more are in the vocabulary.
+
+        Where there is an `undercount`, all that count more than both together are.
+        """
+        if self.dropped_keys == 0:
+            return 0
         return self.counts[-1] if len(self) == self.max_size else self.threshold
 
     def descriptions(self) -> list[str]:
@@ -133,11 +142,15 @@ def _fault(document: dict[str, Any]) -> str | None:
     for name in ("extractor", "extractor_version", "source"):
         if not isinstance(document.get(name), str):
             return f'"{name}" is missing or not text'
-    for name in ("captions", "captions_without_label", "threshold", "dropped_keys", "dropped_count"):
-        if not _is_count(document.get(name, 0 if name.startswith("dropped") else None)):
-            return f'"{name}" is missing or not a whole number'
-    if document.get("max_size") is not None and not _is_count(document["max_size"]):
-        return '"max_size" is not a whole number'
+    for name in ("captions", "captions_without_label", "threshold"):
+        if name not in document:
+            return f'"{name}" is missing'
+    for name in ("threshold", "undercount"):
+        if not _is_count(document.get(name, 0)):
+            return f'"{name}" is not a whole number'
+    for name in ("captions", "captions_without_label", "dropped_keys", "dropped_count", "max_size"):
+        if document.get(name) is not None and not _is_count(document[name]):
+            return f'"{name}" is neither a whole number nor null'
     if document.get("counted") not in get_args(Counted):
         return '"counted" is neither "occurrences" nor "captions"'
     faults = document.get("faults", {})

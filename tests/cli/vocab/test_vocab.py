@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +56,6 @@ def test_build_counts_a_tar_and_never_overwrites(shared_data: Path, here: Path) 
     assert not (here / "b.json").exists()
 
 
-def test_show_both_ends(built: Path) -> None:
-    shown = run("show", built, "--top", 1).stdout
-    assert "n02084071" in shown
-    assert "n02958343" in shown
-    assert "n02121620" not in shown
-    result = json.loads(run("show", built.parent, "--json").stdout)["result"]
-    assert (result["size"], result["coverage"]) == (3, pytest.approx(56 / 60))
-    assert result["inputs"]["vocabulary"] == str(built)
-
-
 def test_overlap_writes_plot_and_matches(built: Path, here: Path) -> None:
     pytest.importorskip("matplotlib")
     result = run("overlap", "cifar10", built, "--out", "plots", "--json")
@@ -115,11 +104,7 @@ def test_the_newest_run_is_used_and_named(here: Path) -> None:
 
 
 def test_what_is_not_there(built: Path) -> None:
-    assert "catlipctl pretrain" in run("show", code=4).stderr
     assert "built in: imagenet" in run("overlap", "imagenet1k", built, code=3).stderr
-    assert "no vocabulary at" in run("show", "none.json", code=3).stderr
-    built.write_text("{}")
-    assert "is not a vocabulary" in run("show", built, code=3).stderr
 
 
 @pytest.mark.usefixtures("newest")
@@ -150,19 +135,3 @@ def test_where_overlaps_go_and_that_none_is_overwritten(newest: Path, here: Path
     assert written(step) == "runs/new/overlap-cifar10-4.csv"
     assert written("vocabulary.json") == "overlap-cifar10.csv"
     assert written("vocabulary.json", "--out", newest) == "runs/new/overlap-cifar10-5.csv"
-
-
-def test_the_most_frequent_are_said_to_be_so(built: Path) -> None:
-    made = vocabulary.load(built)
-    replace(made, threshold=0, max_size=3).save(built)
-    shown = run("show", built).stdout
-    assert "3 most frequent" in shown
-    assert "3 above 0" not in shown
-    assert "2 above 6" in shown
-
-
-def test_hints_name_what_the_command_takes(here: Path) -> None:
-    (here / "empty").mkdir()
-    refused = run("show", "empty", code=4)
-    assert "hint: " in refused.stderr
-    assert "timm:" not in refused.stderr
