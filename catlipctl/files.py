@@ -6,8 +6,9 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,22 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it becomes `path`, on failure it is removed.
 
     For a file or, if the body makes a folder of it, a folder; an existing folder is never replaced.
+    sync: wait until the disk has it. Without, a power cut may leave a damaged file: for many small ones that
+    are checked when they are read, and can be made again.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        for part in (*temporary.rglob("*"), temporary):
+        for part in (*temporary.rglob("*"), temporary) if sync else ():
             _sync(part)
         os.replace(temporary, path)
-        _sync(path.parent)
+        if sync:
+            _sync(path.parent)
     except OSError as error:
         if (known := _known(error, path)) is not None:
             raise known from error
@@ -84,3 +88,16 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def unused(path: Path, endings: Sequence[str] = ("",), *, numbered: bool = False) -> Path:
+    """`path`, or where that is taken the first free one of `path-2`, `path-3`, ...
+
+    endings: a name is taken where a file with any of them is there (`.json`, `.png`). numbered: the first free
+    one of `path-1`, `path-2`, ..., even where `path` itself is free.
+    """
+    numbers = (path.with_name(f"{path.name}-{number}") for number in count(1 if numbered else 2))
+    names = numbers if numbered else chain([path], numbers)
+    return next(
+        name for name in names if not any(name.with_name(name.name + end).exists() for end in endings)
+    )

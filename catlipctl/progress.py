@@ -15,6 +15,9 @@ class Task(Protocol):
     def advance(self, amount: int = 1, **fields: float | str) -> None:
         """Move on by `amount`; `fields` (loss=..., lr=...) are shown beside the rate."""
 
+    def expect(self, total: int) -> None:
+        """A better guess of how many units there are in all."""
+
 
 class Progress(Protocol):
     """Where work reports to."""
@@ -33,6 +36,9 @@ class Progress(Protocol):
 
 class _SilentTask:
     def advance(self, amount: int = 1, **fields: float | str) -> None:
+        pass
+
+    def expect(self, total: int) -> None:
         pass
 
 

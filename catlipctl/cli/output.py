@@ -185,6 +185,9 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Task]:
                     shown=_fields(fields) if fields else progress.tasks[identity].fields["shown"],
                 )
 
+            def expect(self, total: int) -> None:
+                progress.update(identity, total=total, of=f"~{_rounded(total):,}")
+
         yield Bar()
 
 
@@ -194,6 +197,7 @@ class _Lines:
     def __init__(self, out: Output, description: str, total: int | None, unit: str) -> None:
         self._out, self._description, self._total, self._unit = out, description, total, unit
         self._done, self._told, self._shown = 0, 0, ""
+        self._of = f"/{total:,}" if total is not None else ""
         self._start = self._last = time.monotonic()
         out.note(f"{description}: {total:,} {unit}" if total is not None else f"{description} ...")
 
@@ -205,6 +209,10 @@ class _Lines:
             self._last = now
             self._print(now)
 
+    def expect(self, total: int) -> None:
+        self._total = total
+        self._of = f"/~{_rounded(total):,}"
+
     def close(self) -> None:
         if self._done > self._told:
             self._print(time.monotonic())
@@ -212,8 +220,10 @@ class _Lines:
     def _print(self, now: float) -> None:
         self._told = self._done
         rate = self._done / max(now - self._start, 1e-9)
-        of = f"/{self._total:,}" if self._total is not None else ""
-        parts = [f"{self._description}: {self._done:,}{of} {self._unit}", f"{_rate(rate)} {self._unit}/s"]
+        parts = [
+            f"{self._description}: {self._done:,}{self._of} {self._unit}",
+            f"{_rate(rate)} {self._unit}/s",
+        ]
         if self._total is not None and 0 < self._done < self._total:
             parts.append(f"eta {(self._total - self._done) / rate:,.0f} s")
         self._out.note(", ".join([*parts, self._shown] if self._shown else parts))
@@ -227,6 +237,12 @@ def _field(value: float | str) -> str:
     if isinstance(value, float) and abs(value) < 1000:
         return f"{value:.4g}"
     return value if isinstance(value, str) else f"{value:,.0f}"
+
+
+def _rounded(guess: int) -> int:
+    """A guess without the digits that it does not know."""
+    digits = max(len(str(guess)) - 3, 0)
+    return round(guess, -digits)
 
 
 def _rate(value: float) -> str:

@@ -18,6 +18,8 @@ NO_IMAGE = "caption without image"
 NOT_UTF8 = "caption not UTF-8"
 LONG_CAPTION = "caption over 1 MiB"
 LARGE_IMAGE = "image over 256 MiB"
+EMPTY_CAPTION = "empty caption"
+OTHER_SCRIPT = "caption in another script"
 
 _CONSEQUENCE = {
     TRUNCATED: "the whole samples before the cut are used",
@@ -29,8 +31,10 @@ _CONSEQUENCE = {
     NOT_UTF8: "the wrong bytes are replaced by U+FFFD",
     LONG_CAPTION: "cut there",
     LARGE_IMAGE: "left out",
+    EMPTY_CAPTION: "left out",
+    OTHER_SCRIPT: "letters, but none of them Latin, from which WordNet gives no label",
 }
-_SHARD_KINDS = (TRUNCATED, DAMAGED, UNREADABLE)
+SHARD_KINDS = (TRUNCATED, DAMAGED, UNREADABLE)
 
 
 class Faults:
@@ -51,6 +55,32 @@ class Faults:
         """Counts by kind, the most frequent first."""
         return dict(self._counts.most_common())
 
+    def examples(self) -> Mapping[str, str]:
+        """The example of each kind that has one."""
+        return dict(self._examples)
+
+    def merge(self, other: "Faults") -> None:
+        """Add another's. Of two examples the smaller text stays, whichever came first."""
+        self._counts.update(other._counts)
+        for kind, example in other._examples.items():
+            self._examples[kind] = min(example, self._examples.get(kind, example))
+
+    def __getitem__(self, kind: str) -> int:
+        return self._counts[kind]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Faults) and (self._counts, self._examples) == (
+            other._counts,
+            other._examples,
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def damaged(self) -> bool:
+        """Whether a shard was not whole."""
+        return any(self._counts[kind] for kind in SHARD_KINDS)
+
     def __bool__(self) -> bool:
         return bool(self._counts)
 
@@ -63,7 +93,7 @@ class Faults:
         Raises:
             DataError: there is one; the message names it.
         """
-        for kind in _SHARD_KINDS:
+        for kind in SHARD_KINDS:
             if self._counts[kind]:
                 raise DataError(
                     f"{_counted(self._counts[kind], kind)}, first {self._examples[kind]}",
@@ -79,6 +109,6 @@ class Faults:
 
 def _counted(count: int, kind: str) -> str:
     noun, _, rest = kind.partition(" ")
-    if kind in _SHARD_KINDS:
+    if kind in (*SHARD_KINDS, EMPTY_CAPTION):
         return f"{count:,} {kind}{'s' * (count > 1)}"
     return f"{count:,} {noun}{'s' * (count > 1)} {rest}"

@@ -127,10 +127,15 @@ def open_dataset(
 
 
 def tar_urls(name: HubName) -> list[str]:
-    """URLs of the tars in a repository: those with the split in their path, all where none has it.
+    """URLs of the tars in a repository, as `file_urls` chooses them."""
+    return file_urls(name, ".tar")
+
+
+def file_urls(name: HubName, suffix: str) -> list[str]:
+    """URLs of a repository's files of a kind: those with the split in their path, all where none has it.
 
     Raises:
-        DataError: the Hub does not answer, there is no such dataset, or the split that was named has no tar.
+        DataError: the Hub does not answer, there is no such dataset, or the split that was named has none.
     """
     import huggingface_hub
 
@@ -143,9 +148,12 @@ def tar_urls(name: HubName) -> list[str]:
             f"hf:{name.repository} cannot be listed: {str(error).splitlines()[0]}",
             "check the name and the network; private datasets need `hf auth login`",
         ) from error
-    tars = sorted(file for file in files if file.endswith(".tar"))
-    chosen = [file for file in tars if (name.split or "train") in file]
-    if name.split and tars and not chosen:
-        raise DataError(f"hf:{name.repository} has no tar of split {name.split!r}", f"it has {tars[0]}, ...")
+    there = sorted(file for file in files if file.endswith(suffix))
+    chosen = [file for file in there if (name.split or "train") in file]
+    if name.split and there and not chosen:
+        kind = suffix.removeprefix(".")
+        raise DataError(
+            f"hf:{name.repository} has no {kind} of split {name.split!r}", f"it has {there[0]}, ..."
+        )
     revision = f"@{name.revision.replace('/', '%2F')}" if name.revision else ""
-    return [f"hf://datasets/{name.repository}{revision}/{file}" for file in chosen or tars]
+    return [f"hf://datasets/{name.repository}{revision}/{file}" for file in chosen or there]

@@ -3,14 +3,16 @@
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 
 from catlipctl.data.sources import columns as table
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, Faults
 from catlipctl.data.sources.image_files import ImageFileSource
-from catlipctl.data.sources.storage import look_at, relative_to_known_folder
+from catlipctl.data.sources.storage import File, look_at, relative_to_known_folder
 from catlipctl.data.sources.tar import Need
 from catlipctl.data.sources.text import cut
 from catlipctl.errors import DataError
@@ -38,7 +40,8 @@ def open_listing(
         DataError: a column is missing, no row is usable, or none of the files looked at exists.
     """
     found = Faults()
-    header, rows = _read(listing)
+    file = look_at(str(listing))
+    header, *found_rows = rows(file)
     shown = dict.fromkeys(header, "text")
     images = table.choose(name, shown, [image_key] if image_key else [], table.IMAGE_NAMES, "--image-key")
     captions = table.choose(name, shown, caption_keys, table.CAPTION_NAMES, "--caption-key")
@@ -54,7 +57,7 @@ def open_listing(
     image_at, label_at = header.index(images[0]), header.index(labels[0]) if labels else None
     caption_at = [header.index(column) for column in captions]
     paths, texts, classes = [], [], []
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(found_rows, start=2):
         path = row[image_at].strip() if image_at < len(row) else ""
         said = [_caption(row[at], number, found) for at in caption_at if at < len(row) and row[at].strip()]
         label = row[label_at].strip() if label_at is not None and label_at < len(row) else None
@@ -74,7 +77,7 @@ def open_listing(
         )
 
     found.tell(progress)
-    chosen = json.dumps([list(look_at(str(listing))), images, captions, labels, need])
+    chosen = json.dumps([list(file), images, captions, labels, need])
     return ImageFileSource(
         name,
         _root(name, paths, listing.parent),
@@ -86,23 +89,29 @@ def open_listing(
     )
 
 
-def _read(listing: Path) -> tuple[list[str], list[list[str]]]:
-    """Header and rows; bytes that are no UTF-8 are kept as surrogates."""
+def rows(file: File) -> Iterator[list[str]]:
+    """The rows of a listing as they are read, its header first; bytes that are no UTF-8 stay as surrogates.
+
+    Raises:
+        DataError: it is no listing, or (as any read) OSError.
+    """
     limit = csv.field_size_limit(_MAX_FIELD)
     try:
-        with listing.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+        with TextIOWrapper(file.open(), "utf-8-sig", errors="surrogateescape", newline="") as stream:
             first = stream.readline(_MAX_FIELD)
-            stream.seek(0)
-            rows = [row for row in csv.reader(stream, delimiter="\t" if "\t" in first else ",") if row]
+            lines = chain([first], iter(lambda: stream.readline(_MAX_FIELD), ""))
+            found = (row for row in csv.reader(lines, delimiter="\t" if "\t" in first else ",") if row)
+            header = next(found, None)
+            if header is None:
+                raise DataError(f"{file.path} is empty", "SOURCE wants a header line: filepath, title")
+            yield [_clean(name.strip()) for name in header]
+            yield from found
     except csv.Error as error:
         raise DataError(
-            f"{listing} is no CSV or TSV: {error}", "quote fields that hold line breaks"
+            f"{file.path} is no CSV or TSV: {error}", "quote fields that hold line breaks"
         ) from error
     finally:
         csv.field_size_limit(limit)
-    if not rows:
-        raise DataError(f"{listing} is empty", "SOURCE wants a header line: filepath, title")
-    return [_clean(name.strip()) for name in rows[0]], rows[1:]
 
 
 def _clean(text: str) -> str:

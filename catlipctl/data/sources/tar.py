@@ -50,14 +50,13 @@ class TarSource:
     ) -> None:
         self.name = name
         found = Faults()
-        self._files, indexes = _readable(files, read_indexes(files, cache, progress), found)
+        self._files, indexes = readable(files, read_indexes(files, cache, progress), found)
         if strict:
             found.refuse_damaged_shards()
         if not any(len(index) for index in indexes):
             raise _empty(name, files, found)
 
-        images = [Key.parse(image_key)] if image_key else [Key(extension) for extension in IMAGE_EXTENSIONS]
-        captions = [[Key.parse(key)] for key in caption_keys] or [[Key("txt"), Key("json", "caption")]]
+        images, captions = image_keys(image_key), alternatives(caption_keys)
         self._image = Column.find(images, indexes)
         self._captions = [Column.find(keys, indexes) for keys in captions]
         self._label = Column.find([Key.parse(label_key or "cls")], indexes)
@@ -196,7 +195,17 @@ class TarSource:
                 )
 
 
-def _readable(
+def image_keys(asked: str | None) -> list[Key]:
+    """Where an image may be: as asked for, else by the usual extensions."""
+    return [Key.parse(asked)] if asked else [Key(extension) for extension in IMAGE_EXTENSIONS]
+
+
+def alternatives(asked: Sequence[str]) -> list[list[Key]]:
+    """Where each caption of a sample may be; of several places, the first that the sample has."""
+    return [[Key.parse(key)] for key in asked] or [[Key("txt"), Key("json", "caption")]]
+
+
+def readable(
     files: Sequence[File], indexes: Sequence[ShardIndex | OSError], found: Faults
 ) -> tuple[list[File], list[ShardIndex]]:
     """The shards that gave an index with a member in it; the damage of all is counted."""

@@ -3,7 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
-from catlipctl.data.sources.faults import MAX_CAPTION_BYTES
+from catlipctl.data.sources import faults as kinds
+from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, Faults
 
 MAX_JSON_BYTES = 16 * 2**20
 
@@ -56,6 +57,31 @@ def texts(value: Any) -> tuple[str, ...]:
     if isinstance(value, dict):
         return ()
     return (cut(str(value)).strip(),)
+
+
+def captions(value: Any, found: Faults, where: str, at: object) -> tuple[str, ...]:
+    """`texts` of a stored caption; what is wrong with it is counted, with `WHERE AT` as the example.
+
+    A str may hold surrogates: of bytes that were no UTF-8 (surrogateescape), or lone ones that JSON spelled.
+    """
+    if isinstance(value, str):
+        if value.isascii() and len(value) <= MAX_CAPTION_BYTES:
+            return (value.strip(),)
+        try:
+            value = value.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            value = value.encode(errors="surrogatepass")
+    if isinstance(value, bytes):
+        if len(value) > MAX_CAPTION_BYTES:
+            found.add(kinds.LONG_CAPTION, 1, f"{where} {at}")
+            return texts(value)
+        try:
+            return (value.decode().strip(),)
+        except UnicodeDecodeError:
+            found.add(kinds.NOT_UTF8, 1, f"{where} {at}")
+    elif isinstance(value, list | tuple):
+        return tuple(text for item in value for text in captions(item, found, where, at))
+    return texts(value)
 
 
 def cut(text: str) -> str:
