@@ -186,7 +186,7 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Task]:
                 )
 
             def expect(self, total: int) -> None:
-                progress.update(identity, total=total, of=f"~{_rounded(total):,}")
+                progress.update(identity, total=total, of=_guess(total, progress.tasks[identity].completed))
 
         yield Bar()
 
@@ -211,7 +211,7 @@ class _Lines:
 
     def expect(self, total: int) -> None:
         self._total = total
-        self._of = f"/~{_rounded(total):,}"
+        self._of = f"/{_guess(total, self._done)}"
 
     def close(self) -> None:
         if self._done > self._told:
@@ -239,10 +239,9 @@ def _field(value: float | str) -> str:
     return value if isinstance(value, str) else f"{value:,.0f}"
 
 
-def _rounded(guess: int) -> int:
-    """A guess without the digits that it does not know."""
-    digits = max(len(str(guess)) - 3, 0)
-    return round(guess, -digits)
+def _guess(total: int, done: float) -> str:
+    """A guess without the digits that it does not know; no guess any more where all is done."""
+    return f"{total:,}" if total == done else f"~{round(total, min(3 - len(str(total)), 0)):,}"
 
 
 def _rate(value: float) -> str:

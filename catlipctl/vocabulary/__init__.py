@@ -1,7 +1,21 @@
 """Vocabularies: which label keys are classes, and which class id each one has."""
 
-from catlipctl.vocabulary.counting import build
+from catlipctl.vocabulary.counting import build, count_shards, pruned
+from catlipctl.vocabulary.counts import Counts
 from catlipctl.vocabulary.encoder import Encoder
+from catlipctl.vocabulary.merging import merge
+from catlipctl.vocabulary.pruning import prune
 from catlipctl.vocabulary.vocabulary import Vocabulary, load, parse
 
-__all__ = ["Encoder", "Vocabulary", "build", "load", "parse"]
+__all__ = [
+    "Counts",
+    "Encoder",
+    "Vocabulary",
+    "build",
+    "count_shards",
+    "load",
+    "merge",
+    "parse",
+    "prune",
+    "pruned",
+]

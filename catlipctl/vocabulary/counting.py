@@ -1,12 +1,21 @@
-"""Counting a source's label keys into a vocabulary (CatLIP 3.1, 3.2)."""
+"""Counting captions' label keys into a vocabulary (CatLIP 3.1, 3.2): shard by shard, or a source at once."""
 
-from collections import Counter
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
 
-from catlipctl import labels
+from catlipctl import files, labels
+from catlipctl.data.caption_shards import CaptionShard, no_captions
 from catlipctl.data.sample import Source
+from catlipctl.data.sources.faults import Faults
 from catlipctl.errors import DataError, UsageError
-from catlipctl.labels import Extractor
-from catlipctl.progress import SILENT, Progress
+from catlipctl.progress import SILENT, Progress, Task
+from catlipctl.vocabulary import engines
+from catlipctl.vocabulary.counts import Counts, count
+from catlipctl.vocabulary.engines import Engine, Tick
+from catlipctl.vocabulary.sidecars import Sidecars
 from catlipctl.vocabulary.vocabulary import Counted, Vocabulary
 
 THRESHOLD = 500
@@ -14,6 +23,125 @@ THRESHOLD = 500
 MIN_CLASSES = 100
 SHOWN_THRESHOLDS = (5, 10, 50, 100)
 REPORT_EVERY = 1000
+
+
+class Tally(NamedTuple):
+    """The counts of some shards: how many shards were counted now, and their captions, in how many seconds;
+    how many had been counted before.
+    """
+
+    counts: Counts
+    counted: int
+    captions: int
+    seconds: float
+    kept: int
+
+
+def count_shards(
+    shards: Sequence[CaptionShard],
+    extractor: str = "corenet",
+    *,
+    workers: int | None = None,
+    engine: Engine = "processes",
+    strict: bool = False,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Tally:
+    """The counts of all shards, the same for any number of workers, engine and order of shards.
+
+    The counts of each shard are kept in the cache folder as soon as it is finished, so that another call does
+    not count it again. One worker is this process; more are processes of their own.
+
+    Raises:
+        DataError: there are no captions; or `strict`, and a shard is not whole.
+        OutOfMemory: a worker was killed. MachineError: what the extractor or the engine needs is missing.
+    """
+    sidecars = Sidecars(cache_dir or files.cache_dir(), labels.extractor(extractor))
+    total = Counts()
+
+    def add(counts: Counts) -> None:
+        if strict:
+            counts.faults.refuse_damaged_shards()
+        total.add(counts)
+
+    missing = []
+    for shard, found in _kept(shards, sidecars, progress):
+        if found is None:
+            missing.append(shard)
+        else:
+            add(found)
+    start, before = time.monotonic(), total.captions
+    if missing:
+        with progress.task("counting", unit="captions") as task:
+            meter = _Meter(task, missing)
+            work = partial(packed_counts, extractor)
+            for shard, packed in engines.run(engine, work, missing, workers, meter.tick):
+                counts = Counts.unpack(packed)
+                sidecars.keep(shard, packed, counts)
+                meter.finish(shard, counts.captions)
+                add(counts)
+    if sidecars.failure:
+        progress.warn(f"counts are not kept: {sidecars.failure}")
+    total.faults.tell(progress)
+    if not total.captions:
+        raise no_captions(shards, total.faults)
+    seconds = time.monotonic() - start
+    return Tally(total, len(missing), total.captions - before, seconds, len(shards) - len(missing))
+
+
+def packed_counts(extractor: str, shard: CaptionShard, tick: Tick) -> bytes:
+    """The packed counts of a shard: what a worker does, wherever it runs."""
+    found = Faults()
+    return count(shard.read(found), labels.extractor(extractor), found, tick).pack()
+
+
+def _kept(
+    shards: Sequence[CaptionShard], sidecars: Sidecars, progress: Progress
+) -> Iterator[tuple[CaptionShard, Counts | None]]:
+    """Each shard with its counts of an earlier call, or None."""
+    known = [shard for shard in shards if shard in sidecars]
+    if not known:
+        yield from ((shard, None) for shard in shards)
+        return
+    with progress.task("reading kept counts", len(known), "shards") as task:
+        for shard in shards:
+            if shard in sidecars:
+                yield shard, sidecars.load(shard)
+                task.advance()
+            else:
+                yield shard, None
+
+
+class _Meter:
+    """Progress in captions, whose total is guessed from the bytes of the shards that are finished."""
+
+    def __init__(self, task: Task, shards: Sequence[CaptionShard]) -> None:
+        self._task, self._shards = task, len(shards)
+        self._bytes = sum(shard.size for shard in shards)
+        self._finished = self._finished_bytes = self._captions = 0
+        self._ticked = self._shown = 0
+
+    def tick(self, captions: int) -> None:
+        """So many captions more were counted."""
+        self._ticked += captions
+        self._show()
+
+    def finish(self, shard: CaptionShard, captions: int) -> None:
+        """A shard is finished."""
+        self._finished += 1
+        self._finished_bytes += shard.size
+        self._captions += captions
+        self._show()
+        if self._finished == self._shards:
+            self._task.expect(self._shown)
+        elif self._finished_bytes:
+            self._task.expect(max(self._captions * self._bytes // self._finished_bytes, self._shown + 1))
+
+    def _show(self) -> None:
+        # An engine that cannot tick is known by the shards that it has finished.
+        done = max(self._ticked, self._captions)
+        self._task.advance(done - self._shown, shards=f"{self._finished:,}/{self._shards:,}")
+        self._shown = done
 
 
 def build(
@@ -25,11 +153,44 @@ def build(
     count: Counted = "occurrences",
     progress: Progress = SILENT,
 ) -> Vocabulary:
-    """The keys that occur more than `threshold` times in the source's captions, or the `max_size` most
-    frequent.
+    """The vocabulary of a source that is open, its weights included: what `pretrain` counts for itself.
 
-    The threshold is 500 where neither is given, and 0 where only `max_size` is; given both, both hold.
-    Raises DataError where the source has no captions, or fewer than 100 keys are left.
+    threshold, max_size, count, and errors are those of `pruned`.
+    """
+    limits(threshold, max_size)
+    counts = count_source(source, extractor, progress)
+    if not counts.captions:
+        raise DataError(
+            f"{source.name} has no captions", "say where they are: --caption-key txt, json:caption, a column"
+        )
+    return pruned(
+        counts, extractor=extractor, source=source.name, threshold=threshold, max_size=max_size, count=count
+    )
+
+
+def count_source(source: Source, extractor: str = "corenet", progress: Progress = SILENT) -> Counts:
+    """The counts of a source's captions, with the faults that its opening found."""
+    found = Faults()
+    for kind, number in source.faults.items():
+        found.add(kind, number)
+    with progress.task("labels", total=len(source), unit="samples") as task:
+        return count(_told(source.captions(), task), labels.extractor(extractor), found)
+
+
+def _told(samples: Iterator[tuple[str, ...]], task: Task) -> Iterator[tuple[str, ...]]:
+    number = 0
+    for number, sample in enumerate(samples, start=1):
+        yield sample
+        if number % REPORT_EVERY == 0:
+            task.advance(REPORT_EVERY)
+    task.advance(number % REPORT_EVERY)
+
+
+def limits(threshold: int | None, max_size: int | None) -> int:
+    """The threshold: 500 where neither is given, and 0 where only `max_size` is.
+
+    Raises:
+        UsageError: they can give no vocabulary.
     """
     if threshold is None:
         threshold = THRESHOLD if max_size is None else 0
@@ -39,54 +200,49 @@ def build(
         raise UsageError(
             f"max size {max_size} is too small", f"a vocabulary has at least {MIN_CLASSES} labels"
         )
-    counts, captions, without = count_keys(source, labels.extractor(extractor), count, progress)
-    if not captions:
-        raise DataError(
-            f"{source.name} has no captions", "say where they are: --caption-key txt, json:caption, a column"
-        )
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return threshold
+
+
+def pruned(
+    counts: Counts,
+    *,
+    extractor: str,
+    source: str,
+    threshold: int | None = None,
+    max_size: int | None = None,
+    count: Counted = "occurrences",
+) -> Vocabulary:
+    """The keys that count more than `threshold`, or the `max_size` most frequent; ties by key.
+
+    The threshold is 500 where neither is given, and 0 where only `max_size` is; given both, both hold.
+    Raises DataError where fewer than 100 keys are left.
+    """
+    threshold = limits(threshold, max_size)
+    numbers = counts.by_caption() if count == "captions" else counts.occurrences
+    ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     kept = [item for item in ordered if item[1] > threshold][:max_size]
     if len(kept) < MIN_CLASSES:
-        raise _too_few(len(kept), threshold, counts)
+        raise _too_few(len(kept), threshold, [number for _, number in ordered])
     dropped = ordered[len(kept) :]
     return Vocabulary(
         keys=tuple(key for key, _ in kept),
         counts=tuple(number for _, number in kept),
         extractor=extractor,
         extractor_version=labels.extractor(extractor).version,
-        source=source.name,
-        captions=captions,
-        captions_without_label=without,
+        source=source,
+        captions=counts.captions,
+        captions_without_label=counts.captions_without_label,
         counted=count,
         threshold=threshold,
         dropped_keys=len(dropped),
         dropped_count=sum(number for _, number in dropped),
         max_size=max_size,
+        faults=dict(sorted(counts.faults.counts().items())),
     )
 
 
-def count_keys(
-    source: Source, extract: Extractor, count: Counted = "occurrences", progress: Progress = SILENT
-) -> tuple[Counter[str], int, int]:
-    """How often each key comes from the source's captions; the captions; those that give no key."""
-    counts: Counter[str] = Counter()
-    captions = without = samples = 0
-    with progress.task("labels", total=len(source), unit="samples") as task:
-        for texts in source.captions():
-            for text in texts:
-                keys = extract(text)
-                counts.update(keys if count == "occurrences" else set(keys))
-                captions += 1
-                without += not keys
-            samples += 1
-            if samples % REPORT_EVERY == 0:
-                task.advance(REPORT_EVERY)
-        task.advance(samples % REPORT_EVERY)
-    return counts, captions, without
-
-
-def _too_few(left: int, threshold: int, counts: Counter[str]) -> DataError:
-    sizes = [(at, sum(number > at for number in counts.values())) for at in SHOWN_THRESHOLDS]
+def _too_few(left: int, threshold: int, numbers: Sequence[int]) -> DataError:
+    sizes = [(at, sum(number > at for number in numbers)) for at in SHOWN_THRESHOLDS]
     listed = ", ".join(f"{size:,} at {at}" for at, size in sizes)
     enough = [at for at, size in sizes if size >= MIN_CLASSES and at < threshold]
     return DataError(

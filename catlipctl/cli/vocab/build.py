@@ -1,69 +1,152 @@
 """`catlipctl vocab build`: count the labels of captions."""
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli.options import CacheDir, CaptionKey, Json, Strict
-from catlipctl.cli.output import command
+from catlipctl.cli import plots
+from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, Strict
+from catlipctl.cli.output import Output, command
 from catlipctl.cli.vocab.show import summary_tables
 from catlipctl.errors import UsageError
+
+if TYPE_CHECKING:
+    from catlipctl.vocabulary import Vocabulary
+    from catlipctl.vocabulary.built import Built
 
 
 def build(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="SOURCE...", help="Where the captions are: tars, folders, Parquet, listings."),
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Where the captions are: tars, folders, Parquet, listings, hf:ORG/NAME, URLs.",
+        ),
     ],
     threshold: Annotated[
         int | None,
         typer.Option(
-            help="Keep labels that occur more than this. Default: 500, or 0 with --max-size.",
+            help="Keep labels that count more than this. Default: 500, or 0 with --max-size.",
             show_default=False,
         ),
     ] = None,
     max_size: Annotated[
-        int | None, typer.Option(help="Keep at most this many, the most frequent.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Keep at most this many, the most frequent. The released vocabulary is used to 24320.",
+            show_default=False,
+        ),
     ] = None,
     count: Annotated[
-        str,
+        Literal["occurrences", "captions"] | None,
         typer.Option(
-            help="What counts: occurrences, or captions (a caption that repeats a label counts once)."
+            help="What counts: occurrences, or captions (a caption that repeats a label counts once). "
+            "Default: occurrences (CatLIP); captions for subword (SuperClass).",
+            show_default=False,
         ),
-    ] = "occurrences",
-    extractor: Annotated[str, typer.Option(help="What makes labels of a caption.")] = "corenet",
-    out_file: Annotated[Path, typer.Option("--out", help="The file to write; it may not exist.")] = Path(
-        "vocabulary.json"
-    ),
+    ] = None,
+    extractor: Annotated[
+        str, typer.Option(help="What makes labels of a caption: corenet, nouns or subword.")
+    ] = "corenet",
+    out_file: Annotated[
+        Path, typer.Option("--out", help="The file to write, a plot beside it; it may not exist.")
+    ] = Path("vocabulary.json"),
+    captions_from: Annotated[
+        Literal["parquet"] | None,
+        typer.Option(
+            help="parquet: read NAME.parquet, which img2dataset leaves beside NAME.tar, instead of the tar.",
+            show_default=False,
+        ),
+    ] = None,
+    image_key: ImageKey = None,
     caption_key: CaptionKey = None,
-    cache_dir: CacheDir = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Shards counted at once. Default: this machine's cores.", show_default=False
+        ),
+    ] = None,
+    engine: Annotated[
+        Literal["processes", "ray"],
+        typer.Option(help="What runs the workers: processes here, or a Ray cluster (RAY_ADDRESS)."),
+    ] = "processes",
     strict: Strict = False,
+    cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
-    """Count the labels of all captions into a vocabulary."""
+    """Count the labels of all captions into a vocabulary; a stopped build goes on where it was."""
     with command("vocab build", json=json) as out:
-        if count not in ("occurrences", "captions"):
-            raise UsageError(f"--count {count} is not known", "--count occurrences, or --count captions")
-        if out_file.exists():
-            raise UsageError(f"{out_file} exists and is never overwritten", "choose another name with --out")
-        from catlipctl import data, vocabulary
-        from catlipctl.vocabulary.summary import summary
+        _check_target(out_file)
+        from catlipctl import labels, vocabulary
+        from catlipctl.data.caption_shards import caption_shards
+        from catlipctl.vocabulary import counting
+        from catlipctl.vocabulary.built import built
 
-        source = data.open_source(
-            sources, caption_keys=tuple(caption_key or ()), strict=strict, cache_dir=cache_dir, progress=out
-        )
-        built = vocabulary.build(
-            source,
-            extractor=extractor,
-            threshold=threshold,
-            max_size=max_size,
-            count="captions" if count == "captions" else "occurrences",
+        counting.limits(threshold, max_size)
+        # Once, so that what it lacks is said now and not by a worker.
+        labels.extractor(extractor)("a dog")
+        shards = caption_shards(
+            sources,
+            image_key=image_key,
+            caption_keys=caption_key or (),
+            captions_from=captions_from,
+            cache_dir=cache_dir,
             progress=out,
         )
-        built.save(out_file)
-        out.uses("sources", " ".join(sources))
-        result = summary(built, top=5)
+        tally = vocabulary.count_shards(
+            shards,
+            extractor,
+            workers=workers,
+            engine=engine,
+            strict=strict,
+            cache_dir=cache_dir,
+            progress=out,
+        )
+        made = vocabulary.pruned(
+            tally.counts,
+            extractor=extractor,
+            source=" + ".join(sorted(set(sources))),
+            threshold=threshold,
+            max_size=max_size,
+            count=count or ("captions" if extractor == "subword" else "occurrences"),
+        )
+        made.save(out_file)
+        result = built(made, tally)
         result.path = str(out_file)
-        out.note(f"wrote {out_file}")
-        out.result(result, *summary_tables(result))
+        result.files = [str(file) for file in _plot(made, out_file, out)]
+        out.uses("sources", " ".join(sources))
+        for file in (result.path, *result.files):
+            out.note(f"wrote {file}")
+        out.result(result, *summary_tables(result), _pace(result))
+
+
+def _check_target(path: Path) -> None:
+    """See that the vocabulary and its plots can be written, before hours are spent on it."""
+    for taken in (path, path.with_suffix(".png"), path.with_suffix(".svg")):
+        if taken.exists():
+            raise UsageError(f"{taken} exists and is never overwritten", "choose another name with --out")
+    there = next(folder for folder in path.absolute().parents if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "it may not be written to" if there.is_dir() else "it is a file"
+        raise UsageError(
+            f"{path} cannot be written into {there}: {reason}", "choose another place with --out"
+        )
+
+
+def _plot(made: "Vocabulary", path: Path, out: Output) -> list[Path]:
+    from catlipctl import reports
+
+    return plots.save(lambda: reports.label_frequencies({path.name: made}), path.with_suffix(""), out)
+
+
+def _pace(result: "Built") -> str:
+    kept = f"{result.shards_kept:,} shards taken from the cache" if result.shards_kept else ""
+    counted = ""
+    if result.captions_per_second is not None:
+        counted = (
+            f"{result.shards_counted:,} shards counted in {result.seconds:,.1f} s, "
+            f"{result.captions_per_second:,.0f} captions/s"
+        )
+    return "; ".join(filter(None, (counted, kept)))
