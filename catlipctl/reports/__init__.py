@@ -1,7 +1,7 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
 from catlipctl.reports.gallery import Picture, gallery
-from catlipctl.reports.overlap import overlap
+from catlipctl.reports.overlap import coverage, occurrences, overlap
 from catlipctl.reports.page import Section, Table, page
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.step import step
@@ -14,11 +14,13 @@ __all__ = [
     "Picture",
     "Section",
     "Table",
+    "coverage",
     "embed",
     "gallery",
     "inits",
     "label_frequencies",
     "loss",
+    "occurrences",
     "overlap",
     "page",
     "probe",

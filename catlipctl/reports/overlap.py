@@ -1,41 +1,53 @@
-"""Figures of what vocabularies cover of a label set (CatLIP Figures 2b and 2c)."""
+"""Figures of what vocabularies cover of a label set (CatLIP Figures 2b and 2c).
 
-from collections.abc import Mapping
+Each takes: name of a vocabulary -> its Overlap, all of one target and of one kind of senses.
+"""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from statistics import median_low
 from typing import TYPE_CHECKING
 
-from catlipctl.reports.style import FAINT, LEGEND, MUTED, canvas, colours, numbered, outlined
+from catlipctl.reports.style import (
+    FAINT,
+    LEGEND,
+    MUTED,
+    canvas,
+    colours,
+    logarithmic,
+    numbered,
+    outlined,
+    panels,
+    short_names,
+    thousands,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from catlipctl.vocabulary.overlap import Overlap
+    from catlipctl.vocabulary.overlap import Overlap, Step
+
+SENSES = {"wnid": "the senses of {}", "extracted": "senses extracted from the names of {}"}
+DASHES = ((4, 2), (1, 1.5), (6, 2, 1, 2))
+BINS_A_DECADE = 5
 
 
 def overlap(overlaps: "Mapping[str, Overlap]") -> "Figure":
-    """Figure 2b: classes of the target with a match at path similarity >= 1, 1/2, ..., for one or several
-    vocabularies.
-
-    overlaps: name of the vocabulary -> its Overlap, all of one target.
+    """Figure 2b: classes of the target with a match at path similarity >= 1, 1/2, ...; dashed, those that the
+    extractor can reach at all.
     """
-    first = next(iter(overlaps.values()))
-    colour = colours(list(overlaps))
-    single = next(iter(overlaps)) if len(overlaps) == 1 else ""
-    figure, axes = canvas(
-        f"How much of {first.target} the captions cover",
-        f"{single}, {first.vocabulary_size:,} synsets" if single else "Each line is a vocabulary",
-    )
+    first, single = next(iter(overlaps.values())), len(overlaps) == 1
+    names, colour = short_names(list(overlaps)), colours(list(overlaps))
+    figure, axes = canvas(f"How much of {first.target} the captions cover", _about(overlaps))
+    ceilings = {result.extractor: result.ceiling for result in overlaps.values() if result.ceiling}
+    for (extractor, ceiling), dashes in zip(ceilings.items(), DASHES, strict=False):
+        label = f"what {extractor} can reach"
+        _stairs(axes, ceiling, MUTED, label, f"ceiling-{extractor}", linestyle=(0, dashes), linewidth=1.4)
     for name, result in overlaps.items():
-        x = list(range(len(result.steps) + 1))
-        y = [step.classes for step in result.steps]
-        # The last step is as wide as the others.
-        axes.plot(
-            x, [*y, y[-1]], drawstyle="steps-post", color=colour[name], label=name, gid=f"overlap-{name}"
-        )
-        if single:
-            axes.fill_between(x, [*y, y[-1]], step="post", color=colour[name], alpha=0.10, linewidth=0)
-            for i, classes in enumerate(y):
-                if i == 0 or classes > y[i - 1]:
-                    outlined(axes, f"{classes:,}", (i + 0.5, classes), (0, 4), ha="center")
+        _stairs(axes, result.steps, colour[name], names[name], f"overlap-{name}")
+    if single:
+        _name_stairs(axes, first)
     axes.axhline(first.classes, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         f"all {first.classes:,} classes", (0, first.classes), (4, 4), textcoords="offset points", color=MUTED
@@ -47,7 +59,121 @@ def overlap(overlaps: "Mapping[str, Overlap]") -> "Figure":
     )
     axes.set_xlabel("WordNet path similarity of the nearest synset")
     axes.set_ylabel("target classes")
-    if not single:
-        axes.legend(loc="lower right", **LEGEND)
+    axes.legend(loc="lower right", **LEGEND)
     numbered(axes.yaxis)
     return figure
+
+
+def occurrences(overlaps: "Mapping[str, Overlap]") -> "Figure":
+    """Figure 2c: how often those synsets of the target were counted that are in the vocabulary, as a
+    histogram with a logarithmic axis; the median as a dotted line.
+    """
+    first, single = next(iter(overlaps.values())), len(overlaps) == 1
+    names, colour = short_names(list(overlaps)), colours(list(overlaps))
+    figure, axes = canvas(f"How often the captions name the synsets of {first.target}", _about(overlaps))
+    counts = {name: list(result.occurrences.values()) for name, result in overlaps.items()}
+    every = [count for found in counts.values() for count in found] or [1]
+    edges = _edges(max(min(every), 1), max(every))
+    for name, result in overlaps.items():
+        found = counts[name]
+        height = [sum(low <= count < high for count in found) for low, high in pairwise(edges)]
+        share = f"{len(found):,} of {result.target_synsets:,} synsets"
+        middle = f", median {thousands(median_low(found))}" if found else ""
+        label = f"{share}{middle}" if single else f"{names[name]}: {share}{middle}"
+        if single:
+            axes.stairs(height, edges, color=colour[name], fill=True, alpha=0.2)
+        axes.stairs(height, edges, color=colour[name], linewidth=2, label=label, gid=f"occurrences-{name}")
+        if found:
+            axes.vlines(median_low(found), 0, max(height), color=colour[name], linewidth=1.2, linestyle=":")
+    logarithmic(axes, "x", edges[0], edges[-1])
+    axes.set_xlim(edges[0], edges[-1])
+    axes.set_ylim(0, (1.1 + 0.08 * len(overlaps)) * max(axes.get_ylim()[1], 1))
+    axes.set_xlabel("times counted")
+    axes.set_ylabel("target synsets")
+    axes.legend(loc="upper right", **LEGEND)
+    numbered(axes.yaxis)
+    return figure
+
+
+def coverage(overlaps: "Mapping[str, Overlap]") -> "Figure":
+    """What the threshold costs: recall and precision of label coverage at rising pruning thresholds."""
+    names, colour = short_names(list(overlaps)), colours(list(overlaps))
+    figure, made = panels("What the threshold costs", _about(overlaps))
+    measures = {
+        "recall": "recall: classes covered whole",
+        "precision": "precision: synsets that are the target's",
+    }
+    lows = [result.coverage[0].threshold for result in overlaps.values()]
+    highs = [result.coverage[-1].threshold for result in overlaps.values()]
+    for axes, (measure, label) in zip(made, measures.items(), strict=True):
+        highest = 0.0
+        for name, result in overlaps.items():
+            x = [row.threshold for row in result.coverage]
+            y = [float(getattr(row, measure)) for row in result.coverage]
+            axes.plot(
+                x, y, "o-", color=colour[name], markersize=4, label=names[name], gid=f"{measure}-{name}"
+            )
+            if len(overlaps) == 1:
+                _name_shares(axes, x, y)
+            highest = max(highest, *y)
+        logarithmic(axes, "x", min(lows), max(highs), dense_to=50)
+        axes.margins(x=0.06)
+        axes.set_ylim(0, 1.18 * highest or 1)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
+        axes.set_xlabel("pruning threshold")
+        axes.set_ylabel(label)
+    if len(overlaps) > 1:
+        made[0].legend(loc="upper right", **LEGEND)
+    return figure
+
+
+def _about(overlaps: "Mapping[str, Overlap]") -> str:
+    first = next(iter(overlaps.values()))
+    shown = "each line is a vocabulary"
+    if len(overlaps) == 1:
+        (name,) = short_names(list(overlaps)).values()
+        shown = f"{name}, {first.vocabulary_size:,} synsets"
+    about = f"{shown}; {SENSES[first.senses].format(first.target)}"
+    return about[:1].upper() + about[1:] if len(overlaps) > 1 else about
+
+
+def _stairs(
+    axes: "Axes", steps: "Sequence[Step]", colour: str, label: str, gid: str, **style: object
+) -> None:
+    # The last step is as wide as the others.
+    x, y = range(len(steps) + 1), [step.classes for step in [*steps, steps[-1]]]
+    axes.plot(x, y, drawstyle="steps-post", color=colour, label=label, gid=gid, **style)  # type: ignore[arg-type]
+
+
+def _name_stairs(axes: "Axes", result: "Overlap") -> None:
+    """Write each new number above its line; below, where the next line is close; and the ceiling's where they
+    touch no other line.
+    """
+    room = 0.08 * result.classes
+    below = ceiling_below = -1
+    for i, step in enumerate(result.steps):
+        ceiling = result.ceiling[i].classes if result.ceiling else result.classes
+        next_line = ceiling if ceiling > step.classes else result.classes
+        offset = (0, -13) if 0 < next_line - step.classes < room else (0, 4)
+        if step.classes > below:
+            outlined(axes, f"{step.classes:,}", (i + 0.5, step.classes), offset, ha="center")
+        if ceiling > ceiling_below and step.classes + room < ceiling < result.classes - room / 2:
+            outlined(axes, f"{ceiling:,}", (i + 0.5, ceiling), (0, 4), ha="center", color=MUTED)
+        below, ceiling_below = step.classes, ceiling
+
+
+def _name_shares(axes: "Axes", thresholds: Sequence[int], shares: Sequence[float]) -> None:
+    """The first share, and those at each hundredfold, but for what lies on the ground."""
+    for i, (threshold, share) in enumerate(zip(thresholds, shares, strict=True)):
+        rising = i + 1 < len(shares) and shares[i + 1] > share
+        if share and (i == 0 or threshold in (100, 10_000, 1_000_000)):
+            outlined(axes, f"{share:.1%}", (threshold, share), (4, -14) if rising else (4, 6))
+
+
+def _edges(low: int, high: int) -> list[float]:
+    """Edges of bins of one width on a logarithmic axis, from below `low` to above `high`."""
+    step = 10 ** (1 / BINS_A_DECADE)
+    edges = [low / step**0.5]
+    while edges[-1] <= high:
+        edges.append(edges[-1] * step)
+    return edges

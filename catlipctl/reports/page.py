@@ -10,7 +10,7 @@ STYLE = """\
 :root { color-scheme: light dark;
   --ground: #fbfbfa; --ink: #1f2328; --muted: #656d76; --line: #d0d7de; --card: #fff; }
 @media (prefers-color-scheme: dark) {
-  :root { --ground: #14171a; --ink: #e6e8ea; --muted: #9aa4ae; --line: #343a41; } }
+  :root { --ground: #14171a; --ink: #e6e8ea; --muted: #9aa4ae; --line: #343a41; --card: #161b22; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--ground); color: var(--ink); line-height: 1.6;
   font: 1.0625rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
@@ -23,7 +23,7 @@ p { margin: 0 0 0.9rem; text-wrap: pretty; overflow-wrap: break-word; }
 code { font: 0.88em ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
   background: color-mix(in srgb, var(--ink) 8%, transparent); padding: 0.1em 0.35em; border-radius: 4px; }
 figure { margin: 1.1rem 0; }
-/* Figures are light cards on any page: their own ground stays white. */
+/* Figures follow the colour scheme themselves: the card is of their ground. */
 figure img { display: block; width: 100%; height: auto; background: var(--card); padding: 0.4rem;
   border: 1px solid var(--line); border-radius: 10px; }
 .table { overflow-x: auto; margin: 1.1rem 0; }

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catlipctl import files
-from catlipctl.reports.style import SETTINGS
+from catlipctl.reports.style import DARK, INK, SETTINGS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,4 +49,18 @@ def _rendered(figure: "Figure", kind: str) -> bytes:
     metadata = {"Date": None} if kind == "svg" else None
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(stream, format=kind, metadata=metadata)
-    return stream.getvalue()
+    return _with_dark_scheme(stream.getvalue()) if kind == "svg" else stream.getvalue()
+
+
+def _with_dark_scheme(svg: bytes) -> bytes:
+    """The SVG with a style that changes the house's colours where the reader prefers a dark scheme.
+
+    Matplotlib writes colours into each element's style, so that is where they are looked for.
+    """
+    rules = [f"svg{{fill:{DARK[INK]}}}"]  # what is black says no colour at all
+    for light, dark in DARK.items():
+        rules += [
+            f'[style*="{kind}: {light.lower()}"]{{{kind}:{dark}!important}}' for kind in ("fill", "stroke")
+        ]
+    scheme = f"@media (prefers-color-scheme: dark){{{' '.join(rules)}}}"
+    return svg.replace(b"</style>", f"\n{scheme}</style>".encode(), 1)

@@ -1,6 +1,7 @@
-"""How all figures look: light cards that read on any page, in colours that everybody can tell apart."""
+"""How all figures look: in colours that everybody can tell apart; SVGs also for readers who prefer dark."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
 from catlipctl.errors import MachineError
@@ -17,9 +18,23 @@ MUTED = "#656d76"
 FAINT = "#d0d7de"
 GRID = "#eaeef2"
 GROUND = "#ffffff"
+DARK = {
+    GROUND: "#161b22",
+    INK: "#e6e8ea",
+    MUTED: "#9aa4ae",
+    FAINT: "#48515b",
+    GRID: "#2a313a",
+    "#0072B2": "#4ca3e0",
+    "#D55E00": "#f0813a",
+    "#009E73": "#2bbd92",
+    "#CC79A7": "#dd98be",
+    "#E69F00": "#eab040",
+    "#56B4E9": "#9bd3f5",
+}
+"""What each colour is for a reader who prefers dark: at least 3 : 1 against the ground there."""
 LEGEND: dict[str, Any] = {"frameon": False, "handlelength": 1, "columnspacing": 1.6, "labelcolor": INK}
 SHORT_NAME = 28
-LONG_NAME = 60
+LONG_NAME = 40
 """Characters that a legend and a subtitle have room for."""
 
 SETTINGS: dict[Any, Any] = {
@@ -63,6 +78,14 @@ def canvas(title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3
 
     Raises MachineError where matplotlib is not installed.
     """
+    figure, (axes,) = panels(title, subtitle, size=size, columns=1)
+    return figure, axes
+
+
+def panels(
+    title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3), columns: int = 2
+) -> "tuple[Figure, list[Axes]]":
+    """A `canvas` with several axes side by side; a title no wider than the first."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -71,10 +94,10 @@ def canvas(title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3
     with matplotlib.rc_context(SETTINGS):
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr, call-arg]
-        axes = figure.subplots()
-        axes.set_title(title, pad=26 if subtitle else 12)
+        made = list(figure.subplots(1, columns, squeeze=False)[0])
+        made[0].set_title(title, pad=26 if subtitle else 12)
         if subtitle:
-            axes.annotate(
+            made[0].annotate(
                 subtitle,
                 (0, 1),
                 (0, 9),
@@ -83,9 +106,10 @@ def canvas(title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3
                 color=MUTED,
                 va="bottom",
             ).set_in_layout(False)  # a long path may be cut off, but not squeeze the plot
-        axes.grid(axis="y")
-        axes.tick_params(length=0)
-    return figure, axes
+        for axes in made:
+            axes.grid(axis="y")
+            axes.tick_params(length=0)
+    return figure, made
 
 
 def colours(names: list[str]) -> dict[str, str]:
@@ -101,32 +125,46 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     """
     parts = {name: name.split("/") for name in dict.fromkeys(names)}
     if len(parts) > 1:
-        columns = list(zip(*parts.values(), strict=False))
-        first = next((i for i, column in enumerate(columns) if len(set(column)) > 1), len(columns))
-        parts = {name: found[first:] for name, found in parts.items()}
-        columns = list(zip(*(found[::-1] for found in parts.values()), strict=False))
-        last = next((i for i, column in enumerate(columns) if len(set(column)) > 1), len(columns))
-        parts = {name: found[: len(found) - last] for name, found in parts.items()}
+        parts = _without_shared(parts, end=False)
+        inner = _without_shared(parts, end=True)
+        # Nothing is left of `vocabulary.json` beside `b/vocabulary.json`.
+        parts = {name: inner[name] or found for name, found in parts.items()}
     longest = SHORT_NAME if len(parts) > 1 else LONG_NAME
-    # What is empty is the folder in which the others lie.
     joined = {name: "/".join(found) or name for name, found in parts.items()}
     cut = {name: text if len(text) <= longest else f"…{text[1 - longest :]}" for name, text in joined.items()}
     return cut if len(set(cut.values())) == len(cut) else joined
 
 
+def _without_shared(parts: dict[str, list[str]], *, end: bool) -> dict[str, list[str]]:
+    """The parts of each name but for those at the beginning, or at the end, that all share."""
+    step = -1 if end else 1
+    columns = zip(*(found[::step] for found in parts.values()), strict=False)
+    shared = len(list(takewhile(lambda column: len(set(column)) == 1, columns)))
+    return {name: found[::step][shared:][::step] for name, found in parts.items()}
+
+
 def thousands(value: float) -> str:
-    """12345 -> 12,345; 1234567 -> 1.23 M."""
+    """12345 -> 12,345; 1234567 -> 1.23 M; 1280000000 -> 1.28 G."""
+    if value >= 1e9:
+        return f"{value / 1e9:.3g} G"
     return f"{value / 1e6:.3g} M" if value >= 1e6 else f"{value:,.0f}"
 
 
 def numbered(axis: "Axis") -> None:
-    """Ticks in thousands and millions: 25,000, 1.3 M."""
+    """Ticks at whole numbers, in thousands and millions: 25,000, 1.3 M."""
+    from matplotlib.ticker import MaxNLocator
+
+    locator = axis.get_major_locator()
+    if isinstance(locator, MaxNLocator):
+        locator.set_params(integer=True)
     axis.set_major_formatter(lambda value, _: thousands(value))
 
 
-def logarithmic(axes: "Axes", which: Literal["x", "y"], low: float, high: float) -> None:
-    """Make an axis logarithmic for values from `low` to `high`: a tick at 1, 10, 100, ... and, over a short
-    range, at 2 and 5 too. Linear below 1, so that 0 has a place.
+def logarithmic(
+    axes: "Axes", which: Literal["x", "y"], low: float, high: float, *, dense_to: float = 500
+) -> None:
+    """Make an axis logarithmic for values from `low` to `high`: a tick at 1, 10, 100, ... and, where high /
+    low is up to `dense_to`, at 2 and 5 too. Linear below 1, so that 0 has a place.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     scale = axes.set_xscale if which == "x" else axes.set_yscale
@@ -135,7 +173,7 @@ def logarithmic(axes: "Axes", which: Literal["x", "y"], low: float, high: float)
     else:
         scale("log")
     powers = [10**k for k in range(len(f"{int(high)}") + 1)]
-    digits = (1,) if high / max(low, 1) > 500 else (1, 2, 5)
+    digits = (1, 2, 5) if high / max(low, 1) <= dense_to else (1,)
     ticks = [0, *(digit * power for power in powers for digit in digits)]
     axis.set_ticks([tick for tick in ticks if low <= tick <= high])
     axis.set_ticks([], minor=True)
@@ -149,7 +187,8 @@ def outlined(
     from matplotlib.patheffects import withStroke
 
     outline = [withStroke(linewidth=2.5, foreground=GROUND)]
-    axes.annotate(text, point, offset, textcoords="offset points", color=INK, path_effects=outline, **kwargs)
+    kwargs = {"color": INK, "path_effects": outline, **kwargs}
+    axes.annotate(text, point, offset, textcoords="offset points", **kwargs)
 
 
 def end_labels(axes: "Axes", labels: dict[str, tuple[float, float]], colour: dict[str, str]) -> None:

@@ -1,16 +1,23 @@
-"""How much of a target label set a vocabulary covers (CatLIP Figure 2b)."""
+"""How much of a target label set a vocabulary covers (CatLIP Figures 2b and 2c)."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from catlipctl import labels
 from catlipctl.errors import DataError
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import Label, LabelSet
-from catlipctl.labels.wordnet import NounGraph
+from catlipctl.labels.targets import LabelSet, extracted
+from catlipctl.labels.wordnet import Nearest
 from catlipctl.results import Result
+from catlipctl.vocabulary.coverage import Coverage, coverage
 from catlipctl.vocabulary.vocabulary import Vocabulary
+
+Senses = Literal["wnid", "extracted"]
+"""Which synsets a class means: those of the label set, or those that the vocabulary's extractor finds in the
+class's name (CatLIP 3.1)."""
 
 FARTHEST = 10
 """Path similarities are 1/1, 1/2, ...; they are shown down to one over this."""
@@ -22,7 +29,8 @@ class ClassMatch(BaseModel):
     similarity: path similarity to the nearest of the vocabulary's synsets; of a label made of several words,
     that of the word which fares worst; 0 for a label without a synset. matches: all that are as near. tied:
     more than one a word.
-    count: how often they were counted, together.
+    count: how often they were counted, together. ceiling: the highest similarity that any vocabulary of this
+    extractor can have; None where the extractor is not known here.
     """
 
     label: str
@@ -32,6 +40,7 @@ class ClassMatch(BaseModel):
     match_names: list[str]
     tied: bool
     count: int
+    ceiling: float | None
 
     def row(self) -> dict[str, str | float | int]:
         """The match as a row of a table; similarity to four digits."""
@@ -43,6 +52,7 @@ class ClassMatch(BaseModel):
             "match_names": " ".join(self.match_names),
             "tied": int(self.tied),
             "count": self.count,
+            "ceiling": "" if self.ceiling is None else round(self.ceiling, 4),
         }
 
 
@@ -55,50 +65,73 @@ class Step(BaseModel):
     share: float
 
 
-class Overlap(Result):
+class Overlap(BaseModel):
     """A vocabulary against a target label set.
 
-    exact: classes whose every synset is in the vocabulary. reachable: classes that could be exact with this
-    extractor, had the source any caption. distinct: different sets of matches; a classifier made from the
-    matches has no more different rows than that. steps: cumulative, in descending similarity.
-    files: plots and tables that were written of it.
+    exact: classes whose every synset is in the vocabulary. distinct: different sets of matches; a classifier
+    made from the matches has no more different rows than that. unmapped: classes without a synset. steps:
+    cumulative, in descending similarity. ceiling: the same for all synsets that the extractor can ever yield,
+    had the source any caption; None where the extractor is not known here. target_synsets: how many there
+    are; occurrences: those that are in the vocabulary, and how often each was counted (Figure 2c). coverage:
+    precision and recall at rising pruning thresholds.
     """
 
+    vocabulary: str
+    extractor: str
     target: str
+    senses: Senses
     vocabulary_size: int
     classes: int
     exact: int
-    reachable: int
     distinct: int
     unmapped: int
     steps: list[Step]
+    ceiling: list[Step] | None
+    target_synsets: int
+    occurrences: dict[str, int]
+    coverage: list[Coverage]
     matches: list[ClassMatch]
+
+
+class Overlaps(Result):
+    """One or several vocabularies against a target label set. files: plots and tables written of it."""
+
+    target: str
+    senses: Senses
+    overlaps: list[Overlap]
     files: list[str] = Field(default_factory=list)
 
 
-def overlap(vocabulary: Vocabulary, target: LabelSet) -> Overlap:
+def overlap(
+    vocabulary: Vocabulary, target: LabelSet, *, senses: Senses = "wnid", name: str = "the vocabulary"
+) -> Overlap:
     """The vocabulary's nearest synsets to each class of `target`, by WordNet path similarity as NLTK defines
     it.
 
-    Raises DataError for a vocabulary whose keys are no WordNet nouns.
+    name: of the vocabulary, for people. Raises DataError for a vocabulary whose keys are no WordNet nouns.
     """
-    graph = wordnet.nouns()
-    foreign = next((key for key in vocabulary.keys if key not in graph), None)
-    if foreign is not None:
-        raise DataError(
-            f"the vocabulary's key {foreign} is no WordNet noun",
-            "overlap is a distance in WordNet: it needs a vocabulary of synsets (extractor corenet)",
-        )
-    matches = _matches(vocabulary, target, graph)
+    _refuse_foreign_keys(vocabulary, name)
+    if senses == "extracted":
+        target = extracted(target, labels.extractor(vocabulary.extractor))
+    matches = _matches(vocabulary, target)
+    synsets = dict.fromkeys(key for label in target.labels for key in label.synsets)
+    index = vocabulary.index
+    ceiling = _ceiling(vocabulary.extractor, target)
     return Overlap(
+        vocabulary=name,
+        extractor=vocabulary.extractor,
         target=target.name,
+        senses=senses,
         vocabulary_size=len(vocabulary),
         classes=len(target),
         exact=sum(match.similarity == 1 for match in matches),
-        reachable=_reachable(vocabulary.extractor, target.labels, graph),
         distinct=len({tuple(sorted(match.matches)) for match in matches if match.matches}),
         unmapped=sum(not match.synsets for match in matches),
         steps=steps([match.similarity for match in matches]),
+        ceiling=None if ceiling is None else steps(ceiling),
+        target_synsets=len(synsets),
+        occurrences={key: vocabulary.counts[index[key]] for key in synsets if key in index},
+        coverage=coverage(vocabulary, target),
         matches=matches,
     )
 
@@ -115,12 +148,23 @@ def steps(similarities: Sequence[float]) -> list[Step]:
     return found
 
 
-def _matches(vocabulary: Vocabulary, target: LabelSet, graph: NounGraph) -> list[ClassMatch]:
-    synsets = list(dict.fromkeys(key for label in target.labels for key in label.synsets))
-    nearest = graph.nearest(synsets, vocabulary.keys)
-    place = {key: i for i, key in enumerate(synsets)}
+def _refuse_foreign_keys(vocabulary: Vocabulary, name: str) -> None:
+    graph = wordnet.nouns()
+    foreign = next((key for key in vocabulary.keys if key not in graph), None)
+    if foreign is not None:
+        kind = "sub-words" if vocabulary.extractor == "subword" else "keys that are no WordNet nouns"
+        raise DataError(
+            f"{name} holds {kind}, such as {foreign}: they have no distance in WordNet",
+            "overlap needs synsets: catlipctl vocab build SOURCE --extractor corenet --out vocabulary.json",
+        )
+
+
+def _matches(vocabulary: Vocabulary, target: LabelSet) -> list[ClassMatch]:
+    graph = wordnet.nouns()
+    nearest, place = _nearest(target, vocabulary.keys)
+    ceiling = _ceiling(vocabulary.extractor, target)
     found = []
-    for label in target.labels:
+    for number, label in enumerate(target.labels):
         rows = [place[key] for key in label.synsets]
         ids = list(dict.fromkeys(i for row in rows for i in nearest.matches[row]))
         keys = [vocabulary.keys[i] for i in ids]
@@ -128,20 +172,33 @@ def _matches(vocabulary: Vocabulary, target: LabelSet, graph: NounGraph) -> list
             ClassMatch(
                 label=label.name,
                 synsets=list(label.synsets),
-                similarity=min((float(nearest.similarity[row]) for row in rows), default=0.0),
+                similarity=_farthest(nearest, rows),
                 matches=keys,
                 match_names=[graph.name(key) for key in keys],
                 tied=any(len(nearest.matches[row]) > 1 for row in rows),
                 count=sum(vocabulary.counts[i] for i in ids),
+                ceiling=None if ceiling is None else ceiling[number],
             )
         )
     return found
 
 
-def _reachable(extractor: str, classes: Sequence[Label], graph: NounGraph) -> int:
-    extract = labels.extractor(extractor)
+@lru_cache(maxsize=8)
+def _ceiling(extractor: str, target: LabelSet) -> tuple[float, ...] | None:
+    """The similarity of each class to the nearest synset that the extractor can yield at all."""
+    reach = labels.extractor(extractor).reach() if extractor in labels.EXTRACTORS else None
+    if reach is None:
+        return None
+    nearest, place = _nearest(target, sorted(reach))
+    return tuple(_farthest(nearest, [place[key] for key in label.synsets]) for label in target.labels)
 
-    def reached(key: str) -> bool:
-        return any(key in extract(lemma.replace("_", " ")) for lemma in graph.lemmas(key))
 
-    return sum(bool(label.synsets) and all(map(reached, label.synsets)) for label in classes)
+def _nearest(target: LabelSet, candidates: Sequence[str]) -> tuple[Nearest, dict[str, int]]:
+    """The candidates nearest to each synset of the target, and the row of each synset there."""
+    synsets = list(dict.fromkeys(key for label in target.labels for key in label.synsets))
+    nearest = wordnet.nouns().nearest(synsets, candidates)
+    return nearest, {key: row for row, key in enumerate(synsets)}
+
+
+def _farthest(nearest: Nearest, rows: Sequence[int]) -> float:
+    return min((float(nearest.similarity[row]) for row in rows), default=0.0)

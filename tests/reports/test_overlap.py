@@ -1,6 +1,7 @@
 """Figures of what vocabularies cover of a label set."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -37,3 +38,47 @@ def test_overlap_draws_cumulative_steps(drawn: Drawn, written: Written) -> None:
     single = written(reports.overlap({"runs/a": one}))
     assert any("runs/a" in text for text in single)
     assert {str(step.classes) for step in one.steps} <= set(single)
+
+
+def test_the_ceiling_is_a_second_line_of_each_extractor(drawn: Drawn, written: Written) -> None:
+    one = compared(1)
+    assert one.ceiling is not None
+    figure = reports.overlap({"one": one})
+    assert drawn(figure, "ceiling-corenet")[1][:-1] == [step.classes for step in one.ceiling]
+    assert "what corenet can reach" in written(figure)
+    both = {"one": one, "two": one.model_copy(update={"extractor": "nouns"})}
+    assert {"what corenet can reach", "what nouns can reach"} <= set(written(reports.overlap(both)))
+    unknown = reports.overlap({"one": one.model_copy(update={"ceiling": None})})
+    assert not any("can reach" in text for text in written(unknown))
+
+
+def test_occurrences_are_binned_by_their_logarithm(written: Written) -> None:
+    figure = reports.occurrences({"four": compared(4), "two": compared(2)})
+    bins = {patch.get_gid(): patch.get_data() for axes in figure.axes for patch in axes.patches}
+    for name, counts in (("four", [100, 10, 5, 2]), ("two", [100, 10])):
+        values, edges, _ = bins[f"occurrences-{name}"]
+        held = [sum(low <= count < high for count in counts) for low, high in pairwise(edges)]
+        assert list(values) == held
+        assert sum(held) == len(counts)
+        ratios = [high / low for low, high in pairwise(edges)]
+        assert ratios == pytest.approx([ratios[0]] * len(ratios))
+    assert "four: 4 of 4 synsets, median 5" in written(figure)
+    nothing = compared(1).model_copy(update={"occurrences": {}})
+    assert "0 of 4 synsets" in written(reports.occurrences({"none": nothing}))
+
+
+def test_coverage_draws_recall_and_precision(drawn: Drawn) -> None:
+    result = compared(4)
+    figure = reports.coverage({"four": result})
+    for measure in ("recall", "precision"):
+        x, y = drawn(figure, f"{measure}-four")
+        assert x == [row.threshold for row in result.coverage]
+        assert y == [getattr(row, measure) for row in result.coverage]
+
+
+@pytest.mark.parametrize("draw", [reports.overlap, reports.occurrences, reports.coverage])
+def test_every_figure_says_which_senses(draw: Callable[..., Any], written: Written) -> None:
+    own, extracted = compared(2), compared(2).model_copy(update={"senses": "extracted"})
+    for overlaps in ({"a": own}, {"a": own, "b": own}):
+        assert any("the senses of mine" in text for text in written(draw(overlaps)))
+    assert any("extracted from the names of mine" in text for text in written(draw({"a": extracted})))

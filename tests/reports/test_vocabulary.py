@@ -50,9 +50,9 @@ def test_sizes_by_threshold_start_where_the_vocabulary_can_speak(drawn: Drawn, w
     [
         (["runs/a/vocabulary.json", "runs/b/vocabulary.json"], ["a", "b"]),
         (["a.json", "b.json"], ["a.json", "b.json"]),
-        (["x/vocabulary.json", "x/y/vocabulary.json"], ["x/vocabulary.json", "y"]),
+        (["x/vocabulary.json", "x/y/vocabulary.json"], ["vocabulary.json", "y"]),
         (["runs/a/vocabulary.json"], ["runs/a/vocabulary.json"]),
-        (["/" + "x" * 80 + "/v.json"], ["…" + "x" * 52 + "/v.json"]),
+        (["/" + "x" * 80 + "/v.json"], ["…" + "x" * 32 + "/v.json"]),
         (["a" + "x" * 40, "b" + "x" * 40], ["a" + "x" * 40, "b" + "x" * 40]),
         (["same", "same"], ["same"]),
     ],

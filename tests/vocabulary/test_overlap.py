@@ -1,10 +1,14 @@
 """Overlap against NLTK's path similarity, pair by pair."""
 
 import random
+from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from catlipctl import labels
 from catlipctl.errors import DataError
 from catlipctl.labels import targets
 from catlipctl.labels.targets import Label, LabelSet
@@ -57,7 +61,42 @@ def test_steps_are_cumulative() -> None:
     assert [step.at_least for step in steps([])][:3] == ["1", "1/2", "1/3"]
 
 
-def test_imagenet_within_reach_of_single_words(nltk_data: Path) -> None:  # noqa: ARG001
+@pytest.mark.slow
+def test_all_best_matches_of_a_large_vocabulary_are_nltks(nltk_data: Path) -> None:  # noqa: ARG001
+    import numpy as np
+    from nltk.corpus import wordnet
+
+    def synset(key: str) -> Any:
+        return wordnet.synset_from_pos_and_offset("n", int(key[1:]))
+
+    reach = labels.extractor("corenet").reach()
+    assert reach is not None
+    keys = random.Random(0).sample(sorted(reach), 24_000)
+    imagenet = targets.load("imagenet")
+    found = overlap(vocabulary_of(keys), imagenet)
+    # All distances of all candidates, by NLTK's hypernym distances: ancestor -> candidates below, edges up.
+    below: dict[Any, list[tuple[int, int]]] = defaultdict(list)
+    for position, key in enumerate(keys):
+        for ancestor, edges in dict(sorted(synset(key).hypernym_distances(), key=lambda d: -d[1])).items():
+            below[ancestor].append((position, edges))
+    above = {ancestor: np.array(pairs).T for ancestor, pairs in below.items()}
+    pairs = 0
+    for label, match in zip(imagenet.labels, found.matches, strict=True):
+        target = synset(label.synsets[0])
+        distance = np.full(len(keys), 99)
+        for ancestor, edges in target.hypernym_distances():
+            if ancestor in above:
+                positions, further = above[ancestor]
+                distance[positions] = np.minimum(distance[positions], further + edges)
+        best = [keys[i] for i in np.flatnonzero(distance == distance.min())]
+        assert match.matches == best
+        for key in best:
+            assert target.path_similarity(synset(key)) == match.similarity
+            pairs += 1
+    assert pairs > 1000
+
+
+def test_ceilings_of_imagenet(nltk_data: Path) -> None:  # noqa: ARG001
     from nltk.corpus import wordnet
 
     imagenet = targets.load("imagenet")
@@ -65,11 +104,63 @@ def test_imagenet_within_reach_of_single_words(nltk_data: Path) -> None:  # noqa
         wordnet.synset_from_pos_and_offset("n", int(label.synsets[0][1:])).name() for label in imagenet.labels
     ]
     heads = sum(name.endswith(".n.01") and "_" not in name for name in names)
-    reachable = overlap(vocabulary_of(["n02084071"]), imagenet).reachable
+    found = overlap(vocabulary_of(["n02084071"]), imagenet)
+    assert found.ceiling is not None
     # 395 are named by one word's first sense; NLTK's tokenizer splits the word of one of them.
-    assert (heads, reachable) == (395, 394)
+    assert heads == 395
+    assert [step.classes for step in found.ceiling[:3]] == [394, 775, 971]
+    assert all(match.similarity <= (match.ceiling or 0) for match in found.matches)
 
 
-def test_keys_that_are_no_synsets() -> None:
-    with pytest.raises(DataError, match="no WordNet noun"):
-        overlap(vocabulary_of(["49406"]), targets.load("cifar10"))
+def test_a_vocabulary_of_all_that_the_extractor_yields_is_at_its_ceiling() -> None:
+    reach = labels.extractor("corenet").reach()
+    assert reach is not None
+    found = overlap(vocabulary_of(sorted(reach)), targets.load("places365"))
+    assert found.ceiling == found.steps
+    unknown = replace(vocabulary_of(["n02084071"]), extractor="someone's")
+    assert overlap(unknown, targets.load("cifar10")).ceiling is None
+
+
+def test_senses_extracted_from_the_names() -> None:
+    extract = labels.extractor("corenet")
+    tiger_shark, crane = "n01494475", "n02012849"
+    named = LabelSet(
+        "mine",
+        (
+            Label("tiger shark", (tiger_shark,)),
+            Label("crane (wading bird)", (crane,)),
+            Label("bar_stool/indoor", ()),
+        ),
+    )
+    found = overlap(vocabulary_of(["n02084071"]), named, senses="extracted")
+    assert [match.synsets for match in found.matches] == [
+        extract("tiger shark"),
+        extract("crane"),
+        extract("bar stool"),
+    ]
+    assert (found.senses, found.target_synsets) == (
+        "extracted",
+        len({*extract("tiger shark crane bar stool")}),
+    )
+    own = overlap(vocabulary_of(["n02084071"]), named)
+    assert (own.senses, own.target_synsets, own.unmapped) == ("wnid", 2, 1)
+    # What is extracted can be reached by definition.
+    assert found.ceiling is not None
+    assert found.ceiling[0].classes == 3
+
+
+def test_occurrences_are_those_of_the_targets_synsets_in_the_vocabulary() -> None:
+    dog, cat, kitchen = "n02084071", "n02121620", "n03619890"
+    found = overlap(
+        vocabulary_of([kitchen, dog]), LabelSet("mine", (Label("a", (dog, cat)), Label("b", (dog,))))
+    )
+    assert (found.occurrences, found.target_synsets) == ({dog: 1}, 2)
+
+
+@pytest.mark.parametrize("extractor", ["subword", "corenet"])
+def test_keys_that_are_no_synsets(extractor: str) -> None:
+    made = replace(vocabulary_of(["n02084071", "dog</w>"]), extractor=extractor)
+    with pytest.raises(DataError, match=r"words\.json holds .*dog</w>") as refused:
+        overlap(made, targets.load("cifar10"), name="words.json")
+    assert ("sub-words" in refused.value.message) == (extractor == "subword")
+    assert "--extractor corenet" in refused.value.hint

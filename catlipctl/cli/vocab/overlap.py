@@ -1,20 +1,36 @@
-"""`catlipctl vocab overlap`: a vocabulary against a target label set."""
+"""`catlipctl vocab overlap`: vocabularies against a target label set."""
 
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl import files
 from catlipctl.cli import inputs, plots
-from catlipctl.cli.options import Json, VocabularyArgument
+from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
+from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from matplotlib.figure import Figure
+    from rich.console import RenderableType
     from rich.table import Table
 
-    from catlipctl.vocabulary.overlap import Overlap
+    from catlipctl.vocabulary import Vocabulary
+    from catlipctl.vocabulary.coverage import Coverage
+    from catlipctl.vocabulary.overlap import Overlap, Overlaps, Senses
+
+FIGURES = ("", "-occurrences", "-coverage", "-frequencies", "-sizes")
+"""What follows the stem in the names of the figures: 2b, 2c, what the threshold costs, 3a, 3b."""
+COSTS = """\
+What the threshold costs: synsets left, recall, precision
+recall     the share of classes whose synsets are all left in the vocabulary
+precision  the share of the synsets left that are the target's\
+"""
+ENDINGS = (".csv", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")))
 
 
 def overlap(
@@ -24,72 +40,155 @@ def overlap(
             metavar="TARGET", help="A built-in label set (imagenet, places365, ...) or a TSV file."
         ),
     ],
-    vocabulary: VocabularyArgument = None,
+    vocabularies: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="VOCABULARY...",
+            help="One or several: a vocabulary.json, a run or a checkpoint. "
+            "Default: the newest run's under ./runs.",
+            show_default=False,
+        ),
+    ] = None,
+    senses: Annotated[
+        str,
+        typer.Option(
+            help="What a class means: wnid, the label set's own synsets; or extracted, what the vocabulary's "
+            "extractor finds in the class's name (the paper's way)."
+        ),
+    ] = "wnid",
     out_dir: Annotated[
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for plot and matches; names that are taken are numbered. "
+            help="Folder for plots and matches; names that are taken are numbered. "
             "Default: the vocabulary's run, or the current folder if it is of none.",
             show_default=False,
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Compare a vocabulary with a target label set, by WordNet path similarity (CatLIP Figure 2b)."""
+    """Compare vocabularies with a target label set, by WordNet path similarity (CatLIP Figures 2 and 3)."""
     with command("vocab overlap", json=json) as out:
+        if senses not in ("wnid", "extracted"):
+            raise UsageError(f"--senses {senses} is not known", "--senses wnid, or --senses extracted")
         from catlipctl.labels import targets
 
         label_set = targets.load(target)
-        path = inputs.vocabulary(vocabulary, out)
+        paths = inputs.vocabularies(vocabularies or [], out)
         from catlipctl.vocabulary import load
+        from catlipctl.vocabulary.overlap import Overlaps
         from catlipctl.vocabulary.overlap import overlap as compare
 
-        result = compare(load(path), label_set)
+        loaded = {str(path): load(path) for path in paths}
+        kind: Senses = "extracted" if senses == "extracted" else "wnid"
+        result = Overlaps(
+            target=label_set.name,
+            senses=kind,
+            overlaps=[
+                compare(vocabulary, label_set, senses=kind, name=name) for name, vocabulary in loaded.items()
+            ],
+        )
         out.uses("target", target)
-        stem = _unused((out_dir or _run_of(path)) / f"overlap-{label_set.name}")
-        result.files = [str(file) for file in _write_overlap(result, stem, str(path), out)]
+        stem = f"overlap-{label_set.name}" + ("-extracted" if kind == "extracted" else "")
+        free = files.unused((out_dir or _folder_of(paths)) / stem, ENDINGS)
+        written = _write(result, loaded, free, out)
+        result.files = [str(file) for file in written]
         for file in result.files:
             out.note(f"wrote {file}")
-        out.result(result, *_overlap_tables(result))
+        out.result(result, *_tables(result))
 
 
-def _run_of(vocabulary: Path) -> Path:
-    """The run that the file belongs to, itself or by one of its checkpoints; else the current folder."""
-    folder = vocabulary.parent
-    run = folder.parent.parent if folder.parent.name == "checkpoints" else folder
-    return run if (run / "checkpoints").is_dir() else Path()
+def _folder_of(vocabularies: list[Path]) -> Path:
+    """The run that all belong to, themselves or by one of its checkpoints; else the current folder."""
+    folders = {path.parent for path in vocabularies}
+    runs = {folder.parent.parent if folder.parent.name == "checkpoints" else folder for folder in folders}
+    run = runs.pop()
+    return run if not runs and (run / "checkpoints").is_dir() else Path()
 
 
-def _unused(stem: Path) -> Path:
-    """`stem`, or the first of `stem-2`, `stem-3`, ... of which no file exists."""
-    numbered = (stem.with_name(f"{stem.name}-{number}") for number in itertools.count(2))
-    kinds = (".csv", ".png", ".svg")
-    return next(
-        free
-        for free in itertools.chain([stem], numbered)
-        if not any(free.with_name(free.name + kind).exists() for kind in kinds)
-    )
-
-
-def _write_overlap(result: "Overlap", stem: Path, vocabulary: str, out: Output) -> list[Path]:
+def _write(result: "Overlaps", vocabularies: "dict[str, Vocabulary]", stem: Path, out: Output) -> list[Path]:
     from catlipctl import reports
 
-    rows = [match.row() for match in result.matches]
-    matches = reports.save_table(stem.with_name(f"{stem.name}.csv"), rows)
-    return [matches, *plots.save(lambda: reports.overlap({vocabulary: result}), stem, out)]
-
-
-def _overlap_tables(result: "Overlap") -> "list[Table]":
-    about = facts(
-        {
-            "target": f"{result.target}, {result.classes:,} classes, {result.unmapped:,} without a synset",
-            "vocabulary": f"{result.vocabulary_size:,} classes",
-            "exact": f"{result.exact:,} of the {result.reachable:,} that captions could give",
-            "distinct": f"{result.distinct:,} different matches",
-        }
+    rows = [
+        {"vocabulary": compared.vocabulary, **match.row()}
+        for compared in result.overlaps
+        for match in compared.matches
+    ]
+    written = [reports.save_table(stem.with_name(f"{stem.name}.csv"), rows)]
+    overlaps = {compared.vocabulary: compared for compared in result.overlaps}
+    draw: tuple[Callable[[], Figure], ...] = (
+        lambda: reports.overlap(overlaps),
+        lambda: reports.occurrences(overlaps),
+        lambda: reports.coverage(overlaps),
+        lambda: reports.label_frequencies(vocabularies),
+        lambda: reports.sizes_by_threshold(vocabularies),
     )
-    counts = table("similarity", "classes", "share", numbers=("similarity", "classes", "share"))
-    for step in result.steps:
-        counts.add_row(f">= {step.at_least}", f"{step.classes:,}", f"{step.share:.1%}")
-    return [about, counts]
+    for name, figure in zip(FIGURES, draw, strict=True):
+        drawn = plots.save(figure, stem.with_name(f"{stem.name}{name}"), out)
+        if not drawn:  # without matplotlib, saying so once is enough
+            break
+        written += drawn
+    return written
+
+
+def _tables(result: "Overlaps") -> "list[RenderableType]":
+    from catlipctl.reports.style import short_names
+
+    names = short_names([compared.vocabulary for compared in result.overlaps])
+    return [
+        _about(result, names),
+        _similarities(result.overlaps, names),
+        COSTS,
+        _costs(result.overlaps, names),
+    ]
+
+
+def _about(result: "Overlaps", names: dict[str, str]) -> "Table":
+    first = result.overlaps[0]
+    senses = "its own synsets" if result.senses == "wnid" else "synsets extracted from the names"
+    lines = {"target": f"{result.target}, {first.classes:,} classes by {senses}"}
+    for compared in result.overlaps:
+        reach = compared.ceiling
+        reachable = f", of {reach[0].classes:,} that {compared.extractor} can reach" if reach else ""
+        lines[names[compared.vocabulary]] = (
+            f"{compared.vocabulary_size:,} synsets; {compared.exact:,} classes exact{reachable}; "
+            f"{compared.unmapped:,} classes without a synset; {compared.distinct:,} different matches; "
+            f"{_counted(compared)}"
+        )
+    return facts(lines)
+
+
+def _counted(compared: "Overlap") -> str:
+    from statistics import median_low
+
+    found = compared.occurrences
+    middle = f", counted {median_low(found.values()):,} times in the median" if found else ""
+    return f"{len(found):,} of {compared.target_synsets:,} target synsets{middle}"
+
+
+def _similarities(overlaps: "list[Overlap]", names: dict[str, str]) -> "Table":
+    ceilings = {
+        f"what {compared.extractor} can reach": compared.ceiling for compared in overlaps if compared.ceiling
+    }
+    columns = {names[compared.vocabulary]: compared.steps for compared in overlaps} | ceilings
+    made = table("similarity", *columns, numbers=("similarity", *columns))
+    for steps in zip(*columns.values(), strict=True):
+        cells = [f"{step.classes:,} ({step.share:.1%})" for step in steps]
+        made.add_row(f">= {steps[0].at_least}", *cells)
+    return made
+
+
+def _costs(overlaps: "list[Overlap]", names: dict[str, str]) -> "Table":
+    """Recall and precision of each vocabulary, pruned at each threshold of which it can speak."""
+    single = len(overlaps) == 1
+    columns = ["synsets", "recall", "precision"] if single else [names[c.vocabulary] for c in overlaps]
+    made = table("threshold", *columns, numbers=("threshold", *columns))
+    rows = [{row.threshold: row for row in compared.coverage} for compared in overlaps]
+    for threshold in sorted(set().union(*rows)):
+        found = [_cells(row[threshold]) if threshold in row else [] for row in rows]
+        made.add_row(f"{threshold:,}", *(found[0] if single else map("  ".join, found)))
+    return made
+
+
+def _cells(row: "Coverage") -> list[str]:
+    return [f"{row.size:,}", f"{row.recall:6.1%}", f"{row.precision:6.1%}"]

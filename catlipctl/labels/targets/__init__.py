@@ -7,5 +7,6 @@ wrote.
 
 from catlipctl.labels.targets.file import BUILT_IN, load
 from catlipctl.labels.targets.labelset import Label, LabelSet
+from catlipctl.labels.targets.names import extracted
 
-__all__ = ["BUILT_IN", "Label", "LabelSet", "load"]
+__all__ = ["BUILT_IN", "Label", "LabelSet", "extracted", "load"]

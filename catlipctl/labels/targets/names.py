@@ -1,11 +1,15 @@
 """From the name of a class to the synsets that it probably means, and back."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
+from catlipctl.labels.targets.labelset import Label, LabelSet
 from catlipctl.labels.wordnet import NounGraph
 
 # These are nouns too (angstrom, inch, ...), but never in the name of a class.
 FUNCTION_WORDS = set("a an and at by for from in no of off on or the to with".split())  # noqa: SIM905
+
+QUALIFIER = re.compile(r"\s*\([^)]*\)\s*$")
 
 
 def synsets_of(name: str, graph: NounGraph) -> tuple[str, ...]:
@@ -16,7 +20,7 @@ def synsets_of(name: str, graph: NounGraph) -> tuple[str, ...]:
     what follows a slash (`bazaar/indoor`). The first sense is a guess: a file that gives synsets decides for
     itself.
     """
-    words = name.split("/")[0].lower().replace("_", " ").replace("-", " ").split()
+    words = spoken(name).lower().replace("-", " ").split()
     found: list[str] = []
     while words:
         for length in range(len(words), 0, -1):
@@ -27,6 +31,19 @@ def synsets_of(name: str, graph: NounGraph) -> tuple[str, ...]:
             found.append(key)
         words = words[length:]
     return tuple(found)
+
+
+def spoken(name: str) -> str:
+    """A class name as people say it: without underscores, and without what tells it apart from another after
+    a slash or in brackets (`bazaar/indoor`, `crane (wading bird)`).
+    """
+    return QUALIFIER.sub("", name.split("/")[0].replace("_", " "))
+
+
+def extracted(target: LabelSet, extract: Callable[[str], list[str]]) -> LabelSet:
+    """The label set with those synsets that `extract` finds in the names of its classes (CatLIP 3.1)."""
+    found = (Label(label.name, tuple(dict.fromkeys(extract(spoken(label.name))))) for label in target.labels)
+    return LabelSet(target.name, tuple(found))
 
 
 def _first_sense(lemma: str, graph: NounGraph) -> str | None:

@@ -1,0 +1,62 @@
+"""SVGs follow the reader's colour scheme."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from catlipctl import reports
+from catlipctl.reports.style import DARK, GROUND, INK, MUTED, PALETTE
+
+pytest.importorskip("matplotlib")
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2, relative luminance."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG 2.2, contrast ratio."""
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_dark_colours_can_be_seen() -> None:
+    ground = DARK[GROUND]
+    assert all(contrast(DARK[text], ground) >= 4.5 for text in (INK, MUTED))  # WCAG AA, text
+    assert all(contrast(DARK[line], ground) >= 3 for line in PALETTE)  # WCAG AA, graphics
+
+
+FIGURES: list[Callable[[], object]] = [
+    lambda: reports.step({"CatLIP": {"forward": 0.1, "loss": 0.2}, "CLIP": {"forward": 0.1, "loss": 0.1}}),
+    lambda: reports.loss([{"samples": 1, "loss": 2.0, "lr": 0.1}, {"samples": 2, "loss": 1.0, "lr": 0.1}]),
+    lambda: reports.inits({"a": [{"images_per_class": "5", "acc1": 0.4}]}, chance=0.1),
+]
+
+
+@pytest.mark.parametrize("draw", FIGURES)
+def test_every_colour_of_the_house_is_changed_in_the_dark(draw: Callable[[], object], tmp_path: Path) -> None:
+    _, path = reports.save(draw(), tmp_path / "figure")  # type: ignore[arg-type]
+    svg = path.read_text()
+    ElementTree.fromstring(svg)
+    scheme = re.search(r"@media \(prefers-color-scheme: dark\)\{(.*)\}</style>", svg)
+    assert scheme
+    rules = dict(re.findall(r'\[style\*="((?:fill|stroke): #[0-9a-f]{6})"\]\{(.*?)!important\}', scheme[1]))
+    used = set(re.findall(r"(?:fill|stroke): #[0-9a-f]{6}", svg.replace(scheme[0], "")))
+    assert used
+    assert used <= set(rules)
+    for light, dark in DARK.items():
+        assert rules[f"fill: {light.lower()}"] == f"fill:{dark}"
+
+
+def test_an_embedded_figure_is_the_saved_one(tmp_path: Path) -> None:
+    import base64
+
+    figure = reports.inits({"a": [{"images_per_class": "5", "acc1": 0.4}]})
+    _, path = reports.save(figure, tmp_path / "figure")
+    assert base64.b64decode(reports.embed(figure).partition(",")[2]) == path.read_bytes()
