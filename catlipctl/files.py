@@ -93,8 +93,8 @@ def sha256(path: Path) -> str:
 def unused(path: Path, endings: Sequence[str] = ("",), *, numbered: bool = False) -> Path:
     """`path`, or where that is taken the first free one of `path-2`, `path-3`, ...
 
-    endings: a name is taken where a file with any of them is there (`.json`, `.png`). numbered: the first free
-    one of `path-1`, `path-2`, ..., even where `path` itself is free.
+    endings: a name is taken where a file with any of them is there (`.json`, `.png`). numbered: number it in
+    any case, from `path-1` on.
     """
     numbers = (path.with_name(f"{path.name}-{number}") for number in count(1 if numbered else 2))
     names = numbers if numbered else chain([path], numbers)

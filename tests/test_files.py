@@ -74,3 +74,18 @@ def test_sha256_is_the_known_one(tmp_path: Path) -> None:
     # FIPS 180-2, appendix B.1.
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert files.sha256(tmp_path / "abc") == expected
+
+
+def test_a_name_that_is_taken_is_numbered(tmp_path: Path) -> None:
+    assert files.unused(tmp_path / "run") == tmp_path / "run"
+    assert files.unused(tmp_path / "run", numbered=True) == tmp_path / "run-1"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run-1").mkdir()
+    (tmp_path / "run-2.png").touch()
+    assert (
+        files.unused(tmp_path / "run") == files.unused(tmp_path / "run", numbered=True) == tmp_path / "run-2"
+    )
+    assert files.unused(tmp_path / "run", (".json",)) == tmp_path / "run"
+    assert files.unused(tmp_path / "run", (".json", ".png"), numbered=True) == tmp_path / "run-1"
+    (tmp_path / "run.json").touch()
+    assert files.unused(tmp_path / "run", (".json", ".png")) == tmp_path / "run-3"

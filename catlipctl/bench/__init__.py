@@ -1,7 +1,4 @@
-"""How fast, how large: CatLIP against its relatives on this machine."""
+"""How fast, how large: CatLIP against its relatives on this machine. `step` is a benchmark, `labels` another.
 
-from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
-from catlipctl.bench.settings import CLASSES, StepSettings
-from catlipctl.bench.step import step
-
-__all__ = ["CLASSES", "ObjectiveRow", "Spread", "StepBenchmark", "StepSettings", "step"]
+Nothing is imported here: a process that times labels shall not load torch for it.
+"""

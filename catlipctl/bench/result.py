@@ -1,4 +1,4 @@
-"""The result of `bench step`."""
+"""The results of benchmarks."""
 
 import statistics
 from collections.abc import Sequence
@@ -49,12 +49,18 @@ class ObjectiveRow(BaseModel):
     rounds: list[dict[str, float]]
 
 
-class StepBenchmark(Measurement):
+class Benchmark(Measurement):
+    """Base of the results of benchmarks. files: plots and the result that were written."""
+
+    files: list[str] = Field(default_factory=list)
+
+
+class StepBenchmark(Benchmark):
     """One training step of CatLIP against one of CLIP at the same batch.
 
     ratio: CLIP's step time over CatLIP's, of each round's pair. batch_size: images of each process.
     model: the open_clip configuration, whose image tower both have.
-    context: tokens that the text tower reads of each caption. files: plots and the result that were written.
+    context: tokens that the text tower reads of each caption.
     """
 
     model: str
@@ -68,4 +74,62 @@ class StepBenchmark(Measurement):
     optimiser: dict[str, Any]
     rows: list[ObjectiveRow]
     ratio: Spread
-    files: list[str] = Field(default_factory=list)
+
+    def bars(self) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, float]]:
+        """What `reports.step` draws: medians of the phases and of the step by objective, and the ratio."""
+        phases = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in self.rows}
+        seconds = {row.name: row.step.median for row in self.rows}
+        return phases, seconds, {self.rows[1].name: self.ratio.median}
+
+
+class LabelsRow(BaseModel):
+    """How fast one path makes labels of captions. Speeds are captions a second of one core's time.
+
+    set_up_seconds: imports and the loading of data, up to the first caption; in no speed.
+    cold: each caption once, in a process that has read none before. warm: passes over the same again; of a
+    slow path over the first `warm_captions`.
+    remembered: share of the chunks between white space whose labels the extractor still had, in the cold
+    pass and in the warm ones; None for the reference, which remembers nothing.
+    labels: of a caption on average, repeats counted. without_label: share of captions.
+    cold_ratio, warm_ratio: to the reference path's speeds in the same run.
+    core_share: of the time by the clock, how much the machine gave to the process.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    version: str
+    set_up_seconds: float
+    cold: float
+    warm: Spread
+    warm_best: float
+    warm_captions: int
+    remembered: float | None
+    remembered_warm: float | None
+    labels: float
+    without_label: float
+    cold_ratio: float | None
+    warm_ratio: float | None
+    core_share: float
+
+
+class LabelsBenchmark(Benchmark):
+    """Captions to labels on one core: each extractor, and the released label function on NLTK (`reference`).
+
+    captions: read by every row, each once cold. distinct: different ones among them.
+    differences: captions on which `corenet` and `reference` do not agree label by label; None where there is
+    no reference. left_out: what had no data here -> the command that brings them. load: of the machine, an
+    average over the last minute, before and after.
+    """
+
+    captions: int
+    distinct: int
+    passes: int
+    rows: list[LabelsRow]
+    differences: int | None
+    left_out: dict[str, str] = Field(default_factory=dict)
+    load: tuple[float, float]
+
+    def bars(self) -> dict[str, dict[str, float]]:
+        """What `reports.labels` draws: captions a second by row, cold and warm."""
+        return {row.name: {"cold": row.cold, "warm": row.warm.median} for row in self.rows}

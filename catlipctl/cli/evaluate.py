@@ -70,7 +70,7 @@ def linear_probe(
 ) -> None:
     """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it."""
     with command("eval lp", json=json) as out:
-        from catlipctl import checkpoints, transfer
+        from catlipctl import checkpoints, files, transfer
         from catlipctl.labels import targets
         from catlipctl.transfer import folders, splits
 
@@ -94,7 +94,7 @@ def linear_probe(
             init=init,
             random_backbone=random_backbone,
             seed=seed,
-            out=out_dir or folders.numbered(folders.run_of(loaded) / "eval" / f"lp-{_slug(data)}"),
+            out=out_dir or files.unused(folders.run_of(loaded) / "eval" / f"lp-{_slug(data)}", numbered=True),
             workers=workers,
             progress=out,
         )

@@ -38,7 +38,7 @@ app.command()(labels.labels)
 app.command()(pretrain.pretrain)
 app.command("transfer-init")(transfer_init.transfer_init)
 app.command()(predict.predict)
-app.command()(bench.bench)
+app.add_typer(bench.group, name="bench")
 
 
 def _group(name: str, help: str) -> typer.Typer:
@@ -118,6 +118,9 @@ def _command_words() -> list[str]:
     words: list[str] = []
     command: Any = typer.main.get_command(app)
     for word in sys.argv[1:]:
+        default = getattr(command, "default", None)
+        if default and word.startswith("-"):
+            return [*words, default]
         command = getattr(command, "commands", {}).get(word)
         if command is None:
             break

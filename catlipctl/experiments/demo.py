@@ -11,8 +11,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from catlipctl import bench, checkpoints, models, recipe, training, vocabulary
-from catlipctl.bench import StepBenchmark, StepSettings
+from catlipctl import checkpoints, files, models, recipe, training, vocabulary
+from catlipctl.bench.result import StepBenchmark
+from catlipctl.bench.settings import StepSettings
+from catlipctl.bench.step import step
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source, emoji
 from catlipctl.labels import targets
@@ -24,7 +26,6 @@ from catlipctl.transfer import (
     ProbeResult,
     TransferInit,
     features,
-    folders,
     linear_probe,
     predict,
     write_transfer_init,
@@ -128,7 +129,7 @@ def demo(
     overlapping = overlap.overlap(words, targets.load("imagenet"))
     progress.note("3 of 5  Transfer Init: a classifier for Places365 from the pre-training head")
     transferred = write_transfer_init(
-        checkpoint, targets.load("places365"), folders.unused(run / "transfer" / "places365")
+        checkpoint, targets.load("places365"), files.unused(run / "transfer" / "places365")
     )
     progress.note("4 of 5  linear probes on emoji that were not in pre-training")
     train, test = open_splits(EMOJI, cache_dir=cache_dir, progress=progress)
@@ -138,11 +139,11 @@ def demo(
         train,
         test,
         target=targets.load("emoji"),
-        out=folders.numbered(run / "eval" / "lp-emoji-transfer"),
+        out=files.unused(run / "eval" / "lp-emoji-transfer", numbered=True),
         progress=progress,
     )
     progress.note("5 of 5  one training step of CatLIP against one of CLIP")
-    benchmark = bench.step(settings or StepSettings(), progress)
+    benchmark = step(settings or StepSettings(), progress)
     result = DemoResult(
         report=str(run / "report.html"),
         seconds=round(time.monotonic() - started, 1),

@@ -155,18 +155,13 @@ def _transfer_init(result: "DemoResult") -> Section:
 
 def _step(result: "DemoResult") -> Section:
     benchmark = result.benchmark
-    phases = {
-        row.name: {phase: spread.median for phase, spread in row.phases.items()} for row in benchmark.rows
-    }
-    seconds = {row.name: row.step.median for row in benchmark.rows}
-    ratios = {benchmark.rows[1].name: benchmark.ratio.median}
     return Section(
         "CatLIP against CLIP",
         f"The same image tower ({benchmark.model}), batch ({benchmark.batch_size}) and optimiser on "
         f"{benchmark.device}: a CLIP step takes {benchmark.ratio.median:.2f} times as long as a CatLIP step "
         f"(quartiles {benchmark.ratio.low:.2f} to {benchmark.ratio.high:.2f}). The paper's "
         "2.7 is for 64 to 256 GPUs at their largest batches.",
-        figure=reports.embed(reports.step(phases, seconds, ratios, benchmark.model)),
+        figure=reports.embed(reports.step(*benchmark.bars(), benchmark.model)),
     )
 
 

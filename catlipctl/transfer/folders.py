@@ -1,6 +1,5 @@
-"""Where what is made from a checkpoint is kept: the folder of its run, and free names in it."""
+"""Where what is made from a checkpoint is kept: the folder of its run."""
 
-from itertools import count
 from pathlib import Path
 
 from catlipctl.checkpoints import Checkpoint
@@ -13,15 +12,3 @@ def run_of(checkpoint: Checkpoint) -> Path:
         return Path("runs") / architecture(checkpoint)
     parent = checkpoint.path.parent
     return parent.parent if parent.name in ("checkpoints", "transfer", "eval") else parent
-
-
-def unused(path: Path) -> Path:
-    """`path`, or where that exists the first free one of `path-2`, `path-3`, ..."""
-    if not path.exists():
-        return path
-    return next(p for n in count(2) if not (p := path.with_name(f"{path.name}-{n}")).exists())
-
-
-def numbered(path: Path) -> Path:
-    """The first free one of `path-1`, `path-2`, ..."""
-    return next(p for n in count(1) if not (p := path.with_name(f"{path.name}-{n}")).exists())

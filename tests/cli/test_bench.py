@@ -1,5 +1,6 @@
 """catlipctl bench, as one types it."""
 
+import gzip
 import json
 import os
 import statistics
@@ -10,17 +11,14 @@ from typing import Any
 
 import pytest
 import torch
-import typer
 from accelerate.utils.other import get_free_port
 from typer.testing import CliRunner
 
-from catlipctl import bench as benchmarks
 from catlipctl import reports
-from catlipctl.cli.bench import bench
+from catlipctl.bench import step as benchmark
+from catlipctl.bench.result import StepBenchmark
+from catlipctl.cli.main import app
 from catlipctl.errors import MachineError
-
-app = typer.Typer()
-app.command()(bench)
 
 TINY = {
     "embed_dim": 32,
@@ -38,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "out").mkdir()
     (folder / "out" / "step-1.json").write_text("earlier")
     options = ["--model", str(folder / "tiny.json"), "--out", str(folder / "out"), *OPTIONS]
-    run = CliRunner().invoke(app, options)
+    run = CliRunner().invoke(app, ["bench", *options])
     assert run.exit_code == 0, run.output
     (folder / "stdout.json").write_text(run.stdout)
     return folder
@@ -47,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def result(folder: Path) -> dict[str, Any]:
     document = json.loads((folder / "stdout.json").read_text())
-    assert (document["command"], document["status"]) == ("bench", "ok")
+    assert (document["command"], document["status"]) == ("bench step", "ok")
     return document["result"]
 
 
@@ -88,9 +86,9 @@ def test_writes_beside_earlier_results_and_never_over_them(folder: Path, result:
 def test_table_and_ratio_are_shown(
     result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    kept = benchmarks.StepBenchmark(**result)
-    monkeypatch.setattr(benchmarks, "step", lambda *_, **__: kept)
-    run = CliRunner().invoke(app, ["--out", str(tmp_path)])
+    kept = StepBenchmark(**result)
+    monkeypatch.setattr(benchmark, "step", lambda *_, **__: kept)
+    run = CliRunner().invoke(app, ["bench", "step", "--out", str(tmp_path)])
     assert run.exit_code == 0
     table = run.stdout.partition("CLIP step")[0]
     assert max(len(line) for line in table.splitlines()) <= 110
@@ -108,11 +106,11 @@ def test_plot_and_table_give_one_ratio(
         drawn.append(arguments)
         raise MachineError("no matplotlib here", "")
 
-    kept = benchmarks.StepBenchmark(**result)
+    kept = StepBenchmark(**result)
     kept.ratio.median = 9.87  # not what the phases' medians would give
-    monkeypatch.setattr(benchmarks, "step", lambda *_, **__: kept)
+    monkeypatch.setattr(benchmark, "step", lambda *_, **__: kept)
     monkeypatch.setattr(reports, "step", draw)
-    run = CliRunner().invoke(app, ["--out", str(tmp_path), "--json"])
+    run = CliRunner().invoke(app, ["bench", "--out", str(tmp_path), "--json"])
     _, seconds, ratios, _ = drawn[0]
     assert seconds == {row["name"]: row["step"]["median"] for row in result["rows"]}
     assert ratios == {"CLIP": 9.87}
@@ -121,7 +119,7 @@ def test_plot_and_table_give_one_ratio(
 
 def test_more_gpus_than_there_are_is_exit_5_and_says_how_many() -> None:
     there = torch.cuda.device_count()
-    run = CliRunner().invoke(app, ["--gpus", str(there + 8), "--json"])
+    run = CliRunner().invoke(app, ["bench", "--gpus", str(there + 8), "--json"])
     assert run.exit_code == 5
     error = json.loads(run.stdout)["error"]
     assert error["exit_code"] == 5
@@ -130,7 +128,7 @@ def test_more_gpus_than_there_are_is_exit_5_and_says_how_many() -> None:
 
 
 def test_unknown_model_is_exit_2() -> None:
-    run = CliRunner().invoke(app, ["--model", "ViT-S-61"])
+    run = CliRunner().invoke(app, ["bench", "step", "--model", "ViT-S-61"])
     assert run.exit_code == 2
     assert "ViT-S-16" in run.stderr
 
@@ -138,12 +136,20 @@ def test_unknown_model_is_exit_2() -> None:
 @pytest.mark.slow
 def test_two_processes_measure_together(tmp_path: Path) -> None:
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
-    code = "import typer; from catlipctl.cli.bench import bench; a = typer.Typer(); a.command()(bench); a()"
-    options = ["--processes", "2", "--model", str(tmp_path / "tiny.json"), "--out", str(tmp_path), *OPTIONS]
+    options = [
+        "bench",
+        "--processes",
+        "2",
+        "--model",
+        str(tmp_path / "tiny.json"),
+        "--out",
+        str(tmp_path),
+        *OPTIONS,
+    ]
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", code, *options],
+            [sys.executable, "-m", "catlipctl.cli.main", "bench", *options],
             env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,
@@ -158,3 +164,74 @@ def test_two_processes_measure_together(tmp_path: Path) -> None:
     clip = result["rows"][1]
     assert clip["images_per_second"] == pytest.approx(2 * 2 / clip["step"]["median"])
     assert len(list(tmp_path.glob("step-*.json"))) == 1
+
+
+def test_each_benchmark_shows_its_own_options() -> None:
+    step, labels = (CliRunner().invoke(app, ["bench", name, "--help"]).stdout for name in ("step", "labels"))
+    assert "--model" in step
+    assert "--model" not in labels
+    assert "--limit" in labels
+    assert "--limit" not in step
+    group = CliRunner().invoke(app, ["bench", "-h"]).stdout
+    assert "--model" not in group
+    assert "labels" in group
+
+
+@pytest.fixture(scope="module")
+def labels_folder(tmp_path_factory: pytest.TempPathFactory, nltk_data: Path) -> Path:
+    """A run over 60 captions, of which it is to read 50."""
+    folder = tmp_path_factory.mktemp("labels")
+    texts = [f"a dog and {number} cats" for number in range(40)] + ["a photo of a tree"] * 10 + ["qwzx"] * 10
+    (folder / "captions.txt").write_text("\n".join(texts))
+    line = ["bench", "labels", str(folder / "captions.txt"), "--limit", "50", "--out", str(folder / "out")]
+    environment = {**os.environ, "NLTK_DATA": str(nltk_data)}
+    run = subprocess.run(
+        [sys.executable, "-m", "catlipctl.cli.main", *line],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    (folder / "stdout.txt").write_text(run.stdout)
+    return folder
+
+
+@pytest.mark.slow
+def test_labels_are_timed_and_compared(labels_folder: Path) -> None:
+    names = ["labels-1.json", "labels-1.png", "labels-1.svg"]
+    assert sorted(path.name for path in (labels_folder / "out").iterdir()) == names
+    result = json.loads((labels_folder / "out" / names[0]).read_text())
+    assert (result["captions"], result["distinct"], result["differences"]) == (50, 41, 0)
+    assert result["data"]["source"] == str(labels_folder / "captions.txt")
+    assert result["left_out"] == {}
+    rows = {row["name"]: row for row in result["rows"]}
+    assert list(rows) == ["corenet", "nouns", "subword", "reference"]
+    reference = rows["reference"]
+    for row in rows.values():
+        assert row["cold_ratio"] == pytest.approx(row["cold"] / reference["cold"])
+        assert row["warm_ratio"] == pytest.approx(row["warm"]["median"] / reference["warm"]["median"])
+        assert row["warm_best"] >= row["warm"]["high"] >= row["warm"]["median"] > 0
+    # `photo` is no label of the released code: a dog and cats 40 times, a tree 10 times.
+    assert rows["corenet"]["labels"] == reference["labels"] == (40 * 2 + 10) / 50
+    assert reference["remembered"] is None
+    # 40 numbers, `dog`, `and`, `cats`, `photo`, `of`, `tree`, and `a` (known from the set-up) are new once.
+    assert rows["subword"]["remembered"] == pytest.approx(1 - 45 / (40 * 5 + 10 * 5))
+    assert rows["subword"]["remembered_warm"] == 1
+
+
+@pytest.mark.slow
+def test_labels_are_shown(labels_folder: Path) -> None:
+    shown = (labels_folder / "stdout.txt").read_text()
+    assert max(map(len, shown.splitlines())) <= 110
+    assert "50 captions, 41 of them distinct" in shown
+    assert "corenet gives the labels of the reference on every one" in shown
+
+
+def test_captions_that_are_not_there_are_exit_3(tmp_path: Path) -> None:
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "half.txt.gz").write_bytes(gzip.compress(b"a dog\n" * 1000)[:-20])
+    for name in ("missing.txt", "empty.txt", "half.txt.gz"):
+        run = CliRunner().invoke(app, ["bench", "labels", str(tmp_path / name), "--out", str(tmp_path)])
+        assert run.exit_code == 3
+        assert name in run.stderr

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from catlipctl import checkpoints, experiments
-from catlipctl.bench import StepSettings
+from catlipctl.bench.settings import StepSettings
 
 TINY = {
     "embed_dim": 48,

@@ -1,15 +1,14 @@
-"""catlipctl bench: CatLIP against CLIP on this machine."""
+"""`catlipctl bench step`: a training step of CatLIP against one of CLIP on this machine."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import plots
+from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import Gpus, Json, Processes
-from catlipctl.cli.output import Output, command
+from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
@@ -17,19 +16,10 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from catlipctl.bench import Spread, StepBenchmark
+    from catlipctl.bench.result import Spread, StepBenchmark
 
 
-class What(StrEnum):
-    """What can be measured."""
-
-    step = "step"
-
-
-def bench(
-    what: Annotated[
-        What, typer.Argument(metavar="step", help="One training step of each.", show_default=False)
-    ] = What.step,
+def step(
     model: Annotated[
         str | None,
         typer.Option(
@@ -63,9 +53,7 @@ def bench(
     ] = None,
     gpus: Gpus = None,
     processes: Processes = None,
-    out: Annotated[
-        Path, typer.Option("--out", help="Folder of the result's JSON and plot.", show_default="./bench")
-    ] = Path("bench"),
+    out: OutFolder = Path("bench"),
     json: Json = False,
 ) -> None:
     """Time a training step of CatLIP against one of CLIP.
@@ -74,8 +62,10 @@ def bench(
 
     Whatever was trained last: the pair is a named open_clip configuration, with 24,320 classes.
     """
-    with command("bench", json=json) as out_:
-        from catlipctl import bench as benchmarks
+    with command("bench step", json=json) as out_:
+        from catlipctl import reports
+        from catlipctl.bench import step as benchmark
+        from catlipctl.bench.settings import CLASSES, StepSettings
         from catlipctl.training import launch
 
         launch.only_main_speaks()
@@ -88,31 +78,12 @@ def bench(
                 if code:
                     raise typer.Exit(code)
                 return
-        settings = benchmarks.StepSettings(
-            model=model, batch_size=batch_size, rounds=rounds, classes=classes or benchmarks.CLASSES
-        )
-        result = benchmarks.step(settings, out_, cpu=wanted.cpu)
+        settings = StepSettings(model=model, batch_size=batch_size, rounds=rounds, classes=classes or CLASSES)
+        result = benchmark.step(settings, out_, cpu=wanted.cpu)
         if launch.is_main():
-            _keep(result, out, what, out_)
+            subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
+            keep(result, lambda: reports.step(*result.bars(), subtitle), out / "step", out_)
             out_.result(result, _table(result), *_lines(result))
-
-
-def _keep(result: "StepBenchmark", folder: Path, what: What, out: Output) -> None:
-    """Write the result and its plot under the next free number."""
-    from catlipctl import reports
-
-    taken = [path.stem.rpartition("-")[2] for path in folder.glob(f"{what}-*.*")]
-    number = 1 + max((int(text) for text in taken if text.isdigit()), default=0)
-    stem = folder / f"{what}-{number}"
-    phases = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in result.rows}
-    seconds = {row.name: row.step.median for row in result.rows}
-    ratios = {result.rows[1].name: result.ratio.median}
-    subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
-    plotted = plots.save(lambda: reports.step(phases, seconds, ratios, subtitle), stem, out)
-    document = folder / f"{stem.name}.json"
-    result.files = [str(path) for path in (document, *plotted)]
-    result.write(document)
-    out.note("wrote " + ", ".join(result.files))
 
 
 def _table(result: "StepBenchmark") -> "Table":

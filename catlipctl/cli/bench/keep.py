@@ -1,0 +1,31 @@
+"""Where a benchmark's result and plot are kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli import plots
+from catlipctl.cli.output import Output
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from catlipctl.bench.result import Benchmark
+
+OutFolder = Annotated[
+    Path, typer.Option("--out", help="Folder of the result's JSON and plot.", show_default="./bench")
+]
+
+
+def keep(result: "Benchmark", draw: "Callable[[], Figure]", stem: Path, out: Output) -> None:
+    """Write the result and its plot as STEM-N.json, .png and .svg under the first number that is free."""
+    from catlipctl import files
+
+    stem = files.unused(stem, (".json", ".png", ".svg"), numbered=True)
+    plotted = plots.save(draw, stem, out)
+    document = stem.with_name(f"{stem.name}.json")
+    result.files = [str(path) for path in (document, *plotted)]
+    result.write(document)
+    out.note("wrote " + ", ".join(result.files))

