@@ -1,6 +1,7 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
 from catlipctl.reports.gallery import Picture, gallery
+from catlipctl.reports.labels import labels
 from catlipctl.reports.overlap import coverage, occurrences, overlap
 from catlipctl.reports.page import Section, Table, page
 from catlipctl.reports.save import embed, save, save_table
@@ -19,6 +20,7 @@ __all__ = [
     "gallery",
     "inits",
     "label_frequencies",
+    "labels",
     "loss",
     "occurrences",
     "overlap",
