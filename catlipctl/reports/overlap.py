@@ -3,6 +3,7 @@
 Each takes: name of a vocabulary -> its Overlap, all of one target and of one kind of senses.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median_low
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from catlipctl.vocabulary.overlap import Overlap, Step
 
-SENSES = {"wnid": "the senses of {}", "extracted": "senses extracted from the names of {}"}
+SENSES = {"wnid": "the label set's own senses", "extracted": "senses extracted from label names"}
 DASHES = ((4, 2), (1, 1.5), (6, 2, 1, 2))
 BINS_A_DECADE = 5
 
@@ -50,7 +51,12 @@ def overlap(overlaps: "Mapping[str, Overlap]") -> "Figure":
         _name_stairs(axes, first)
     axes.axhline(first.classes, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
-        f"all {first.classes:,} classes", (0, first.classes), (4, 4), textcoords="offset points", color=MUTED
+        f"all {first.classes:,} classes",
+        (len(first.steps), first.classes),
+        (0, 4),
+        textcoords="offset points",
+        ha="right",
+        color=MUTED,
     )
     axes.set_xlim(0, len(first.steps))
     axes.set_ylim(0, first.classes * 1.12)
@@ -72,17 +78,17 @@ def occurrences(overlaps: "Mapping[str, Overlap]") -> "Figure":
     names, colour = short_names(list(overlaps)), colours(list(overlaps))
     figure, axes = canvas(f"How often the captions name the synsets of {first.target}", _about(overlaps))
     counts = {name: list(result.occurrences.values()) for name, result in overlaps.items()}
-    every = [count for found in counts.values() for count in found] or [1]
-    edges = _edges(max(min(every), 1), max(every))
+    edges = _edges([count for found in counts.values() for count in found] or [1])
     for name, result in overlaps.items():
         found = counts[name]
-        height = [sum(low <= count < high for count in found) for low, high in pairwise(edges)]
+        own = _edges(found or [1])
+        height = [sum(low <= count < high for count in found) for low, high in pairwise(own)]
         share = f"{len(found):,} of {result.target_synsets:,} synsets"
         middle = f", median {thousands(median_low(found))}" if found else ""
         label = f"{share}{middle}" if single else f"{names[name]}: {share}{middle}"
         if single:
-            axes.stairs(height, edges, color=colour[name], fill=True, alpha=0.2)
-        axes.stairs(height, edges, color=colour[name], linewidth=2, label=label, gid=f"occurrences-{name}")
+            axes.stairs(height, own, color=colour[name], fill=True, alpha=0.2)
+        axes.stairs(height, own, color=colour[name], linewidth=2, label=label, gid=f"occurrences-{name}")
         if found:
             axes.vlines(median_low(found), 0, max(height), color=colour[name], linewidth=1.2, linestyle=":")
     logarithmic(axes, "x", edges[0], edges[-1])
@@ -97,8 +103,9 @@ def occurrences(overlaps: "Mapping[str, Overlap]") -> "Figure":
 
 def coverage(overlaps: "Mapping[str, Overlap]") -> "Figure":
     """What the threshold costs: recall and precision of label coverage at rising pruning thresholds."""
+    first = next(iter(overlaps.values()))
     names, colour = short_names(list(overlaps)), colours(list(overlaps))
-    figure, made = panels("What the threshold costs", _about(overlaps))
+    figure, made = panels(f"What the threshold costs on {first.target}", _about(overlaps))
     measures = {
         "recall": "recall: classes covered whole",
         "precision": "precision: synsets that are the target's",
@@ -114,16 +121,20 @@ def coverage(overlaps: "Mapping[str, Overlap]") -> "Figure":
                 x, y, "o-", color=colour[name], markersize=4, label=names[name], gid=f"{measure}-{name}"
             )
             if len(overlaps) == 1:
-                _name_shares(axes, x, y)
+                rising = len(y) > 1 and y[1] > y[0]
+                outlined(axes, f"{y[0]:.1%}", (x[0], y[0]), (4, -14) if rising else (4, 6))
             highest = max(highest, *y)
-        logarithmic(axes, "x", min(lows), max(highs), dense_to=50)
+        logarithmic(axes, "x", min(lows), max(highs), ticks=6)
         axes.margins(x=0.06)
         axes.set_ylim(0, 1.18 * highest or 1)
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
         axes.set_xlabel("pruning threshold")
         axes.set_ylabel(label)
     if len(overlaps) > 1:
-        made[0].legend(loc="upper right", **LEGEND)
+        columns = min(len(overlaps), 3)
+        figure.legend(
+            *made[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, **LEGEND
+        )
     return figure
 
 
@@ -133,7 +144,7 @@ def _about(overlaps: "Mapping[str, Overlap]") -> str:
     if len(overlaps) == 1:
         (name,) = short_names(list(overlaps)).values()
         shown = f"{name}, {first.vocabulary_size:,} synsets"
-    about = f"{shown}; {SENSES[first.senses].format(first.target)}"
+    about = f"{shown}; {SENSES[first.senses]}"
     return about[:1].upper() + about[1:] if len(overlaps) > 1 else about
 
 
@@ -162,18 +173,7 @@ def _name_stairs(axes: "Axes", result: "Overlap") -> None:
         below, ceiling_below = step.classes, ceiling
 
 
-def _name_shares(axes: "Axes", thresholds: Sequence[int], shares: Sequence[float]) -> None:
-    """The first share, and those at each hundredfold, but for what lies on the ground."""
-    for i, (threshold, share) in enumerate(zip(thresholds, shares, strict=True)):
-        rising = i + 1 < len(shares) and shares[i + 1] > share
-        if share and (i == 0 or threshold in (100, 10_000, 1_000_000)):
-            outlined(axes, f"{share:.1%}", (threshold, share), (4, -14) if rising else (4, 6))
-
-
-def _edges(low: int, high: int) -> list[float]:
-    """Edges of bins of one width on a logarithmic axis, from below `low` to above `high`."""
-    step = 10 ** (1 / BINS_A_DECADE)
-    edges = [low / step**0.5]
-    while edges[-1] <= high:
-        edges.append(edges[-1] * step)
-    return edges
+def _edges(counts: Sequence[int]) -> list[float]:
+    """Edges of the bins that hold the counts: of one width on a logarithmic axis, the same bins for all."""
+    places = [math.floor(BINS_A_DECADE * math.log10(max(count, 1)) + 0.5) for count in counts]
+    return [10 ** ((place - 0.5) / BINS_A_DECADE) for place in range(min(places), max(places) + 2)]

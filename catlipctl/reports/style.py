@@ -1,5 +1,6 @@
 """How all figures look: in colours that everybody can tell apart; SVGs also for readers who prefer dark."""
 
+import math
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,8 +34,10 @@ DARK = {
 }
 """What each colour is for a reader who prefers dark: at least 3 : 1 against the ground there."""
 LEGEND: dict[str, Any] = {"frameon": False, "handlelength": 1, "columnspacing": 1.6, "labelcolor": INK}
+OF_A_RUN = "/vocabulary.json"
+"""A run or checkpoint is known by its folder."""
 SHORT_NAME = 28
-LONG_NAME = 40
+LONG_NAME = 34
 """Characters that a legend and a subtitle have room for."""
 
 SETTINGS: dict[Any, Any] = {
@@ -127,10 +130,10 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     if len(parts) > 1:
         parts = _without_shared(parts, end=False)
         inner = _without_shared(parts, end=True)
-        # Nothing is left of `vocabulary.json` beside `b/vocabulary.json`.
+        # Nothing would be left of `vocabulary.json` beside `b/vocabulary.json`.
         parts = {name: inner[name] or found for name, found in parts.items()}
     longest = SHORT_NAME if len(parts) > 1 else LONG_NAME
-    joined = {name: "/".join(found) or name for name, found in parts.items()}
+    joined = {name: "/".join(found).removesuffix(OF_A_RUN) or name for name, found in parts.items()}
     cut = {name: text if len(text) <= longest else f"…{text[1 - longest :]}" for name, text in joined.items()}
     return cut if len(set(cut.values())) == len(cut) else joined
 
@@ -160,11 +163,9 @@ def numbered(axis: "Axis") -> None:
     axis.set_major_formatter(lambda value, _: thousands(value))
 
 
-def logarithmic(
-    axes: "Axes", which: Literal["x", "y"], low: float, high: float, *, dense_to: float = 500
-) -> None:
-    """Make an axis logarithmic for values from `low` to `high`: a tick at 1, 10, 100, ... and, where high /
-    low is up to `dense_to`, at 2 and 5 too. Linear below 1, so that 0 has a place.
+def logarithmic(axes: "Axes", which: Literal["x", "y"], low: float, high: float, *, ticks: int = 9) -> None:
+    """Make an axis logarithmic for values from `low` to `high`, with up to about so many ticks: at 1, 2, 5,
+    10, ..., or at 1, 10, 100, ..., or at some of these. Linear below 1, so that 0 has a place.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     scale = axes.set_xscale if which == "x" else axes.set_yscale
@@ -172,10 +173,11 @@ def logarithmic(
         scale("symlog", linthresh=1, linscale=0.3)
     else:
         scale("log")
-    powers = [10**k for k in range(len(f"{int(high)}") + 1)]
-    digits = (1, 2, 5) if high / max(low, 1) <= dense_to else (1,)
-    ticks = [0, *(digit * power for power in powers for digit in digits)]
-    axis.set_ticks([tick for tick in ticks if low <= tick <= high])
+    decades = math.log10(max(high / max(low, 1), 1))
+    powers = [10**k for k in range(0, len(f"{int(high)}") + 1, math.ceil(decades / ticks) or 1)]
+    digits = (1, 2, 5) if 3 * decades <= ticks - 1 else (1,)
+    places = [0, *(digit * power for power in powers for digit in digits)]
+    axis.set_ticks([place for place in places if low <= place <= high])
     axis.set_ticks([], minor=True)
     numbered(axis)
 

@@ -57,8 +57,7 @@ def sizes_by_threshold(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
         x = _thresholds(vocabulary)
         y = _sizes(vocabulary, x)
         axes.plot(x, y, color=colour[name], label=names[name], gid=f"sizes-{name}")
-        powers = [10**k for k in range(1, 12) if 2 * x[0] <= 10**k <= x[-1]] if len(vocabularies) == 1 else []
-        marked = [x[0], *powers]
+        marked = [x[0], *(_further(x[0], x[-1]) if len(vocabularies) == 1 else [])]
         for at, size in zip(marked, _sizes(vocabulary, marked), strict=True):
             axes.plot([at], [size], "o", color=colour[name], markersize=4.5)
             outlined(axes, f"{size:,}", (at, size), (6, 5))
@@ -93,6 +92,12 @@ def _thresholds(vocabulary: "Vocabulary") -> list[int]:
     while found[-1] < vocabulary.counts[0] - 1:
         found.append(min(max(found[-1] + 1, int(found[-1] * 1.05)), vocabulary.counts[0] - 1))
     return found
+
+
+def _further(first: int, last: int) -> list[int]:
+    """10, 100, ... from where a number has room beside that of the first threshold."""
+    room = max(2, (last / max(first, 1)) ** 0.12)
+    return [10**power for power in range(1, 12) if room * first < 10**power <= last]
 
 
 def _sizes(vocabulary: "Vocabulary", thresholds: list[int]) -> list[int]:

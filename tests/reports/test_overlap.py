@@ -80,5 +80,5 @@ def test_coverage_draws_recall_and_precision(drawn: Drawn) -> None:
 def test_every_figure_says_which_senses(draw: Callable[..., Any], written: Written) -> None:
     own, extracted = compared(2), compared(2).model_copy(update={"senses": "extracted"})
     for overlaps in ({"a": own}, {"a": own, "b": own}):
-        assert any("the senses of mine" in text for text in written(draw(overlaps)))
-    assert any("extracted from the names of mine" in text for text in written(draw({"a": extracted})))
+        assert any("the label set's own senses" in text for text in written(draw(overlaps)))
+    assert any("senses extracted from label names" in text for text in written(draw({"a": extracted})))

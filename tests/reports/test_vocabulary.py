@@ -51,10 +51,11 @@ def test_sizes_by_threshold_start_where_the_vocabulary_can_speak(drawn: Drawn, w
         (["runs/a/vocabulary.json", "runs/b/vocabulary.json"], ["a", "b"]),
         (["a.json", "b.json"], ["a.json", "b.json"]),
         (["x/vocabulary.json", "x/y/vocabulary.json"], ["vocabulary.json", "y"]),
-        (["runs/a/vocabulary.json"], ["runs/a/vocabulary.json"]),
-        (["/" + "x" * 80 + "/v.json"], ["…" + "x" * 32 + "/v.json"]),
+        (["runs/a/vocabulary.json"], ["runs/a"]),
+        (["/" + "x" * 80 + "/v.json"], ["…" + "x" * 26 + "/v.json"]),
         (["a" + "x" * 40, "b" + "x" * 40], ["a" + "x" * 40, "b" + "x" * 40]),
         (["same", "same"], ["same"]),
+        (["runs/a/vocabulary.json", "mine.json"], ["runs/a", "mine.json"]),
     ],
 )
 def test_names_keep_what_tells_them_apart(names: list[str], short: list[str]) -> None:
