@@ -103,7 +103,7 @@ def no_captions(shards: Sequence[CaptionShard], faults: Faults) -> DataError:
             except DataError as error:
                 return error
     return DataError(
-        f"there are no captions in {len(shards):,} shards" + (f": {faults}" if faults else ""),
+        f"no captions in {len(shards):,} shard{'s' * (len(shards) != 1)}" + (f": {faults}" if faults else ""),
         "look at the shards, or say where captions are: --caption-key txt, json:caption, a column",
     )
 

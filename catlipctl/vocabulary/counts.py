@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from typing import Any, TypeGuard
 from zlib import error as ZlibError
 
 from catlipctl.data.sources import faults as kinds
@@ -161,5 +161,5 @@ def _counter(document: dict[str, Any], name: str) -> Counter[str]:
     return Counter(value)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0

@@ -198,6 +198,26 @@ def test_urls(tmp_path, write_tar, png):
     assert read(urls[0], captions_from="parquet")[0] == [("columns",)]
 
 
+def test_a_server_that_fails_is_a_fault(monkeypatch):
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class ClientError(Exception):
+        """As aiohttp's: no OSError."""
+
+    def fail(*_arguments, **_options):
+        raise ClientError("403")
+
+    fsspec.filesystem("memory").pipe({f"/failing/a.{kind}": b"a" for kind in ("tar", "csv", "parquet")})
+    urls = [f"memory://failing/a.{kind}" for kind in ("tar", "csv", "parquet")]
+    monkeypatch.setattr(shards_module, "_check_first", lambda _: None)
+    shards = caption_shards(urls)
+    monkeypatch.setattr(MemoryFileSystem, "_open", fail)
+    found = Faults()
+    assert [texts for shard in shards for texts in shard.read(found)] == []
+    assert found.counts() == {"unreadable shard": 3}
+
+
 def test_parquet_of_the_hub(monkeypatch):
     files = ["en/train-0.parquet", "en/test-0.parquet", "fr/train-0.parquet", "README.md"]
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_args, **_keywords: files)

@@ -1,9 +1,11 @@
 """Counting shards: the same bytes whatever counts them, and nothing counted twice."""
 
+import io
 import os
 import random
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections import Counter
@@ -141,8 +143,15 @@ def test_a_damaged_shard_is_counted_or_with_strict_refused(
 
 def test_no_captions_at_all(tmp_path: Path, counted: Callable[..., Tally]) -> None:
     (tmp_path / "a.tar").write_bytes(b"no tar")
-    with pytest.raises(DataError, match="no captions in 1 shards: 1 unreadable shard"):
+    with pytest.raises(DataError, match="no captions in 1 shard: 1 unreadable shard"):
         counted(tmp_path / "a.tar")
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        for name, body in (("0.jpg", b"image"), ("0.json", b'{"said": "a dog"}')):
+            info = tarfile.TarInfo(name)
+            info.size = len(body)
+            tar.addfile(info, io.BytesIO(body))
+    with pytest.raises(DataError, match=r"has no json:caption: .* are said \(1\)"):
+        counted(tmp_path / "b.tar")
     pq.write_table(pa.table({"caption": ["", None]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match="empty caption"):
         counted(tmp_path / "a.parquet")

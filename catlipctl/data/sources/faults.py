@@ -1,10 +1,14 @@
 """What was passed over while a source was opened: counted by kind, told once each, fatal only if asked."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
-from catlipctl.errors import DataError
+from catlipctl.data.sources.patterns import is_url
+from catlipctl.errors import CatlipctlError, DataError
 from catlipctl.progress import Progress
+
+T = TypeVar("T")
 
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_CAPTION_BYTES = 2**20
@@ -105,6 +109,21 @@ class Faults:
         for kind, count in self.counts().items():
             example = f" (first: {self._examples[kind]})" if kind in self._examples else ""
             progress.warn(f"{_counted(count, kind)}: {_CONSEQUENCE[kind]}{example}")
+
+
+def tolerated(path: str, samples: Iterator[T], found: Faults) -> Iterator[T]:
+    """The samples of one shard; where a server fails, the fault is counted and the shard ends there.
+
+    Each of fsspec's file systems has exceptions of its own, which are no OSError.
+    """
+    try:
+        yield from samples
+    except CatlipctlError:
+        raise
+    except Exception as error:
+        if not is_url(path):
+            raise
+        found.add(UNREADABLE, 1, f"{path}: {error}")
 
 
 def _counted(count: int, kind: str) -> str:

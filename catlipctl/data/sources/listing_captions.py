@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from catlipctl.data.sources import columns as table
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.faults import Faults
+from catlipctl.data.sources.faults import Faults, tolerated
 from catlipctl.data.sources.listing import rows
 from catlipctl.data.sources.storage import File
 from catlipctl.data.sources.text import captions
@@ -54,6 +54,9 @@ class ListingCaptions:
         Raises:
             DataError: the columns are missing.
         """
+        return tolerated(self.file.path, self._read(found), found)
+
+    def _read(self, found: Faults) -> Iterator[tuple[str, ...]]:
         read = rows(self.file)
         try:
             header = next(read)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from catlipctl.data.sources import columns as table
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.columns import is_list, is_string, is_text
-from catlipctl.data.sources.faults import Faults
+from catlipctl.data.sources.faults import Faults, tolerated
 from catlipctl.data.sources.patterns import is_url
 from catlipctl.data.sources.storage import File
 from catlipctl.data.sources.text import captions
@@ -71,6 +71,9 @@ class ParquetCaptions:
         Raises:
             DataError: the columns are missing.
         """
+        return tolerated(self.file.path, self._read(found), found)
+
+    def _read(self, found: Faults) -> Iterator[tuple[str, ...]]:
         done = 0
         try:
             with _opened(self.file) as parquet:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.faults import MAX_IMAGE_BYTES, Faults
+from catlipctl.data.sources.faults import MAX_IMAGE_BYTES, Faults, tolerated
 from catlipctl.data.sources.storage import File
 from catlipctl.data.sources.tar import alternatives, image_keys, readable
 from catlipctl.data.sources.tar_columns import Column
@@ -47,11 +47,14 @@ class TarCaptions:
 
     def read(self, found: Faults) -> Iterator[tuple[str, ...]]:
         """The captions of each sample, in the order of the samples."""
+        return tolerated(self.file.path, self._read(found), found)
+
+    def _read(self, found: Faults) -> Iterator[tuple[str, ...]]:
         _, indexes = readable([self.file], read_indexes([self.file], self.cache), found)
         for index in indexes:
-            yield from self._read(index, found)
+            yield from self._read_indexed(index, found)
 
-    def _read(self, index: ShardIndex, found: Faults) -> Iterator[tuple[str, ...]]:
+    def _read_indexed(self, index: ShardIndex, found: Faults) -> Iterator[tuple[str, ...]]:
         columns = [Column.find(keys, [index]) for keys in alternatives(self.caption_keys)]
         empty = [_empty(column.keys, index) for column in columns]
         usable = self._usable(index, np.logical_or.reduce([c.has for c in columns] + empty), found)
