@@ -21,7 +21,7 @@ from catlipctl.cli import (
     transfer_init,
 )
 from catlipctl.cli.output import Output
-from catlipctl.cli.vocab import build, overlap, show
+from catlipctl.cli.vocab import build, export, import_, merge, overlap, prune, show
 from catlipctl.errors import UsageError
 
 app = typer.Typer(
@@ -47,9 +47,13 @@ def _group(name: str, help: str) -> typer.Typer:
     return group
 
 
-_vocab = _group("vocab", "Vocabularies: count one, look at it, compare it with a label set.")
+_vocab = _group("vocab", "Vocabularies: count one, look at it, change it, compare it with a label set.")
 _vocab.command("build")(build.build)
 _vocab.command("show")(show.show)
+_vocab.command("merge")(merge.merge)
+_vocab.command("prune")(prune.prune)
+_vocab.command("import")(import_.import_)
+_vocab.command("export")(export.export)
 _vocab.command("overlap")(overlap.overlap)
 
 _data = _group("data", "Sources of image-text pairs.")

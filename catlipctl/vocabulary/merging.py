@@ -111,11 +111,11 @@ def _warn(parts: Sequence[tuple[str, Vocabulary]], merged: Vocabulary, progress:
             seen.setdefault(source, name)
     pruned = [name for name, each in parts if _most_lacking(each)]
     if pruned:
-        more = f" and {len(pruned) - 1} more" if len(pruned) > 1 else ""
+        lacking = f"{pruned[0]} lacks" if len(pruned) == 1 else f"{pruned[0]} and {len(pruned) - 1} more lack"
         low = f"counts may be low by up to {merged.undercount:,}, and " if merged.undercount else ""
         progress.warn(
-            f"{pruned[0]}{more} had been pruned: {low}labels that occur up to {_most_lacking(merged):,} "
-            "times may be missing; for exact counts build each with --threshold 0, or all sources at once"
+            f"{lacking} rare labels: {low}labels that count up to {_most_lacking(merged):,} in all may be "
+            "missing; for exact counts build each with --threshold 0, or all sources at once"
         )
 
 

@@ -127,7 +127,7 @@ def test_it_warns_of_pruned_ones_and_of_the_same_source() -> None:
     whole, pruned = vocabulary_of(counts, source="here"), vocabulary_of(counts, 5, source="there")
     assert warnings(("x", whole), ("y", vocabulary_of(counts, source="there"))) == []
     (low,) = warnings(("x", whole), ("y", pruned))
-    assert "y had been pruned: counts may be low by up to 5, and labels that occur up to 5 times" in low
+    assert "y lacks rare labels: counts may be low by up to 5, and labels that count up to 5 in all" in low
     assert "--threshold 0" in low
     (twice,) = warnings(("x", whole), ("y", merged(whole, vocabulary_of(counts, source="there"))))
     assert twice == "x and y both counted here: the same captions count twice"

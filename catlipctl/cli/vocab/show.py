@@ -9,7 +9,7 @@ from catlipctl.cli import inputs, plots
 from catlipctl.cli.options import Json, VocabularyArgument
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
-from catlipctl.errors import UsageError
+from catlipctl.cli.vocab.target import refuse_taken
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +36,9 @@ def show(
 ) -> None:
     """Show a vocabulary: its first and last classes, and what is left of it at each threshold."""
     with command("vocab show", json=json) as out:
-        _refuse_taken(out_dir)
+        if out_dir is not None:
+            kinds = ("png", "svg")
+            refuse_taken(*(out_dir / f"{stem}.{kind}" for stem in (FREQUENCIES, SIZES) for kind in kinds))
         path = inputs.vocabulary(vocabulary, out)
         from catlipctl.vocabulary import load
         from catlipctl.vocabulary.summary import summary
@@ -47,13 +49,6 @@ def show(
         if out_dir is not None:
             result.files = [str(file) for file in _write_plots(found, str(path), out_dir, out)]
         out.result(result, *summary_tables(result))
-
-
-def _refuse_taken(folder: Path | None) -> None:
-    names = [f"{stem}.{kind}" for stem in (FREQUENCIES, SIZES) for kind in ("png", "svg")]
-    for path in [folder / name for name in names] if folder else []:
-        if path.exists():
-            raise UsageError(f"{path} exists and is never overwritten", "choose another folder with --out")
 
 
 def _write_plots(vocabulary: "Vocabulary", name: str, folder: Path, out: Output) -> list[Path]:
