@@ -75,9 +75,11 @@ def summary_tables(result: "Summary") -> "list[Table]":
             "extractor": f"{result.extractor} {result.extractor_version}",
         }
     )
-    sizes = table("threshold", "classes", "of labels", numbers=("threshold", "classes", "of labels"))
+    columns = ["threshold", "classes"] + ["of labels"] * (result.coverage is not None)
+    sizes = table(*columns, numbers=columns)
     for at in result.sizes:
-        sizes.add_row(f"> {at.threshold:,}", f"{at.size:,}", _percent(at.share))
+        share = [] if at.share is None else [f"{at.share:.1%}"]
+        sizes.add_row(f"> {at.threshold:,}", f"{at.size:,}", *share)
     classes = table("id", "key", "name", "count", numbers=("id", "count"))
     for row in result.top:
         classes.add_row(str(row.id), row.key, row.name, f"{row.count:,}")
@@ -100,7 +102,7 @@ def _coverage(result: "Summary") -> str:
     if result.coverage is None:
         return "unknown: what was dropped is not recorded"
     dropped = "" if result.dropped_keys is None else f"; {result.dropped_keys:,} rarer keys dropped"
-    return f"{_percent(result.coverage)} of labels{dropped}"
+    return f"{result.coverage:.1%} of labels{dropped}"
 
 
 def _captions(result: "Summary") -> str:
@@ -111,7 +113,3 @@ def _captions(result: "Summary") -> str:
         return f"{result.captions:,}"
     share = unlabelled / max(result.captions, 1)
     return f"{result.captions:,}, of which {unlabelled:,} ({share:.1%}) without a label"
-
-
-def _percent(share: float | None) -> str:
-    return "unknown" if share is None else f"{share:.1%}"

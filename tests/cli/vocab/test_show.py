@@ -50,7 +50,7 @@ def test_what_is_not_known_is_said_to_be_so(vocab: Vocab, built: Path) -> None:
     shown = " ".join(vocab("show", built).stdout.split())
     assert "captions unknown" in shown
     assert "coverage unknown" in shown
-    assert "> 5 3 unknown" in shown
+    assert "threshold classes ─" in shown
     result = json.loads(vocab("show", built, "--json").stdout)["result"]
     assert result["captions"] is result["coverage"] is None
 
