@@ -89,7 +89,8 @@ class LabelsRow(BaseModel):
     cold: each caption once, in a process that has read none before. warm: passes over the same again; of a
     slow path over the first `warm_captions`.
     remembered: share of the chunks between white space whose labels the extractor still had, in the cold
-    pass and in the warm ones; None for the reference, which remembers nothing.
+    pass and in the warm ones; None for the reference, which remembers nothing. Chunks of captions that are
+    only understood as a whole are never looked up, and do not count as forgotten.
     labels: of a caption on average, repeats counted. without_label: share of captions.
     cold_ratio, warm_ratio: to the reference path's speeds in the same run.
     core_share: of the time by the clock, how much the machine gave to the process.
