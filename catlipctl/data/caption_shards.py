@@ -85,7 +85,8 @@ def caption_shards(
     once = {shard.identity: shard for shard in shards}
     if len(once) < len(shards):
         progress.warn(f"{len(shards) - len(once):,} shards are named twice; each is counted once")
-    return sorted(once.values(), key=lambda shard: (-shard.size, shard.identity))
+    ordered = sorted((-shard.size, identity) for identity, shard in once.items())
+    return [once[identity] for _, identity in ordered]
 
 
 def no_captions(shards: Sequence[CaptionShard], faults: Faults) -> DataError:

@@ -10,6 +10,7 @@ from catlipctl.cli import plots
 from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.vocab.show import summary_tables
+from catlipctl.cli.vocab.target import refuse_taken
 from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -124,9 +125,7 @@ def build(
 
 def _check_target(path: Path) -> None:
     """See that the vocabulary and its plots can be written, before hours are spent on it."""
-    for taken in (path, path.with_suffix(".png"), path.with_suffix(".svg")):
-        if taken.exists():
-            raise UsageError(f"{taken} exists and is never overwritten", "choose another name with --out")
+    refuse_taken(path, path.with_suffix(".png"), path.with_suffix(".svg"))
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "it may not be written to" if there.is_dir() else "it is a file"
