@@ -40,7 +40,7 @@ def label_frequencies(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
     else:
         axes.legend(loc="upper right", **LEGEND)
     axes.margins(x=0.03, y=0.12)
-    axes.set_xlabel("rank of the synset (its class id + 1)")
+    axes.set_xlabel("rank (class id + 1)")
     axes.set_ylabel("times counted")
     return figure
 
@@ -49,26 +49,30 @@ def sizes_by_threshold(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
     """Figure 3b: how many synsets are left at each pruning threshold (V_tau), which is logarithmic.
 
     vocabularies: name -> Vocabulary. Each line starts at the lowest threshold of which its vocabulary can
-    speak (`least_threshold`), where its number is written; of a single one, also further along.
+    speak (`least_threshold`); of a single one, some numbers along the line are written.
     """
     names, colour = short_names(list(vocabularies)), colours(list(vocabularies))
-    figure, axes = canvas("The higher the threshold, the fewer synsets", _about(vocabularies))
+    figure, axes = canvas(f"The higher the threshold, the fewer {_keys(vocabularies)}", _about(vocabularies))
     for name, vocabulary in vocabularies.items():
         x = _thresholds(vocabulary)
         y = _sizes(vocabulary, x)
-        axes.plot(x, y, color=colour[name], label=names[name], gid=f"sizes-{name}")
-        marked = [x[0], *(_further(x[0], x[-1]) if len(vocabularies) == 1 else [])]
-        for at, size in zip(marked, _sizes(vocabulary, marked), strict=True):
-            axes.plot([at], [size], "o", color=colour[name], markersize=4.5)
+        label = f"{names[name]}: {y[0]:,} above {x[0]:,}"
+        axes.plot(x, y, color=colour[name], label=label, gid=f"sizes-{name}")
+        axes.plot(x[:1], y[:1], "o", color=colour[name], markersize=4.5)
+    if len(vocabularies) == 1:
+        marked = [x[0], *_further(x[0], x[-1])]
+        sizes = _sizes(vocabulary, marked)
+        axes.plot(marked, sizes, "o", color=colour[name], markersize=4.5)
+        for at, size in zip(marked, sizes, strict=True):
             outlined(axes, f"{size:,}", (at, size), (6, 5))
+    else:
+        axes.legend(loc="upper right", **LEGEND)
     logarithmic(axes, "x", min(v.least_threshold for v in vocabularies.values()), _most(vocabularies))
     axes.margins(x=0.03)
     axes.set_ylim(0, 1.15 * max(v.size_at(v.least_threshold) for v in vocabularies.values()))
-    axes.set_xlabel("pruning threshold: synsets counted more often than this are kept")
-    axes.set_ylabel("synsets")
+    axes.set_xlabel("pruning threshold: what is counted more often than this is kept")
+    axes.set_ylabel(_keys(vocabularies))
     numbered(axes.yaxis)
-    if len(vocabularies) > 1:
-        axes.legend(loc="upper right", **LEGEND)
     return figure
 
 
@@ -79,7 +83,13 @@ def _about(vocabularies: "Mapping[str, Vocabulary]") -> str:
     (shown,) = short_names([name]).values()
     captions = vocabulary.captions
     counted = "" if captions is None else f" in {thousands(captions)} captions"
-    return f"{shown}: {len(vocabulary):,} synsets{counted}"
+    return f"{shown}: {len(vocabulary):,} {_keys(vocabularies)}{counted}"
+
+
+def _keys(vocabularies: "Mapping[str, Vocabulary]") -> str:
+    """What is counted: synsets, or the sub-words of that extractor."""
+    kinds = {vocabulary.extractor == "subword" for vocabulary in vocabularies.values()}
+    return "labels" if len(kinds) > 1 else "sub-words" if True in kinds else "synsets"
 
 
 def _most(vocabularies: "Mapping[str, Vocabulary]") -> int:

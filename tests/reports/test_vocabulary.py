@@ -1,6 +1,7 @@
 """Figures of vocabularies."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -41,8 +42,15 @@ def test_sizes_by_threshold_start_where_the_vocabulary_can_speak(drawn: Drawn, w
         assert (x[-1], y[-1]) == (99, 1)
     # Three were kept, and the fourth may have counted 5 as well: above 5 two are certain.
     assert drawn(figure, "sizes-runs/three/v.json")[0][0] == 5
-    assert {"all", "three", "4", "2"} <= set(written(figure))
+    assert {"all: 4 above 0", "three: 2 above 5"} <= set(written(figure))
     assert set(written(reports.sizes_by_threshold({"mine": vocabulary(4)}))) >= {"4", "1"}
+
+
+def test_sub_words_are_called_so(written: Written) -> None:
+    words = replace(vocabulary(2), extractor="subword", keys=("a</w>", "dog</w>"))
+    assert "mine: 2 sub-words in 50 captions" in written(reports.label_frequencies({"mine": words}))
+    both = written(reports.sizes_by_threshold({"mine": words, "synsets": vocabulary(2)}))
+    assert "The higher the threshold, the fewer labels" in both
 
 
 @pytest.mark.parametrize(
