@@ -22,7 +22,8 @@ def written() -> Callable[[Any], list[str]]:
     """All that stands in the figure but its ticks: titles, labels beside points, legends."""
 
     def texts(figure: Any) -> list[str]:
-        found = [text.get_text() for axes in figure.axes for text in [*axes.texts, axes.title]]
+        found = [text.get_text() for axes in figure.axes for text in axes.texts]
+        found += [axes.get_title(loc="left") for axes in figure.axes]
         legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
         return found + [text.get_text() for legend in legends for text in legend.get_texts()]
 
