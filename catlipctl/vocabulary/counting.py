@@ -4,10 +4,9 @@ import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from catlipctl import files, labels
-from catlipctl.data.caption_shards import CaptionShard, no_captions
 from catlipctl.data.sample import Source
 from catlipctl.data.sources.faults import Faults
 from catlipctl.errors import DataError, UsageError
@@ -17,6 +16,9 @@ from catlipctl.vocabulary.counts import Counts, count
 from catlipctl.vocabulary.engines import Engine, Tick
 from catlipctl.vocabulary.sidecars import Sidecars
 from catlipctl.vocabulary.vocabulary import Counted, Vocabulary
+
+if TYPE_CHECKING:
+    from catlipctl.data.caption_shards import CaptionShard
 
 THRESHOLD = 500
 """V_tau of the paper's experiments (CatLIP 3.2)."""
@@ -38,7 +40,7 @@ class Tally(NamedTuple):
 
 
 def count_shards(
-    shards: Sequence[CaptionShard],
+    shards: "Sequence[CaptionShard]",
     extractor: str = "corenet",
     *,
     workers: int | None = None,
@@ -84,20 +86,22 @@ def count_shards(
         progress.warn(f"counts are not kept: {sidecars.failure}")
     total.faults.tell(progress)
     if not total.captions:
+        from catlipctl.data.caption_shards import no_captions
+
         raise no_captions(shards, total.faults)
     seconds = time.monotonic() - start
     return Tally(total, len(missing), total.captions - before, seconds, len(shards) - len(missing))
 
 
-def packed_counts(extractor: str, shard: CaptionShard, tick: Tick) -> bytes:
+def packed_counts(extractor: str, shard: "CaptionShard", tick: Tick) -> bytes:
     """The packed counts of a shard: what a worker does, wherever it runs."""
     found = Faults()
     return count(shard.read(found), labels.extractor(extractor), found, tick).pack()
 
 
 def _kept(
-    shards: Sequence[CaptionShard], sidecars: Sidecars, progress: Progress
-) -> Iterator[tuple[CaptionShard, Counts | None]]:
+    shards: "Sequence[CaptionShard]", sidecars: Sidecars, progress: Progress
+) -> "Iterator[tuple[CaptionShard, Counts | None]]":
     """Each shard with its counts of an earlier call, or None."""
     known = [shard for shard in shards if shard in sidecars]
     if not known:
@@ -115,7 +119,7 @@ def _kept(
 class _Meter:
     """Progress in captions, whose total is guessed from the bytes of the shards that are finished."""
 
-    def __init__(self, task: Task, shards: Sequence[CaptionShard]) -> None:
+    def __init__(self, task: Task, shards: "Sequence[CaptionShard]") -> None:
         self._task, self._shards = task, len(shards)
         self._bytes = sum(shard.size for shard in shards)
         self._finished = self._finished_bytes = self._captions = 0
@@ -126,7 +130,7 @@ class _Meter:
         self._ticked += captions
         self._show()
 
-    def finish(self, shard: CaptionShard, captions: int) -> None:
+    def finish(self, shard: "CaptionShard", captions: int) -> None:
         """A shard is finished."""
         self._finished += 1
         self._finished_bytes += shard.size

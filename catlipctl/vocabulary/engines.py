@@ -13,14 +13,16 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from catlipctl.data.caption_shards import CaptionShard
 from catlipctl.errors import MachineError, OutOfMemory
 
+if TYPE_CHECKING:
+    from catlipctl.data.caption_shards import CaptionShard
+
 Tick = Callable[[int], None]
-Work = Callable[[CaptionShard, Tick], bytes]
-Results = Iterator[tuple[CaptionShard, bytes]]
+Work = Callable[["CaptionShard", Tick], bytes]
+Results = Iterator[tuple["CaptionShard", bytes]]
 Engine = Literal["processes", "ray"]
 
 _IN_FLIGHT = 2
@@ -29,7 +31,7 @@ _POLL_SECONDS = 0.25
 
 
 def run(
-    engine: Engine, work: Work, shards: Sequence[CaptionShard], workers: int | None, tick: Tick
+    engine: Engine, work: Work, shards: "Sequence[CaptionShard]", workers: int | None, tick: Tick
 ) -> Results:
     """`work` of each shard, in the order in which they are finished.
 
@@ -50,18 +52,18 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _here(work: Work, shards: Sequence[CaptionShard], tick: Tick) -> Results:
+def _here(work: Work, shards: "Sequence[CaptionShard]", tick: Tick) -> Results:
     for shard in shards:
         yield shard, work(shard, tick)
 
 
-def _in_processes(work: Work, shards: Sequence[CaptionShard], workers: int, tick: Tick) -> Results:
+def _in_processes(work: Work, shards: "Sequence[CaptionShard]", workers: int, tick: Tick) -> Results:
     # Spawned: a progress bar draws in a thread, and a fork beside threads may hang.
     context = multiprocessing.get_context("spawn")
     counted = context.Value("q", 0)
     theirs, ours = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, _begin, (counted, theirs))
-    waiting, running = iter(shards), dict[Future[bytes], CaptionShard]()
+    waiting, running = iter(shards), dict[Future[bytes], "CaptionShard"]()
     told = 0
     try:
         while True:
@@ -101,7 +103,7 @@ def _begin(counted: Any, main: Connection) -> None:
     threading.Thread(target=end_with_main, daemon=True).start()
 
 
-def _run(work: Work, shard: CaptionShard) -> bytes:
+def _run(work: Work, shard: "CaptionShard") -> bytes:
     return work(shard, _tick)
 
 
@@ -110,12 +112,12 @@ def _tick(captions: int) -> None:
         _counted.value += captions
 
 
-def _on_ray(work: Work, shards: Sequence[CaptionShard], workers: int | None, tick: Tick) -> Results:
-    ray = _connected(workers)
+def _on_ray(work: Work, shards: "Sequence[CaptionShard]", workers: int | None, tick: Tick) -> Results:
+    ray, already = _connected(workers)
     try:
         remote = ray.remote(num_cpus=1)(_run_silently)
         workers = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
-        waiting, running = iter(shards), dict[Any, CaptionShard]()
+        waiting, running = iter(shards), dict[Any, "CaptionShard"]()
         while True:
             for shard in islice(waiting, workers * _IN_FLIGHT - len(running)):
                 running[remote.remote(work, shard)] = shard
@@ -130,19 +132,25 @@ def _on_ray(work: Work, shards: Sequence[CaptionShard], workers: int | None, tic
     except ray.exceptions.RayError as error:
         raise killed() from error
     finally:
-        ray.shutdown()
+        if not already:
+            ray.shutdown()
 
 
-def _run_silently(work: Work, shard: CaptionShard) -> bytes:
+def _run_silently(work: Work, shard: "CaptionShard") -> bytes:
     return work(shard, lambda _: None)
 
 
-def _connected(workers: int | None) -> Any:
-    """Ray, connected to the cluster of RAY_ADDRESS or of this machine; else one is started here."""
+def _connected(workers: int | None) -> tuple[Any, bool]:
+    """Ray, connected to the cluster of RAY_ADDRESS or of this machine; else one is started here.
+
+    And whether the caller had connected it already.
+    """
     try:
         import ray
     except ImportError as error:
         raise MachineError("Ray is not installed", "pip install 'catlipctl[ray]'") from error
+    if ray.is_initialized():
+        return ray, True
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init("auto", **quiet)
@@ -155,7 +163,7 @@ def _connected(workers: int | None) -> Any:
         # Nobody asked for a network: usage is not reported, and no dashboard listens.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init("local", num_cpus=workers or cores(), include_dashboard=False, **quiet)
-    return ray
+    return ray, False
 
 
 def killed() -> OutOfMemory:

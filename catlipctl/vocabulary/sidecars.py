@@ -3,13 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from catlipctl.data.caption_shards import CaptionShard
 from catlipctl.data.sources import faults as kinds
 from catlipctl.errors import CatlipctlError
 from catlipctl.files import replacing
 from catlipctl.labels import Extractor
 from catlipctl.vocabulary.counts import FORMAT, Counts
+
+if TYPE_CHECKING:
+    from catlipctl.data.caption_shards import CaptionShard
 
 
 class Sidecars:
@@ -20,22 +23,22 @@ class Sidecars:
         self._there = {path.name for path in self.folder.glob("*")} if self.folder.is_dir() else set()
         self._failure: Exception | None = None
 
-    def path(self, shard: CaptionShard) -> Path:
+    def path(self, shard: "CaptionShard") -> Path:
         """Where the counts of a shard are kept."""
         identity = json.dumps([FORMAT, shard.identity])
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json.gz"
 
-    def __contains__(self, shard: CaptionShard) -> bool:
+    def __contains__(self, shard: "CaptionShard") -> bool:
         return self.path(shard).name in self._there
 
-    def load(self, shard: CaptionShard) -> Counts | None:
+    def load(self, shard: "CaptionShard") -> Counts | None:
         """The counts of a shard; None where there are none or they are damaged."""
         try:
             return Counts.unpack(self.path(shard).read_bytes())
         except (OSError, ValueError):
             return None
 
-    def keep(self, shard: CaptionShard, packed: bytes, counts: Counts) -> None:
+    def keep(self, shard: "CaptionShard", packed: bytes, counts: Counts) -> None:
         """Keep a shard's counts, unless the next reading may find more: a network or a disk may recover.
 
         Not synced: a power cut costs at most a recount, waiting for the disk costs more than counting.

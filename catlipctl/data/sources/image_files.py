@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import pyarrow as pa
-
 from catlipctl.data.sample import Sample
 from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
 
@@ -33,6 +31,9 @@ class ImageFileSource:
         self.faults = faults
         self.fingerprint = fingerprint
         self._root = root
+        # Here, because who only counts or reads a vocabulary need not wait for it.
+        import pyarrow as pa
+
         # Arrow arrays: less memory than Python strings, and forked workers share it (no reference counts).
         self._paths = pa.array(paths, pa.large_string())
         self._captions = None if captions is None else pa.array(captions, pa.large_list(pa.large_string()))
