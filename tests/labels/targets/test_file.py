@@ -55,6 +55,20 @@ def test_an_edited_account_is_a_label_set(tmp_path: Path) -> None:
     assert [(label.name, len(label.synsets)) for label in labels] == [("dog", 1), ("a, b", 0), ("cafe", 2)]
 
 
+def test_what_tells_a_name_apart_is_not_what_it_means(tmp_path: Path) -> None:
+    graph = wordnet.nouns()
+    text = "crane (wading bird)\nbazaar/indoor\nbar_stool (kitchen)\n"
+    found = targets.load(write(tmp_path, text))
+    assert [[graph.name(key) for key in label.synsets] for label in found.labels] == [
+        ["crane.n.01"],
+        ["bazaar.n.01"],
+        ["barroom.n.01", "stool.n.01"],
+    ]
+    said: list[str] = []
+    targets.extracted(found, lambda name: said.append(name) or [])  # type: ignore[func-returns-value]
+    assert said == ["crane", "bazaar", "bar stool"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
