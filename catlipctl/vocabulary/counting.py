@@ -14,6 +14,7 @@ from catlipctl.progress import SILENT, Progress, Task
 from catlipctl.vocabulary import engines
 from catlipctl.vocabulary.counts import Counts, count
 from catlipctl.vocabulary.engines import Engine, Tick
+from catlipctl.vocabulary.meter import Meter
 from catlipctl.vocabulary.sidecars import Sidecars
 from catlipctl.vocabulary.vocabulary import Counted, Vocabulary
 
@@ -75,7 +76,7 @@ def count_shards(
     start, before = time.monotonic(), total.captions
     if missing:
         with progress.task("counting", unit="captions") as task:
-            meter = _Meter(task, missing)
+            meter = Meter(task, missing)
             work = partial(packed_counts, extractor)
             for shard, packed in engines.run(engine, work, missing, workers, meter.tick):
                 counts = Counts.unpack(packed)
@@ -114,38 +115,6 @@ def _kept(
                 task.advance()
             else:
                 yield shard, None
-
-
-class _Meter:
-    """Progress in captions, whose total is guessed from the bytes of the shards that are finished."""
-
-    def __init__(self, task: Task, shards: "Sequence[CaptionShard]") -> None:
-        self._task, self._shards = task, len(shards)
-        self._bytes = sum(shard.size for shard in shards)
-        self._finished = self._finished_bytes = self._captions = 0
-        self._ticked = self._shown = 0
-
-    def tick(self, captions: int) -> None:
-        """So many captions more were counted."""
-        self._ticked += captions
-        self._show()
-
-    def finish(self, shard: "CaptionShard", captions: int) -> None:
-        """A shard is finished."""
-        self._finished += 1
-        self._finished_bytes += shard.size
-        self._captions += captions
-        self._show()
-        if self._finished == self._shards:
-            self._task.expect(self._shown)
-        elif self._finished_bytes:
-            self._task.expect(max(self._captions * self._bytes // self._finished_bytes, self._shown + 1))
-
-    def _show(self) -> None:
-        # An engine that cannot tick is known by the shards that it has finished.
-        done = max(self._ticked, self._captions)
-        self._task.advance(done - self._shown, shards=f"{self._finished:,}/{self._shards:,}")
-        self._shown = done
 
 
 def build(
