@@ -8,7 +8,7 @@ from catlipctl.labels.explain import Word, explain
 
 __all__ = ["EXTRACTORS", "Extractor", "Word", "explain", "extractor"]
 
-EXTRACTORS = ("corenet", "subword")
+EXTRACTORS = ("corenet", "nouns", "subword")
 """Names that `extractor` knows."""
 
 
@@ -16,7 +16,10 @@ class Extractor(Protocol):
     """Caption -> label keys; pure and picklable. `version` changes whenever the keys of any caption do."""
 
     name: str
-    version: str
+
+    @property
+    def version(self) -> str:
+        """Asked for at the start: it may need data that are not there (MachineError)."""
 
     def __call__(self, caption: str) -> list[str]:
         """Keys in order of appearance, repeats kept; empty where the caption has none."""
@@ -40,6 +43,10 @@ def extractor(name: str = "corenet") -> Extractor:
         from catlipctl.labels.corenet import CorenetExtractor
 
         return CorenetExtractor()
+    if name == "nouns":
+        from catlipctl.labels.nouns import NounsExtractor
+
+        return NounsExtractor()
     if name == "subword":
         from catlipctl.labels.subword import SubwordExtractor
 

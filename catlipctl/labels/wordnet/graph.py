@@ -84,6 +84,11 @@ class NounGraph:
         """All lemmas of a single word, in lower case."""
         return [lemma for lemma in self._lowered if "_" not in lemma]
 
+    def first_senses(self) -> dict[str, str]:
+        """Each lemma, in lower case with underscores between words -> the key of its most frequent sense."""
+        rows = self._senses.values[self._senses.start[:-1]].tolist()
+        return {lemma: self.keys[rows[i]] for lemma, i in self._row_of_lemma.items()}
+
     def synsets(self, lemma: str) -> tuple[str, ...]:
         """The keys of a lemma's senses, most frequent first. Spaces or underscores, any case; no plurals."""
         row = self._row_of_lemma.get(lemma.lower().replace(" ", "_"))
@@ -105,6 +110,10 @@ class NounGraph:
     def morphy(self, word: str) -> str | None:
         """The first noun lemma that `word` may be a form of: NLTK's `wordnet.morphy(word, "n")`."""
         return next(iter(self._base_forms(word)), None)
+
+    def bases(self, word: str) -> list[str]:
+        """The noun lemmas that `word` may be a plural of, by exception or else by rule; never itself."""
+        return [form for form in self._base_forms(word) if form != word]
 
     def _base_forms(self, word: str) -> list[str]:
         """morphy(7WN) as NLTK has it: the word itself, then its exceptional or else its regular bases."""

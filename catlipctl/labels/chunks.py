@@ -1,0 +1,53 @@
+"""A caption's tokens, or what is made of each, remembered by chunk: a run of characters without whitespace.
+
+Why that gives the tokens of the whole caption is told in `tokens`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import chain
+from typing import Generic, TypeVar
+
+from catlipctl.labels import tokens
+from catlipctl.labels.corenet import CLEAN, clean
+from catlipctl.labels.memory import Memory
+
+Made = TypeVar("Made")
+
+
+class Chunks(Generic[Made]):
+    """Caption -> what `make` makes of each of its tokens, in lower case, in order."""
+
+    def __init__(self, make: Callable[[str], Made]) -> None:
+        self._make = make
+        self._within = Memory(partial(self._of_chunk, before="a ", after=" a"))
+        self._last = Memory(partial(self._of_chunk, before="a "), entries=2**13)
+        self._alone = Memory(self._of_chunk, entries=2**13)
+
+    def __call__(self, caption: str) -> list[Made]:
+        if CLEAN.fullmatch(caption) and not tokens.SENTENCE_END.search(caption):
+            return self._of_chunks(caption.lower().split())
+        made: list[Made] = []
+        for sentence in tokens.sentences(clean(caption)):
+            if tokens.OTHER_WHITESPACE.search(sentence):
+                made += map(self._make, tokens.words(sentence))
+            else:
+                made += self._of_chunks(sentence.split())
+        return made
+
+    @property
+    def misses(self) -> int:
+        """How many chunks were not remembered when a caption had them."""
+        return self._within.misses + self._last.misses + self._alone.misses
+
+    def _of_chunks(self, chunks: list[str]) -> list[Made]:
+        """Of a sentence, given as its chunks between spaces."""
+        if len(chunks) < 2:
+            return [made for chunk in chunks for made in self._alone[chunk]]
+        if not tokens.independent(chunks):
+            return list(map(self._make, tokens.words(" ".join(chunks))))
+        last = self._last[chunks.pop()]
+        return [*chain.from_iterable(map(self._within.__getitem__, chunks)), *last]
+
+    def _of_chunk(self, chunk: str, before: str = "", after: str = "") -> tuple[Made, ...]:
+        return tuple(map(self._make, tokens.words_of_chunk(chunk, before, after)))
