@@ -3,10 +3,10 @@
 Clean, tokenise, tag, keep what is tagged as a noun, look up the most frequent sense. The released code, our
 extractor `corenet`, keeps words of all kinds, and drops synonyms and compounds.
 
-Captions are lower-cased before they are tagged, as there. The tagger knows prose: in `A Black Dog Running` it
-sees names. We compared the labels of 6,000 captions with those of the same captions as people wrote them: in
-lower case they keep 99.5 % and get 0.1 % others. In Title Case, as alt texts are, they keep 98.5 %, and 24 % of
-what they get are others; lower-cased 99.5 % and 0.1 % again.
+Captions are lower-cased before they are tagged, as there. The tagger knows prose: in `A Black Dog` it sees
+names. We compared the labels of 6,000 captions with those of the same captions tagged as people wrote them.
+Lower-cased they keep 99.5 % and get 0.1 % others. In Title Case, as alt texts are, they keep 98.5 %, and
+24 % of what they get are others; lower-cased it is 99.5 % and 0.1 % again.
 """
 
 from collections.abc import Iterator
@@ -133,7 +133,7 @@ class NounsExtractor:
         if lemma is None:
             phrase = self._compounds.phrase(token.replace("-", "_").split("_"))
             return Noun(token, None, "not in WordNet") if phrase is None else self._compound(phrase)
-        (key, *_) = wordnet.nouns().synsets(lemma)
+        key = wordnet.nouns().first_sense(lemma)
         return Noun(lemma, key, _fault(lemma, key))
 
     def _compound(self, phrase: str) -> Noun:
@@ -141,7 +141,7 @@ class NounsExtractor:
         return Noun(phrase, key, _fault(phrase, key))
 
 
-def _fault(lemma: str, key: str) -> str:
+def _fault(lemma: str, key: str | None) -> str:
     """Why a noun of WordNet is no label; empty where it is one."""
     if len(lemma) <= 2 and lemma not in SHORT_NOUNS and not wordnet.nouns().head_key(lemma):
         return "a symbol or an abbreviation"

@@ -33,10 +33,11 @@ OWN_MEANING = frozenset(
 def lemma(word: str, *, tagged_plural: bool) -> str | None:
     """The noun lemma of a lower-case word, if WordNet has one."""
     nouns = wordnet.nouns()
-    bases = nouns.bases(word)
-    if bases and word not in OWN_MEANING and (tagged_plural or not word.endswith("s")):
-        base = min(bases, key=len)
-        # An ox has a plural; the symbol for rhenium has not: res is no more than it is.
-        if len(base) > 2 or nouns.head_key(base) or not nouns.synsets(word):
-            return base
-    return word if nouns.synsets(word) else min(bases, key=len, default=None)
+    known = nouns.first_sense(word) is not None
+    if known and (word in OWN_MEANING or (word.endswith("s") and not tagged_plural)):
+        return word
+    base = min(nouns.bases(word), key=len, default=None)
+    # An ox has a plural; the symbol for rhenium has not: res is no more than it is.
+    if known and (base is None or (len(base) <= 2 and not nouns.head_key(base))):
+        return word
+    return base

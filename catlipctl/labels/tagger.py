@@ -116,27 +116,26 @@ class Tagger:
 
     def form(self, token: str) -> Form:
         """What a token adds to the scores; worth remembering."""
-        context = self._context(self._nltk.normalize(token))
-        word, ending, first = context.normal, token[-3:], token[:1]
-        own = self._sum("bias", f"i suffix {ending}", f"i pref1 {first}", f"i word {word}")
-        tags = self._tags_before.get(word, ())
-        after = {tag: own + self._sum(f"i-1 tag+i word {tag} {word}") for tag in tags}
-        only_tag = self._nltk.tagdict.get(token) or None
-        return context._replace(token=token, only_tag=only_tag, own=own, after=after or NOTHING)
+        word = self._nltk.normalize(token)
+        own = self._sum("bias", f"i suffix {token[-3:]}", f"i pref1 {token[:1]}", f"i word {word}")
+        after = NOTHING
+        if word in self._tags_before:
+            pairs = ((tag, self._weights[f"i-1 tag+i word {tag} {word}"]) for tag in self._tags_before[word])
+            after = {tag: own + weights for tag, weights in pairs}
+        return Form(token, word, self._nltk.tagdict.get(token) or None, own, after, *self._for_others(word))
 
     def _context(self, word: str) -> Form:
-        """What a normalised word adds to the scores of others."""
+        """What stands around a sentence."""
+        return Form(word, word, None, 0, NOTHING, *self._for_others(word))
+
+    def _for_others(self, word: str) -> tuple[int, int, int, int]:
+        """What a normalised word adds to the scores of the words around it."""
         ending = word[-3:]
-        return Form(
-            token="",
-            normal=word,
-            only_tag=None,
-            own=0,
-            after=NOTHING,
-            as_left=self._sum(f"i-1 word {word}", f"i-1 suffix {ending}"),
-            as_second_left=self._sum(f"i-2 word {word}"),
-            as_right=self._sum(f"i+1 word {word}", f"i+1 suffix {ending}"),
-            as_second_right=self._sum(f"i+2 word {word}"),
+        return (
+            self._sum(f"i-1 word {word}", f"i-1 suffix {ending}"),
+            self._sum(f"i-2 word {word}"),
+            self._sum(f"i+1 word {word}", f"i+1 suffix {ending}"),
+            self._sum(f"i+2 word {word}"),
         )
 
     def _sums_of_tags(self) -> dict[str, dict[str, int]]:

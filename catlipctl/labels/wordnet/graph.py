@@ -89,6 +89,11 @@ class NounGraph:
         rows = self._senses.values[self._senses.start[:-1]].tolist()
         return {lemma: self.keys[rows[i]] for lemma, i in self._row_of_lemma.items()}
 
+    def first_sense(self, lemma: str) -> str | None:
+        """The key of a lemma's most frequent sense; lemmas as in `first_senses`, None for others."""
+        row = self._row_of_lemma.get(lemma)
+        return None if row is None else self.keys[int(self._senses.values[self._senses.start[row]])]
+
     def synsets(self, lemma: str) -> tuple[str, ...]:
         """The keys of a lemma's senses, most frequent first. Spaces or underscores, any case; no plurals."""
         row = self._row_of_lemma.get(lemma.lower().replace(" ", "_"))
