@@ -11,7 +11,8 @@ REFERENCE = "reference"
 class Path(Protocol):
     """An extractor, or the reference. Those that remember count their `misses`, too."""
 
-    version: str
+    @property
+    def version(self) -> str: ...
 
     def __call__(self, caption: str) -> list[str]: ...
 

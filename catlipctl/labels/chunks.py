@@ -1,4 +1,4 @@
-"""A caption's tokens, or what is made of each, remembered by chunk: a run of characters without whitespace.
+"""What is made of a caption's tokens, remembered by chunk: a run of characters without whitespace.
 
 Why that gives the tokens of the whole caption is told in `tokens`.
 """
@@ -9,20 +9,24 @@ from itertools import chain
 from typing import Generic, TypeVar
 
 from catlipctl.labels import tokens
-from catlipctl.labels.corenet import CLEAN, clean
+from catlipctl.labels.cleaning import CLEAN, clean
 from catlipctl.labels.memory import Memory
 
 Made = TypeVar("Made")
 
 
 class Chunks(Generic[Made]):
-    """Caption -> what `make` makes of each of its tokens, in lower case, in order."""
+    """Caption -> what `make` makes of its tokens, in lower case, in order.
 
-    def __init__(self, make: Callable[[str], Made]) -> None:
+    make: tokens -> what is made of each, in order, whatever the others are.
+    entries: how many chunks are young at a time (`Memory`), of those within a sentence.
+    """
+
+    def __init__(self, make: Callable[[list[str]], list[Made]], entries: int) -> None:
         self._make = make
-        self._within = Memory(partial(self._of_chunk, before="a ", after=" a"))
-        self._last = Memory(partial(self._of_chunk, before="a "), entries=2**13)
-        self._alone = Memory(self._of_chunk, entries=2**13)
+        self._within = Memory(partial(self._of_chunk, before="a ", after=" a"), entries)
+        self._last = Memory(partial(self._of_chunk, before="a "), entries // 4)
+        self._alone = Memory(self._of_chunk, entries // 4)
 
     def __call__(self, caption: str) -> list[Made]:
         if CLEAN.fullmatch(caption) and not tokens.SENTENCE_END.search(caption):
@@ -30,7 +34,7 @@ class Chunks(Generic[Made]):
         made: list[Made] = []
         for sentence in tokens.sentences(clean(caption)):
             if tokens.OTHER_WHITESPACE.search(sentence):
-                made += map(self._make, tokens.words(sentence))
+                made += self._make(tokens.words(sentence))
             else:
                 made += self._of_chunks(sentence.split())
         return made
@@ -45,9 +49,9 @@ class Chunks(Generic[Made]):
         if len(chunks) < 2:
             return [made for chunk in chunks for made in self._alone[chunk]]
         if not tokens.independent(chunks):
-            return list(map(self._make, tokens.words(" ".join(chunks))))
+            return self._make(tokens.words(" ".join(chunks)))
         last = self._last[chunks.pop()]
         return [*chain.from_iterable(map(self._within.__getitem__, chunks)), *last]
 
     def _of_chunk(self, chunk: str, before: str = "", after: str = "") -> tuple[Made, ...]:
-        return tuple(map(self._make, tokens.words_of_chunk(chunk, before, after)))
+        return tuple(self._make(tokens.words_of_chunk(chunk, before, after)))

@@ -5,28 +5,11 @@ There is no part-of-speech filter: the released code computes tags and throws th
 not merged: `automobile.n.01` is `car.n.01`.
 """
 
-import re
-from functools import partial
-from itertools import chain
-from urllib.parse import unquote
-
-import ftfy
-
 from catlipctl.labels import tokens, wordnet
+from catlipctl.labels.chunks import Chunks
+from catlipctl.labels.cleaning import clean
 from catlipctl.labels.explain import Word
 from catlipctl.labels.memory import Memory
-
-# Printable ASCII without `%`, `+`, `<` and `&`: nothing to clean but spaces and case.
-CLEAN = re.compile("[ !-$'-*,-;=-~]*")
-# `<.*?>` says the same but looks for the end of the line again at every `<`: hours for a megabyte of them.
-TAG = re.compile(r"<[^>\n]*(>?)")
-SPACES = re.compile(" +")
-# ftfy changes nothing in ASCII without entities and control characters, and would take a quarter of the time.
-SOUND = re.compile(r"[\t\n -%'-~]*")
-# ftfy undoes one `amp;` of `&amp;amp;...` a round, in rounds over the whole text: hours for a megabyte.
-# The text ends up the same with a hundred, unless something else in it takes more rounds than that.
-AMPERSAND = "(?:amp|#0{0,9}38|#x0{0,9}26);"
-NESTED = re.compile(f"(&(?:{AMPERSAND}){{100}})(?:{AMPERSAND})+", re.IGNORECASE)
 
 
 class CorenetExtractor:
@@ -41,44 +24,19 @@ class CorenetExtractor:
 
     def __init__(self) -> None:
         self._keys = Memory(_key)
-        self._within = Memory(partial(self._of_chunk, before="a ", after=" a"), entries=2**17)
-        self._last = Memory(partial(self._of_chunk, before="a "))
-        self._alone = Memory(self._of_chunk)
+        self._chunks = Chunks(self._of_tokens, entries=2**17)
 
     def __reduce__(self) -> tuple[type["CorenetExtractor"], tuple[()]]:
         return CorenetExtractor, ()
 
     def __call__(self, caption: str) -> list[str]:
         """Keys in order of appearance, repeats kept."""
-        if CLEAN.fullmatch(caption) and not tokens.SENTENCE_END.search(caption):
-            return self._of_chunks(caption.lower().split())
-        keys: list[str] = []
-        for sentence in tokens.sentences(clean(caption)):
-            if tokens.OTHER_WHITESPACE.search(sentence):
-                keys += self._of_tokens(tokens.words(sentence))
-            else:
-                keys += self._of_chunks(sentence.split())
-        return keys
-
-    def _of_chunks(self, chunks: list[str]) -> list[str]:
-        """Keys of a sentence, given as its chunks between spaces."""
-        if len(chunks) < 2:
-            return [key for chunk in chunks for key in self._alone[chunk]]
-        if not tokens.independent(chunks):
-            return self._of_tokens(tokens.words(" ".join(chunks)))
-        last = self._last[chunks.pop()]
-        return [*chain.from_iterable(map(self._within.__getitem__, chunks)), *last]
-
-    def _of_chunk(self, chunk: str, before: str = "", after: str = "") -> tuple[str, ...]:
-        return tuple(self._of_tokens(tokens.words_of_chunk(chunk, before, after)))
-
-    def _of_tokens(self, words: list[str]) -> list[str]:
-        return [key for key in map(self._keys.__getitem__, words) if key is not None]
+        return self._chunks(caption)
 
     @property
     def misses(self) -> int:
         """How many chunks were not remembered when a caption had them."""
-        return self._within.misses + self._last.misses + self._alone.misses
+        return self._chunks.misses
 
     def tokens(self, caption: str) -> list[str]:
         """The caption's lower-case words and punctuation."""
@@ -97,6 +55,9 @@ class CorenetExtractor:
         keys = map(self.key, wordnet.nouns().words())
         return frozenset(key for key in keys if key is not None)
 
+    def _of_tokens(self, words: list[str]) -> list[str]:
+        return [key for key in map(self._keys.__getitem__, words) if key is not None]
+
     def _word(self, token: str) -> Word:
         nouns = wordnet.nouns()
         lemma = nouns.lemmatize(token)
@@ -112,16 +73,3 @@ class CorenetExtractor:
 def _key(token: str) -> str | None:
     nouns = wordnet.nouns()
     return nouns.head_key(nouns.lemmatize(token))
-
-
-def clean(caption: str) -> str:
-    """The caption without percent escapes, plus signs, tags and broken encoding, in lower case.
-
-    In the order of the released code: entities are undone after tags are removed.
-    """
-    text = unquote(caption).replace("+", " ")
-    text = TAG.sub(lambda tag: "" if tag[1] else tag[0], text)
-    text = SPACES.sub(" ", text.strip("\n"))
-    if not SOUND.fullmatch(text):
-        text = ftfy.fix_text(NESTED.sub(r"\1", text))
-    return text.strip().lower()

@@ -107,7 +107,8 @@ class NounsExtractor:
 
     @cached_property
     def _forms(self) -> Chunks[Form]:
-        return Chunks(Memory(self._tagger.form, entries=2**12).__getitem__)
+        form = Memory(self._tagger.form, entries=2**12)
+        return Chunks(lambda tokens: [form[token] for token in tokens], entries=2**15)
 
     @cached_property
     def _compounds(self) -> Compounds:

@@ -122,12 +122,12 @@ def test_20000_adversarial_lists_of_tokens(tagger: Tagger, known: list[str], dat
     ).map(" ".join)
 )
 def test_chunks_have_the_tokens_of_the_whole_caption(caption: str) -> None:
-    from catlipctl.labels.corenet import clean
+    from catlipctl.labels.cleaning import clean
 
     assert CHUNKS(caption) == word_tokenize(clean(caption))
 
 
-CHUNKS = Chunks(str)
+CHUNKS = Chunks(list, entries=2**10)
 
 
 def test_missing_data_are_named_with_the_command_that_brings_them(tmp_path: Path) -> None:
