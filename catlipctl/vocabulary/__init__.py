@@ -1,10 +1,10 @@
 """Vocabularies: which label keys are classes, and which class id each one has."""
 
-from catlipctl.vocabulary.counting import build, count_shards, pruned
+from catlipctl.vocabulary.counting import build, count_shards
 from catlipctl.vocabulary.counts import Counts
 from catlipctl.vocabulary.encoder import Encoder
 from catlipctl.vocabulary.merging import merge
-from catlipctl.vocabulary.pruning import prune
+from catlipctl.vocabulary.pruning import prune, pruned
 from catlipctl.vocabulary.vocabulary import Vocabulary, load, parse
 
 __all__ = [

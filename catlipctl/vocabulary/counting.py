@@ -1,4 +1,4 @@
-"""Counting captions' label keys into a vocabulary (CatLIP 3.1, 3.2): shard by shard, or a source at once."""
+"""Counting captions' label keys (CatLIP 3.1): shard by shard, or a source at once."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from catlipctl import files, labels
 from catlipctl.data.sample import Source
 from catlipctl.data.sources.faults import Faults
-from catlipctl.errors import DataError, UsageError
+from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress, Task
 from catlipctl.vocabulary import engines
 from catlipctl.vocabulary.counts import Counts, count
 from catlipctl.vocabulary.engines import Engine, Tick
 from catlipctl.vocabulary.meter import Meter
+from catlipctl.vocabulary.pruning import limits, pruned
 from catlipctl.vocabulary.sidecars import Sidecars
 from catlipctl.vocabulary.vocabulary import Counted, Vocabulary
 
 if TYPE_CHECKING:
     from catlipctl.data.caption_shards import CaptionShard
 
-THRESHOLD = 500
-"""V_tau of the paper's experiments (CatLIP 3.2)."""
-MIN_CLASSES = 100
-SHOWN_THRESHOLDS = (5, 10, 50, 100)
 REPORT_EVERY = 1000
 
 
@@ -157,70 +154,3 @@ def _told(samples: Iterator[tuple[str, ...]], task: Task) -> Iterator[tuple[str,
         if number % REPORT_EVERY == 0:
             task.advance(REPORT_EVERY)
     task.advance(number % REPORT_EVERY)
-
-
-def limits(threshold: int | None, max_size: int | None) -> int:
-    """The threshold: 500 where neither is given, and 0 where only `max_size` is.
-
-    Raises:
-        UsageError: they can give no vocabulary.
-    """
-    if threshold is None:
-        threshold = THRESHOLD if max_size is None else 0
-    if threshold < 0:
-        raise UsageError(f"threshold {threshold} is negative", "0 keeps every label that occurs")
-    if max_size is not None and max_size < MIN_CLASSES:
-        raise UsageError(
-            f"max size {max_size} is too small", f"a vocabulary has at least {MIN_CLASSES} labels"
-        )
-    return threshold
-
-
-def pruned(
-    counts: Counts,
-    *,
-    extractor: str,
-    source: str,
-    threshold: int | None = None,
-    max_size: int | None = None,
-    count: Counted = "occurrences",
-) -> Vocabulary:
-    """The keys that count more than `threshold`, or the `max_size` most frequent; ties by key.
-
-    The threshold is 500 where neither is given, and 0 where only `max_size` is; given both, both hold.
-    Raises DataError where fewer than 100 keys are left.
-    """
-    threshold = limits(threshold, max_size)
-    numbers = counts.by_caption() if count == "captions" else counts.occurrences
-    ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
-    kept = [item for item in ordered if item[1] > threshold][:max_size]
-    if len(kept) < MIN_CLASSES:
-        raise _too_few(len(kept), threshold, [number for _, number in ordered])
-    dropped = ordered[len(kept) :]
-    return Vocabulary(
-        keys=tuple(key for key, _ in kept),
-        counts=tuple(number for _, number in kept),
-        extractor=extractor,
-        extractor_version=labels.extractor(extractor).version,
-        source=source,
-        captions=counts.captions,
-        captions_without_label=counts.captions_without_label,
-        counted=count,
-        threshold=threshold,
-        dropped_keys=len(dropped),
-        dropped_count=sum(number for _, number in dropped),
-        max_size=max_size,
-        faults=dict(sorted(counts.faults.counts().items())),
-    )
-
-
-def _too_few(left: int, threshold: int, numbers: Sequence[int]) -> DataError:
-    sizes = [(at, sum(number > at for number in numbers)) for at in SHOWN_THRESHOLDS]
-    listed = ", ".join(f"{size:,} at {at}" for at, size in sizes)
-    enough = [at for at, size in sizes if size >= MIN_CLASSES and at < threshold]
-    return DataError(
-        f"{left} labels occur more than {threshold} times: fewer than {MIN_CLASSES}; by threshold: {listed}",
-        f"take a lower one: --threshold {enough[-1]}"
-        if enough
-        else "count more captions, or take a lower threshold",
-    )

@@ -1,16 +1,78 @@
-"""A counted vocabulary cut down to a higher threshold, or to fewer classes, without counting again."""
+"""Which of the counted keys are classes: those above a threshold, the most frequent (V_tau, CatLIP 3.2)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from catlipctl import labels
 from catlipctl.errors import DataError, UsageError
-from catlipctl.vocabulary.counting import MIN_CLASSES
-from catlipctl.vocabulary.vocabulary import Vocabulary
+from catlipctl.vocabulary.counts import Counts
+from catlipctl.vocabulary.vocabulary import Counted, Vocabulary
+
+THRESHOLD = 500
+"""V_tau of the paper's experiments (CatLIP 3.2)."""
+MIN_CLASSES = 100
+SHOWN_THRESHOLDS = (5, 10, 50, 100)
+
+
+def limits(threshold: int | None, max_size: int | None) -> int:
+    """The threshold: 500 where neither is given, and 0 where only `max_size` is.
+
+    Raises:
+        UsageError: they can give no vocabulary.
+    """
+    if threshold is None:
+        threshold = THRESHOLD if max_size is None else 0
+    if threshold < 0:
+        raise UsageError(f"threshold {threshold} is negative", "0 keeps every label that occurs")
+    if max_size is not None and max_size < MIN_CLASSES:
+        raise UsageError(
+            f"max size {max_size} is too small", f"a vocabulary has at least {MIN_CLASSES} labels"
+        )
+    return threshold
+
+
+def pruned(
+    counts: Counts,
+    *,
+    extractor: str,
+    source: str,
+    threshold: int | None = None,
+    max_size: int | None = None,
+    count: Counted = "occurrences",
+) -> Vocabulary:
+    """The keys that count more than `threshold`, or the `max_size` most frequent; ties by key.
+
+    The threshold is 500 where neither is given, and 0 where only `max_size` is; given both, both hold.
+    Raises DataError where fewer than 100 keys are left.
+    """
+    threshold = limits(threshold, max_size)
+    numbers = counts.by_caption() if count == "captions" else counts.occurrences
+    ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
+    kept = [item for item in ordered if item[1] > threshold][:max_size]
+    if len(kept) < MIN_CLASSES:
+        raise _too_few(len(kept), threshold, [number for _, number in ordered])
+    dropped = ordered[len(kept) :]
+    return Vocabulary(
+        keys=tuple(key for key, _ in kept),
+        counts=tuple(number for _, number in kept),
+        extractor=extractor,
+        extractor_version=labels.extractor(extractor).version,
+        source=source,
+        captions=counts.captions,
+        captions_without_label=counts.captions_without_label,
+        counted=count,
+        threshold=threshold,
+        dropped_keys=len(dropped),
+        dropped_count=sum(number for _, number in dropped),
+        max_size=max_size,
+        faults=dict(sorted(counts.faults.counts().items())),
+    )
 
 
 def prune(vocabulary: Vocabulary, *, threshold: int | None = None, max_size: int | None = None) -> Vocabulary:
-    """The keys that count more than `threshold`, of these the `max_size` most frequent (V_tau, CatLIP 3.2).
+    """A vocabulary cut down to a higher threshold, or to fewer classes, without counting again.
 
-    Equal to `build` over the same captions with the same threshold and size. Class ids stay in their order.
+    Equal to `pruned` of the same counts with the same threshold and size. Class ids stay in their order.
 
     Raises:
         UsageError: neither is given, or the threshold is below the vocabulary's `least_threshold`: keys that
@@ -19,10 +81,7 @@ def prune(vocabulary: Vocabulary, *, threshold: int | None = None, max_size: int
     """
     if threshold is None and max_size is None:
         raise UsageError("nothing says how far to prune", "give a threshold, a max size, or both")
-    if max_size is not None and max_size < MIN_CLASSES:
-        raise UsageError(
-            f"max size {max_size} is too small", f"a vocabulary has at least {MIN_CLASSES} labels"
-        )
+    limits(threshold, max_size)
     least = vocabulary.least_threshold
     if threshold is not None and threshold < least:
         raise UsageError(
@@ -35,7 +94,7 @@ def prune(vocabulary: Vocabulary, *, threshold: int | None = None, max_size: int
             max_size = min(vocabulary.max_size, max_size or vocabulary.max_size)
     kept = min(vocabulary.size_at(threshold), len(vocabulary) if max_size is None else max_size)
     if kept < MIN_CLASSES:
-        raise _too_few(kept, threshold, vocabulary)
+        raise _too_few(kept, threshold, vocabulary.counts, least)
     return replace(
         vocabulary,
         keys=vocabulary.keys[:kept],
@@ -51,11 +110,13 @@ def _plus(known: int | None, more: int) -> int | None:
     return None if known is None else known + more
 
 
-def _too_few(left: int, threshold: int, vocabulary: Vocabulary) -> DataError:
-    message = f"{left} labels count more than {threshold:,}: a vocabulary has at least {MIN_CLASSES}"
-    if len(vocabulary) < MIN_CLASSES:
-        return DataError(message, f"this one has {len(vocabulary)}: count more captions")
-    enough = vocabulary.counts[MIN_CLASSES - 1] - 1
-    if enough < vocabulary.least_threshold:
-        return DataError(message, "count more captions")
-    return DataError(message, f"take a lower one: --threshold {enough}")
+def _too_few(left: int, threshold: int, counts: Sequence[int], least: int = 0) -> DataError:
+    """`counts` in descending order; `least`: no threshold below it may be asked for."""
+    sizes = ((at, sum(count > at for count in counts)) for at in SHOWN_THRESHOLDS if at >= least)
+    listed = ", ".join(f"{size:,} at {at}" for at, size in sizes)
+    message = f"{left} labels occur more than {threshold:,} times: fewer than {MIN_CLASSES}"
+    enough = counts[MIN_CLASSES - 1] - 1 if len(counts) >= MIN_CLASSES else -1
+    return DataError(
+        message + (f"; by threshold: {listed}" if listed else ""),
+        f"take a lower one: --threshold {enough}" if enough >= least else "count more captions",
+    )

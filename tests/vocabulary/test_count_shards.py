@@ -22,7 +22,8 @@ from catlipctl.data.caption_shards import caption_shards
 from catlipctl.data.sample import Source
 from catlipctl.errors import DataError, MachineError, OutOfMemory
 from catlipctl.labels import wordnet
-from catlipctl.vocabulary.counting import Tally, count_shards, pruned
+from catlipctl.vocabulary import count_shards, pruned
+from catlipctl.vocabulary.counting import Tally
 
 
 @pytest.fixture(scope="session")

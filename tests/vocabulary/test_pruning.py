@@ -50,11 +50,11 @@ def test_nothing_dropped_is_no_threshold(source_of: Callable[..., Source], whole
 
 def test_what_makes_no_vocabulary(whole: Vocabulary) -> None:
     enough = whole.counts[99] - 1
-    with pytest.raises(DataError, match="at least 100") as refused:
+    with pytest.raises(DataError, match="fewer than 100") as refused:
         prune(whole, threshold=10**6)
     assert refused.value.hint == f"take a lower one: --threshold {enough}"
     assert len(prune(whole, threshold=enough)) >= 100
-    for nothing in ({}, {"max_size": 99}):
+    for nothing in ({}, {"max_size": 99}, {"threshold": -1}):
         with pytest.raises(UsageError):
             prune(whole, **nothing)  # type: ignore[arg-type]
 

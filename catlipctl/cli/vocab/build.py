@@ -82,10 +82,11 @@ def build(
         _check_target(out_file)
         from catlipctl import labels, vocabulary
         from catlipctl.data.caption_shards import caption_shards
-        from catlipctl.vocabulary import counting
         from catlipctl.vocabulary.built import built
+        from catlipctl.vocabulary.merging import AND
+        from catlipctl.vocabulary.pruning import limits
 
-        counting.limits(threshold, max_size)
+        limits(threshold, max_size)
         # Once, so that what it lacks is said now and not by a worker.
         labels.extractor(extractor)("a dog")
         shards = caption_shards(
@@ -108,7 +109,7 @@ def build(
         made = vocabulary.pruned(
             tally.counts,
             extractor=extractor,
-            source=" + ".join(sorted(set(sources))),
+            source=AND.join(sorted(set(sources))),
             threshold=threshold,
             max_size=max_size,
             count=count or ("captions" if extractor == "subword" else "occurrences"),
@@ -125,7 +126,10 @@ def build(
 
 def _check_target(path: Path) -> None:
     """See that the vocabulary and its plots can be written, before hours are spent on it."""
-    refuse_taken(path, path.with_suffix(".png"), path.with_suffix(".svg"))
+    drawn = path.with_suffix(".png"), path.with_suffix(".svg")
+    if path in drawn:
+        raise UsageError(f"{path} is where a plot of the vocabulary goes", "choose a name such as v.json")
+    refuse_taken(path, *drawn)
     there = next(folder for folder in path.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "it may not be written to" if there.is_dir() else "it is a file"

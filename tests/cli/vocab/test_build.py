@@ -100,6 +100,7 @@ def test_the_order_of_sources_changes_nothing(vocab: Vocab, captions: Path, here
         (("--threshold", -1), 2, "negative"),
         (("--max-size", 9), 2, "too small"),
         (("--out", "captions/0.parquet/v.json"), 2, "cannot be written"),
+        (("--out", "v.png"), 2, "where a plot"),
         (("--caption-key", "titel"), 3, "no column 'titel'"),
     ],
 )
