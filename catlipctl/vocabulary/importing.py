@@ -9,7 +9,7 @@ from catlipctl import labels
 from catlipctl.errors import DataError
 from catlipctl.vocabulary.listing import FIRST_LINE, listed_rows
 from catlipctl.vocabulary.pickled import pickled_rows
-from catlipctl.vocabulary.vocabulary import MAX_BYTES, MAX_KEY_LENGTH, Counted, Vocabulary
+from catlipctl.vocabulary.vocabulary import MAX_BYTES, MAX_CLASSES, MAX_KEY_LENGTH, Counted, Vocabulary
 
 RELEASED_SIZE = 24_320
 """The released recipes use the first 24,320 rows of the released vocabulary (190 x 128)."""
@@ -24,9 +24,10 @@ def imported(
 ) -> Vocabulary:
     """The vocabulary in a pickled dict (key -> count, unpadded keys: `n2084071`) or in exported text.
 
-    The order of its rows is its class ids, and stays. What such a file does not say is not known: how many
-    captions it counted and what was dropped from it. `extractor` and `counted` are believed: the released
-    code does not define whether occurrences or captions were counted; the paper counts occurrences (3.2).
+    A Counter or an OrderedDict is such a dict too. The order of its rows is its class ids, and stays. What
+    such a file does not say is not known: how many captions it counted and what was dropped from it.
+    `extractor` and `counted` are believed: the released code does not define whether occurrences or captions
+    were counted; the paper counts occurrences (3.2).
     max_size: only the first so many rows.
 
     Raises:
@@ -59,10 +60,10 @@ def _rows(path: Path) -> list[tuple[Any, Any]]:
         raise DataError(f"cannot read {path}: {error.strerror}", "name a pickle or exported text") from error
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} has more than {MAX_BYTES / 2**20:.0f} MiB: no vocabulary is so large")
-    if not FIRST_LINE.match(data[:1000].decode("utf-8", "replace")):
+    if not FIRST_LINE.match(data[:1000].decode("utf-8-sig", "replace")):
         return pickled_rows(data, str(path))
     try:
-        return listed_rows(data.decode("utf-8"), str(path))
+        return listed_rows(data.decode("utf-8-sig"), str(path))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
 
@@ -84,8 +85,10 @@ def _checked(rows: Sequence[tuple[Any, Any]], name: str, *, synsets: bool) -> li
         if fault:
             raise DataError(f"{name}, row {number + 1} (class id {number}): {fault}", _HINT)
         found[key] = last = count
-    if not found:
-        raise DataError(f"{name} has no rows", _HINT)
+    if not 0 < len(found) <= MAX_CLASSES:
+        raise DataError(
+            f"{name} has {len(found) or 'no'} rows: 1 to {MAX_CLASSES:,} make a vocabulary", _HINT
+        )
     return list(found.items())
 
 

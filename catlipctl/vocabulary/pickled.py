@@ -1,13 +1,15 @@
-"""A pickled dict, read without trust: nothing that it asks for is imported or called.
+"""A pickled dict, read without trust: nothing that it asks for is imported.
 
 A pickle is a program. Before it runs, its opcodes are walked: only those that make one dict of texts and
-numbers may occur, so that it cannot name, call or nest anything, and what it can allocate is bounded by its
-size. Even then it runs in an unpickler that finds no names.
+numbers may occur, so that it cannot nest anything, and what it can allocate is bounded by its size. Whoever
+counts in Python may have pickled a Counter or an OrderedDict, which is a call: these two names, once, are
+allowed, and the unpickler, which finds no others, takes `dict` for both.
 """
 
 import io
 import pickle
 import pickletools
+from collections import Counter
 from typing import Any, NoReturn
 
 from catlipctl.errors import DataError
@@ -29,24 +31,13 @@ _TEXTS = {
 }
 _NUMBERS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"}
 _CONSTANTS = {"NONE", "NEWTRUE", "NEWFALSE", "FLOAT", "BINFLOAT"}
-_DICTS = {"EMPTY_DICT", "DICT"}
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
+_ONCE = {"EMPTY_DICT", "DICT", "GLOBAL", "STACK_GLOBAL", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "REDUCE"}
+"""The dict, and what calls one of `_DICT_CLASSES`: once each, or a small pickle could make many copies."""
 _PLAIN = {"PROTO", "STOP", "MARK", "SETITEM", "SETITEMS", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"}
-_RUNS_CODE = {
-    "GLOBAL",
-    "STACK_GLOBAL",
-    "INST",
-    "OBJ",
-    "NEWOBJ",
-    "NEWOBJ_EX",
-    "REDUCE",
-    "BUILD",
-    "EXT1",
-    "EXT2",
-    "EXT4",
-    "PERSID",
-    "BINPERSID",
-}
+_RUNS_CODE = {"INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
+_NAMES = {"GLOBAL", "STACK_GLOBAL"}
+_DICT_CLASSES = {"collections Counter", "collections OrderedDict"}
 
 
 def pickled_rows(data: bytes, name: str) -> list[tuple[Any, Any]]:
@@ -71,11 +62,16 @@ def pickled_rows(data: bytes, name: str) -> list[tuple[Any, Any]]:
     return list(found.items())
 
 
-_HINT = "only a pickled dict of text to whole numbers is read, as CatLIP's vocabulary was released"
+_HINT = (
+    "give a pickled dict of text to whole numbers, as CatLIP's vocabulary was released, "
+    "or text with a line a class: KEY<TAB>COUNT"
+)
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> NoReturn:
+    def find_class(self, module: str, name: str) -> type[dict[Any, Any]]:
+        if f"{module} {name}" in _DICT_CLASSES:
+            return dict
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
     def persistent_load(self, pid: object) -> NoReturn:  # noqa: ARG002
@@ -83,16 +79,20 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _check(data: bytes, name: str) -> None:
-    dicts = 0
+    seen: Counter[str] = Counter()
+    texts: list[str] = []
     for number, (opcode, argument, _) in enumerate(pickletools.genops(data)):
         kind = opcode.name
-        dicts += kind in _DICTS
-        if kind in _RUNS_CODE:
-            wanted = f" {argument:.80}" if isinstance(argument, str) else ""
+        seen[kind] += 1
+        if kind in _TEXTS and isinstance(argument, str):
+            texts = [*texts[-1:], argument]
+        named = " ".join(texts) if kind == "STACK_GLOBAL" else argument
+        if kind in _RUNS_CODE or (kind in _NAMES and named not in _DICT_CLASSES) or seen["REDUCE"] > 1:
+            wanted = f" {named:.80}" if isinstance(named, str) else ""
             raise DataError(f"{name} is refused: it asks for code to be run ({kind}{wanted})", _HINT)
         if number >= MAX_OPCODES:
             raise DataError(f"{name} has more than {MAX_OPCODES:,} opcodes", _HINT)
-        if kind in _PLAIN or kind in _CONSTANTS or (kind in _DICTS and dicts == 1):
+        if kind in _PLAIN or kind in _CONSTANTS or (kind in _ONCE and seen[kind] == 1):
             continue
         if not _bounded(kind, argument, number, len(data)):
             raise DataError(f"{name} is not one dict of texts and numbers: it has {kind}", _HINT)

@@ -5,7 +5,7 @@ import copyreg
 import os
 import pickle
 import tracemalloc
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -145,20 +145,55 @@ def test_what_would_run_code_is_refused_and_does_nothing(tmp_path: Path, written
     ],
 )
 def test_no_opcode_that_makes_objects(opcodes: bytes) -> None:
-    with pytest.raises(DataError, match=r"asks for code to be run|is not one dict"):
+    with pytest.raises(DataError, match=r"asks for code to be run|is not one dict|not a whole pickle"):
         pickled_rows(opcodes, "x")
+
+
+@pytest.mark.parametrize("kind", [Counter, OrderedDict])
+def test_dicts_of_the_standard_library_are_read_as_dicts(kind: type, written: Written) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        data = pickle.dumps(kind(RELEASED), protocol)
+        assert pickled_rows(data, "x") == list(RELEASED.items())
+        assert imported(written(data)) == imported(written(pickle.dumps(RELEASED)))
+    for held in (kind({"a": 1, None: 2}), kind()):
+        assert pickled_rows(pickle.dumps(held), "x") == list(held.items())
+
+
+COUNTER = b"ccollections\nCounter\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        COUNTER + COUNTER + b"(tR.",  # named twice
+        b"\x80\x02" + COUNTER + b"q\x00}\x85R" + b"h\x00)R." * 2,  # called twice
+        b"\x80\x02}" + COUNTER + b")\x81.",  # made without a call
+        b"\x80\x02" + COUNTER + b"}b.",  # its state is set
+        b"\x80\x02" + COUNTER + b"U\x01aU\x01bs.",  # an item of the class itself
+        b"\x80\x02" + COUNTER + b"U\x02ab\x85R.",  # of a text
+        b"\x80\x02" + COUNTER + b".",
+        b"\x80\x02" + COUNTER + b"(U\x01aoR.",
+        b"ccollections\nCounter.fromkeys\n(tR.",
+        b"\x80\x04\x8c\x0bcollections\x8c\x04abcdq\x000\x8c\x07Counterh\x00\x93.",  # other names on the stack
+        b"\x80\x04\x8c\x05posixq\x00\x8c\x06systemq\x01\x8c\x0bcollections0\x8c\x07Counter0\x93.",
+        b"\x80\x04\x8c\x05posixq\x00\x8c\x06systemq\x01\x8c\x0bcollections\x8c\x07Counterh\x00h\x01\x93.",
+    ],
+)
+def test_what_else_such_a_name_could_do_is_refused(data: bytes) -> None:
+    with pytest.raises(DataError):
+        pickled_rows(data, "x")
 
 
 @pytest.mark.parametrize(
     "held",
-    [OrderedDict(RELEASED), Counter(RELEASED), {"n2084071": numpy.int64(3)}, state_of(vocabulary=RELEASED)],
-    ids=["OrderedDict", "Counter", "numpy", "object"],
+    [defaultdict(int, RELEASED), {"n2084071": numpy.int64(3)}, state_of(vocabulary=RELEASED)],
+    ids=["defaultdict", "numpy", "object"],
 )
 def test_even_what_is_harmless_is_not_called(held: object, written: Written) -> None:
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
         with pytest.raises(DataError, match="asks for code to be run") as refused:
             imported(written(pickle.dumps(held, protocol)))
-        assert "only a pickled dict" in refused.value.hint
+        assert "give a pickled dict" in refused.value.hint
 
 
 def test_extension_codes_and_persistent_names(written: Written) -> None:
@@ -280,6 +315,9 @@ def test_an_export_is_imported_with_its_class_ids(tmp_path: Path, written: Writt
     (tmp_path / "vocab.txt").write_text(listing(found), encoding="utf-8")
     assert listing(found).splitlines()[1:] == ["n02084071\t7\tdog", "n00928077\t7\tdesign"]
     assert imported(tmp_path / "vocab.txt") == replace(found, source="vocab.txt")
+    assert (
+        imported(written(b"\xef\xbb\xbf" + listing(found).encode())).keys == found.keys
+    )  # as Notepad saves it
     subwords = written(b"49406\t7\n320\t5\n")
     made = imported(subwords, extractor="subword", counted="captions")
     assert (made.keys, made.counts, made.counted) == (("49406", "320"), (7, 5), "captions")
