@@ -84,7 +84,8 @@ def caption_shards(
         shards += _cut(text, located, image_key, tuple(caption_keys), captions_from, cache)
     once = {shard.identity: shard for shard in shards}
     if len(once) < len(shards):
-        progress.warn(f"{len(shards) - len(once):,} shards are named twice; each is counted once")
+        again = len(shards) - len(once)
+        progress.warn(f"{again:,} of {len(shards):,} shards had been named before: each is counted once")
     ordered = sorted((-shard.size, identity) for identity, shard in once.items())
     return [once[identity] for _, identity in ordered]
 
@@ -120,7 +121,7 @@ def _cut(
     """One SOURCE's shards."""
     if located.kind == "folder":
         raise DataError(
-            f"{spec} is a folder of images: it has no tars, Parquet or metadata.csv with captions",
+            f"{spec} is a folder without captions: it has no tars, no Parquet and no metadata.csv",
             NO_CAPTIONS_HINT,
         )
     if located.kind == "tar" and captions_from is None:

@@ -1,6 +1,6 @@
 """Which column of a table is the image, which the captions, which the label: as asked for, else by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -35,6 +35,22 @@ def choose(
         return list(asked)
     lower = {column.lower(): column for column in reversed(list(columns))}
     return [lower[name] for name in names if name in lower][:1]
+
+
+def refuse_unfit(
+    where: str, columns: Mapping[str, str], fitting: Container[str], asked: Sequence[str], option: str
+) -> None:
+    """Say which column that was asked for is there, but of a type that cannot be it.
+
+    Raises:
+        DataError: there is one.
+    """
+    for name in asked:
+        if name in columns and name not in fitting:
+            raise DataError(
+                f"{where}: column {name!r} is {columns[name]}, which cannot be it",
+                f"choose another with {option}: it has {listed(columns)}",
+            )
 
 
 def require(where: str, columns: Mapping[str, str], found: Sequence[str], what: str, option: str) -> None:
@@ -76,15 +92,8 @@ class Columns:
         images = {name: kind for name, kind in shown.items() if is_image(schema.field(name).type)}
         strings = {name: kind for name, kind in shown.items() if is_text(schema.field(name).type)}
         asked = [image_key] if image_key else []
-        for key, fitting, option in [
-            *((key, images, "--image-key") for key in asked),
-            *((key, strings, "--caption-key") for key in caption_keys),
-        ]:
-            if key in shown and key not in fitting:
-                raise DataError(
-                    f"{where}: column {key!r} is {shown[key]}, which cannot be it",
-                    f"choose another with {option}: it has {listed(shown)}",
-                )
+        refuse_unfit(where, shown, images, asked, "--image-key")
+        refuse_unfit(where, shown, strings, caption_keys, "--caption-key")
         structs = [name for name in images if pa.types.is_struct(schema.field(name).type)]
         image = choose(where, shown, asked or structs[:1], (), "--image-key") or choose(
             where, images, [], IMAGE_NAMES, "--image-key"

@@ -93,7 +93,9 @@ class ParquetCaptions:
         shown = {field.name: str(field.type) for field in schema}
         texts = {name: kind for name, kind in shown.items() if is_text(schema.field(name).type)}
         path = self.file.path
-        chosen = table.choose(path, texts, self.caption_keys, table.CAPTION_NAMES, "--caption-key")
+        table.refuse_unfit(path, shown, texts, self.caption_keys, "--caption-key")
+        columns = shown if self.caption_keys else texts
+        chosen = table.choose(path, columns, self.caption_keys, table.CAPTION_NAMES, "--caption-key")
         table.require(path, shown, chosen, "captions", "--caption-key")
         return chosen
 

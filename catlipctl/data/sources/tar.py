@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -147,25 +147,19 @@ class TarSource:
         image = self._image.has
         caption = np.logical_or.reduce([column.has for column in self._captions])
         label = self._label.has
-        large = image & (self._image.size > MAX_IMAGE_BYTES)
         if need == "any":
             need = "captions" if (image & caption).any() else "labels"
-        needed, kind = {
+        needed, lacking = {
             "captions": (caption, kinds.NO_CAPTION),
             "labels": (label, kinds.NO_LABEL),
             "images": (np.ones_like(image), ""),
         }[need]
 
-        def count(kind: str, mask: NDArray[np.bool_]) -> None:
-            if mask.any():
-                at = int(np.argmax(mask))
-                key = indexes[self._shard[at]].key(int(self._row[at]))
-                found.add(kind, int(mask.sum()), f"{key} in {self._files[self._shard[at]].name}")
+        def where(row: int) -> str:
+            shard = self._shard[row]
+            return f"{indexes[shard].key(int(self._row[row]))} in {self._files[shard].name}"
 
-        count(kinds.NO_IMAGE, caption & ~image)
-        count(kinds.LARGE_IMAGE, large)
-        count(kind, image & ~large & ~needed)
-        return np.flatnonzero(image & ~large & needed)
+        return usable(self._image, caption, needed, lacking, found, where)
 
     def _check_fields(self, *, asked: bool, need: Need, label_asked: bool) -> None:
         """Look into a few JSON members for the fields that were asked for: a misspelt one would give nothing.
@@ -203,6 +197,31 @@ def image_keys(asked: str | None) -> list[Key]:
 def alternatives(asked: Sequence[str]) -> list[list[Key]]:
     """Where each caption of a sample may be; of several places, the first that the sample has."""
     return [[Key.parse(key)] for key in asked] or [[Key("txt"), Key("json", "caption")]]
+
+
+def usable(
+    images: Column,
+    caption: NDArray[np.bool_],
+    needed: NDArray[np.bool_],
+    lacking: str,
+    found: Faults,
+    where: Callable[[int], str],
+) -> NDArray[np.int64]:
+    """The samples with an image and what is `needed`; what is left out is counted.
+
+    caption, needed: `[N]`, whether a sample has them. lacking: the fault of an image without what is needed.
+    where: a sample's name for messages.
+    """
+    large = images.has & (images.size > MAX_IMAGE_BYTES)
+    whole = images.has & ~large
+    for kind, mask in (
+        (kinds.NO_IMAGE, caption & ~images.has),
+        (kinds.LARGE_IMAGE, large),
+        (lacking, whole & ~needed),
+    ):
+        if mask.any():
+            found.add(kind, int(mask.sum()), where(int(np.argmax(mask))))
+    return np.flatnonzero(whole & needed)
 
 
 def readable(

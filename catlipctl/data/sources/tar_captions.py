@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.faults import MAX_IMAGE_BYTES, Faults, tolerated
+from catlipctl.data.sources.faults import Faults, tolerated
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar import alternatives, image_keys, readable
+from catlipctl.data.sources.tar import alternatives, image_keys, readable, usable
 from catlipctl.data.sources.tar_columns import Column
 from catlipctl.data.sources.tar_index import ShardIndex, read_indexes
 from catlipctl.data.sources.text import Key, captions, fields
@@ -55,23 +55,28 @@ class TarCaptions:
             yield from self._read_indexed(index, found)
 
     def _read_indexed(self, index: ShardIndex, found: Faults) -> Iterator[tuple[str, ...]]:
+        def where(row: int) -> str:
+            return f"{self.file.name}: {index.key(row)}"
+
         columns = [Column.find(keys, [index]) for keys in alternatives(self.caption_keys)]
         empty = [_empty(column.keys, index) for column in columns]
-        usable = self._usable(index, np.logical_or.reduce([c.has for c in columns] + empty), found)
-        columns = [column.take(usable) for column in columns]
-        empty = [mask[usable] for mask in empty]
+        caption = np.logical_or.reduce([column.has for column in columns] + empty)
+        images = Column.find(image_keys(self.image_key), [index])
+        used = usable(images, caption, caption, kinds.NO_CAPTION, found, where)
+        columns = [column.take(used) for column in columns]
+        empty = [mask[used] for mask in empty]
         try:
             for start, stop in _runs(np.sum([column.size for column in columns], axis=0)):
                 texts = [
-                    self._texts(index, column, mask, usable, range(start, stop), found)
+                    self._texts(index, column, mask, used, range(start, stop), found)
                     for column, mask in zip(columns, empty, strict=True)
                 ]
-                for at, groups in zip(usable[start:stop], zip(*texts, strict=True), strict=True):
+                for at, groups in zip(used[start:stop], zip(*texts, strict=True), strict=True):
                     said = tuple(text for group in groups for text in group)
                     if said:
                         yield said
                     else:
-                        found.add(kinds.NO_CAPTION, 1, f"{self.file.name}: {index.key(int(at))}")
+                        found.add(kinds.NO_CAPTION, 1, where(int(at)))
         except OSError as error:
             found.add(kinds.DAMAGED, 1, f"{self.file.path}: {error.strerror or error}")
 
@@ -80,7 +85,7 @@ class TarCaptions:
         index: ShardIndex,
         column: Column,
         empty: NDArray[np.bool_],
-        usable: NDArray[np.int64],
+        used: NDArray[np.int64],
         rows: range,
         found: Faults,
     ) -> list[tuple[str, ...]]:
@@ -96,7 +101,7 @@ class TarCaptions:
                 texts.append(("",) if empty[row] else ())
                 continue
             key, body = column.keys[number], next(bodies)
-            sample = index.key(int(usable[row]))
+            sample = index.key(int(used[row]))
             if key.field is None:
                 texts.append(captions(body, found, f"{self.file.name}:", sample))
                 continue
@@ -106,21 +111,6 @@ class TarCaptions:
                 found.add(kinds.NOT_UTF8, 1, f"{self.file.name}: {sample}")
             texts.append(captions(fields(body).get(key.field), found, f"{self.file.name}:", sample))
         return texts
-
-    def _usable(self, index: ShardIndex, caption: NDArray[np.bool_], found: Faults) -> NDArray[np.int64]:
-        """The samples with an image and a caption; what is left out is counted."""
-        images = Column.find(image_keys(self.image_key), [index])
-        large = images.has & (images.size > MAX_IMAGE_BYTES)
-        whole = images.has & ~large
-        for kind, mask in (
-            (kinds.NO_IMAGE, caption & ~images.has),
-            (kinds.LARGE_IMAGE, large),
-            (kinds.NO_CAPTION, whole & ~caption),
-        ):
-            if mask.any():
-                example = f"{self.file.name}: {index.key(int(np.argmax(mask)))}"
-                found.add(kind, int(mask.sum()), example)
-        return np.flatnonzero(whole & caption)
 
 
 def _empty(keys: Sequence[Key], index: ShardIndex) -> NDArray[np.bool_]:
