@@ -81,9 +81,11 @@ class Counts:
             raise ValueError(f"damaged: {error}") from error
         if not isinstance(document, dict) or document.get("format") != FORMAT:
             raise ValueError("another format")
-        found = Faults()
+        found, examples = Faults(), document.get("examples")
+        if not isinstance(examples, dict):
+            raise ValueError("examples are no text by kind")
         for kind, number in _counter(document, "faults").items():
-            found.add(kind, number, str(document.get("examples", {}).get(kind, "")))
+            found.add(kind, number, str(examples.get(kind, "")))
         captions, without = document.get("captions"), document.get("captions_without_label")
         if not (_is_count(captions) and _is_count(without)):
             raise ValueError("captions are no number")

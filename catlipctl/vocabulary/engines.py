@@ -78,7 +78,7 @@ def _in_processes(work: Work, shards: "Sequence[CaptionShard]", workers: int, ti
             for future in sorted(done, key=lambda future: future.exception() is not None):
                 yield running.pop(future), future.result()
     except BrokenProcessPool as error:
-        raise killed() from error
+        raise _killed() from error
     finally:
         if running:
             ours.close()
@@ -130,7 +130,7 @@ def _on_ray(work: Work, shards: "Sequence[CaptionShard]", workers: int | None, t
     except ray.exceptions.RayTaskError as error:
         raise error.cause from error
     except ray.exceptions.RayError as error:
-        raise killed() from error
+        raise _killed() from error
     finally:
         if not already:
             ray.shutdown()
@@ -166,7 +166,7 @@ def _connected(workers: int | None) -> tuple[Any, bool]:
     return ray, False
 
 
-def killed() -> OutOfMemory:
+def _killed() -> OutOfMemory:
     """A worker ended without a word: the system kills whoever takes the last memory."""
     return OutOfMemory(
         "a worker was killed, most likely because memory ran out; the shards that were finished are kept",

@@ -123,7 +123,7 @@ def _faults(vocabularies: Iterable[Vocabulary]) -> dict[str, int]:
     faults: Counter[str] = Counter()
     for each in vocabularies:
         faults.update(each.faults)
-    return dict(sorted(faults.items(), key=lambda row: (-row[1], row[0])))
+    return dict(sorted(faults.items()))
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:

@@ -21,7 +21,8 @@ class Sidecars:
     def __init__(self, cache: Path, extractor: Extractor) -> None:
         self.folder = cache / "counts" / f"{extractor.name}-{extractor.version}"
         self._there = {path.name for path in self.folder.glob("*")} if self.folder.is_dir() else set()
-        self._failure: Exception | None = None
+        self.failure: Exception | None = None
+        """Why counts could not be kept."""
 
     def path(self, shard: "CaptionShard") -> Path:
         """Where the counts of a shard are kept."""
@@ -43,15 +44,10 @@ class Sidecars:
 
         Not synced: a power cut costs at most a recount, waiting for the disk costs more than counting.
         """
-        if counts.faults[kinds.UNREADABLE] or counts.faults[kinds.DAMAGED] or self._failure:
+        if counts.faults[kinds.UNREADABLE] or counts.faults[kinds.DAMAGED] or self.failure:
             return
         try:
             with replacing(self.path(shard), sync=False) as temporary:
                 temporary.write_bytes(packed)
         except (OSError, CatlipctlError) as error:
-            self._failure = error
-
-    @property
-    def failure(self) -> Exception | None:
-        """Why counts could not be kept."""
-        return self._failure
+            self.failure = error

@@ -50,7 +50,19 @@ def test_damage_is_seen(made: Counts, data: st.DataObject) -> None:
             assert Counts.unpack(damaged) == made
 
 
-NO_COUNTS = (b"", b"[1]", b"{}", b'{"format": 1}', b'{"format": 1, "captions": -1}', b"\x80\x04", b"[" * 9**6)
+NO_COUNTS = (
+    *(b"", b"[1]", b"{}", b'{"format": 1}', b'{"format": 1, "examples": []}', b"\x80\x04", b"[" * 9**6),
+    b'{"format": 1, "examples": {}, "captions": -1}',
+)
+    b"",
+    b"[1]",
+    b"{}",
+    b'{"format": 1}',
+    b'{"format": 1, "captions": -1}',
+    b'{"format": 1, "examples": []}',
+    b"\x80\x04",
+    b"[" * 9**6,
+)
 
 
 @pytest.mark.parametrize("body", NO_COUNTS)

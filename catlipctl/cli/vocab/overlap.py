@@ -1,7 +1,7 @@
 """`catlipctl vocab overlap`: vocabularies against a target label set."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,7 +10,6 @@ from catlipctl.cli import inputs, plots
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
-from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from catlipctl.vocabulary import Vocabulary
     from catlipctl.vocabulary.coverage import Coverage
-    from catlipctl.vocabulary.overlap import Overlap, Overlaps, Senses
+    from catlipctl.vocabulary.overlap import Overlap, Overlaps
 
 FIGURES = ("", "-occurrences", "-coverage", "-frequencies", "-sizes")
 """What follows the stem in the names of the figures: 2b, 2c, what the threshold costs, 3a, 3b."""
@@ -50,7 +49,7 @@ def overlap(
         ),
     ] = None,
     senses: Annotated[
-        str,
+        Literal["wnid", "extracted"],
         typer.Option(
             help="What a class means: wnid, the label set's own synsets; or extracted, what the vocabulary's "
             "extractor finds in the class's name (the paper's way)."
@@ -69,8 +68,6 @@ def overlap(
 ) -> None:
     """Compare vocabularies with a target label set, by WordNet path similarity (CatLIP Figures 2 and 3)."""
     with command("vocab overlap", json=json) as out:
-        if senses not in ("wnid", "extracted"):
-            raise UsageError(f"--senses {senses} is not known", "--senses wnid, or --senses extracted")
         from catlipctl.labels import targets
 
         label_set = targets.load(target)
@@ -80,16 +77,16 @@ def overlap(
         from catlipctl.vocabulary.overlap import overlap as compare
 
         loaded = {str(path): load(path) for path in paths}
-        kind: Senses = "extracted" if senses == "extracted" else "wnid"
         result = Overlaps(
             target=label_set.name,
-            senses=kind,
+            senses=senses,
             overlaps=[
-                compare(vocabulary, label_set, senses=kind, name=name) for name, vocabulary in loaded.items()
+                compare(vocabulary, label_set, senses=senses, name=name)
+                for name, vocabulary in loaded.items()
             ],
         )
         out.uses("target", target)
-        stem = f"overlap-{label_set.name}" + ("-extracted" if kind == "extracted" else "")
+        stem = f"overlap-{label_set.name}" + ("-extracted" if senses == "extracted" else "")
         free = files.unused((out_dir or _folder_of(paths)) / stem, ENDINGS)
         written = _write(result, loaded, free, out)
         result.files = [str(file) for file in written]

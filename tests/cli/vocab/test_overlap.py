@@ -93,7 +93,7 @@ def test_senses_extracted_from_the_names(vocab: Vocab, built: Path) -> None:
     assert Path(result["files"][0]).name == "overlap-cifar10-extracted.csv"
     # corenet drops the synonym automobile; cat and dog remain.
     assert result["overlaps"][0]["exact"] == 2
-    assert "--senses wnid, or" in vocab("overlap", "cifar10", built, "--senses", "own", code=2).stderr
+    assert "'wnid', 'extracted'" in vocab("overlap", "cifar10", built, "--senses", "own", code=2).stderr
 
 
 def test_sub_words_are_refused_by_name(vocab: Vocab, built: Path, other: Path, here: Path) -> None:
