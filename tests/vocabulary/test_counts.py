@@ -54,15 +54,6 @@ NO_COUNTS = (
     *(b"", b"[1]", b"{}", b'{"format": 1}', b'{"format": 1, "examples": []}', b"\x80\x04", b"[" * 9**6),
     b'{"format": 1, "examples": {}, "captions": -1}',
 )
-    b"",
-    b"[1]",
-    b"{}",
-    b'{"format": 1}',
-    b'{"format": 1, "captions": -1}',
-    b'{"format": 1, "examples": []}',
-    b"\x80\x04",
-    b"[" * 9**6,
-)
 
 
 @pytest.mark.parametrize("body", NO_COUNTS)
