@@ -114,6 +114,7 @@ def test_several_sources_with_weights(tmp_path, png, write_tar):
         ("notes.md", "no kind of source", "folder"),
         ("*", "several kinds", "narrow"),
         ("emoji:cats", "no embedded data", "emoji:pairs"),
+        ("", "name is empty", "current folder"),
     ],
 )
 def test_what_is_no_source(tmp_path, monkeypatch, write_tar, png, spec, said, hint):

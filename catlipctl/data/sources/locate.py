@@ -35,8 +35,10 @@ def locate(spec: str, cache: Path, progress: Progress) -> Located:
 
     Raises:
         DataError: nothing is there, or files of several kinds.
-        UsageError: there is no such embedded data.
+        UsageError: there is no such embedded data, or the text is empty.
     """
+    if not spec:  # as of a shell's variable that is not set; as a path it would be the current folder
+        raise UsageError("a source's name is empty", "name one; . is the current folder")
     if spec.startswith("emoji:"):
         return _locate_emoji(spec, cache, progress)
     paths = [local(path) for path in expand(local(spec))]
