@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -28,6 +29,7 @@ Engine = Literal["processes", "ray"]
 _IN_FLIGHT = 2
 """Shards a worker: one under way, one that waits for it."""
 _POLL_SECONDS = 0.25
+_KNOCK_SECONDS = 10
 
 
 def run(
@@ -151,19 +153,35 @@ def _connected(workers: int | None) -> tuple[Any, bool]:
         raise MachineError("Ray is not installed", "pip install 'catlipctl[ray]'") from error
     if ray.is_initialized():
         return ray, True
+    address = os.environ.get("RAY_ADDRESS", "")
+    _refuse_unanswered(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
         ray.init("auto", **quiet)
     except ConnectionError as error:
-        if os.environ.get("RAY_ADDRESS"):
-            raise MachineError(
-                f"no Ray cluster answers at RAY_ADDRESS={os.environ['RAY_ADDRESS']}",
-                "start it, mend the address, or unset it to count on this machine",
-            ) from error
+        if address:
+            raise _unanswered(address) from error
         # Nobody asked for a network: usage is not reported, and no dashboard listens.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray.init("local", num_cpus=workers or cores(), include_dashboard=False, **quiet)
     return ray, False
+
+
+def _refuse_unanswered(address: str) -> None:
+    """Raise MachineError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            raise _unanswered(address) from error
+
+
+def _unanswered(address: str) -> MachineError:
+    return MachineError(
+        f"no Ray cluster answers at RAY_ADDRESS={address}",
+        "start it, mend the address, or unset it to count on this machine",
+    )
 
 
 def _killed() -> OutOfMemory:

@@ -103,6 +103,16 @@ def test_without_ray_the_command_that_brings_it(
     assert error.value.hint == "pip install 'catlipctl[ray]'"
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "127.0.0.1:99999"])
+def test_a_cluster_that_does_not_answer(
+    address: str, folder: Path, counted: Callable[..., Tally], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(MachineError, match=f"answers at RAY_ADDRESS={address}"):
+        counted(folder, engine="ray")
+
+
 def test_shards_are_counted_once(folder: Path, tmp_path: Path, counted: Callable[..., Tally]) -> None:
     first = counted(folder, workers=1)
     again = counted(folder, workers=1)
