@@ -24,5 +24,12 @@ def parameters() -> "PunktParameters":
     filled.abbrev_types = set(document["abbreviations"])
     filled.collocations = set(map(tuple, document["collocations"]))
     filled.sent_starters = set(document["sentence_starters"])
-    filled.ortho_context.update(document["orthographic_context"])
+    filled.ortho_context = _Contexts(document["orthographic_context"])
     return filled
+
+
+class _Contexts(dict[str, int]):
+    """In NLTK's own, a defaultdict, each unknown word that is asked for stays: millions, of web captions."""
+
+    def __missing__(self, word: str) -> int:
+        return 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catlipctl.labels.punkt import DATA, compile
+from catlipctl.labels.punkt import DATA, compile, parameters
 from catlipctl.labels.tokens import word_tokenize
 
 
@@ -25,3 +25,12 @@ def test_known_sentences(text: str, tokens: list[str]) -> None:
 def test_the_compiler_gives_the_package_data(tmp_path: Path) -> None:
     compile.main(tmp_path / "english.json")
     assert (tmp_path / "english.json").read_text() == DATA.read_text()
+
+
+def test_words_that_were_asked_for_are_not_kept() -> None:
+    """As they would be in NLTK's own parameters: a billion captions have tens of millions of words."""
+    context = parameters().ortho_context
+    known = len(context)
+    assert context["the"]
+    assert context["never met before"] == 0
+    assert len(context) == known
