@@ -38,6 +38,18 @@ def test_all_checks_pass_where_the_tests_run(tmp_path: Path) -> None:
     assert all(check.mend for check in diagnosis.checks if check.status != "ok")
 
 
+def test_the_taggers_data_are_named_where_they_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nltk.data.path", [])
+    check = doctor.nltk_data()
+    assert check.status == "ok"
+    assert check.mend == "python -m nltk.downloader averaged_perceptron_tagger_eng"
+
+
+def test_the_taggers_data_are_found_where_they_are(nltk_data: Path) -> None:
+    assert nltk_data
+    assert doctor.nltk_data().mend == ""
+
+
 def test_missing_and_old_libraries_fail_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
     missing = doctor.library("no-such-library")
     assert (missing.status, missing.found) == ("failed", "missing")

@@ -24,6 +24,9 @@ HARDLY_PLURALS = (
     "signore species stamina stigmata trivia"
 )
 
+NOT_BY_S_ALONE = ("ches", "shes", "sses", "xes", "leaves")
+"""Endings at which the `s` alone does not make the plural, whatever noun stands before it."""
+
 OWN_MEANING = frozenset(
     " ".join([WORN, LOOKED_THROUGH, TOOLS, PLACES, GAMES, PEOPLE_AND_FOOD, HARDLY_PLURALS]).split()
 )
@@ -36,8 +39,16 @@ def lemma(word: str, *, tagged_plural: bool) -> str | None:
     known = nouns.first_sense(word) is not None
     if known and (word in OWN_MEANING or (word.endswith("s") and not tagged_plural)):
         return word
-    base = min(nouns.bases(word), key=len, default=None)
+    base = _base(word)
     # An ox has a plural; the symbol for rhenium has not: res is no more than it is.
     if known and (base is None or (len(base) <= 2 and not nouns.head_key(base))):
         return word
     return base
+
+
+def _base(word: str) -> str | None:
+    """What it is the plural of. The shortest base is not always it: vases are no vas, soles no sol."""
+    bases = wordnet.nouns().bases(word)
+    if word[:-1] in bases and not word.endswith(NOT_BY_S_ALONE):
+        return word[:-1]
+    return min(bases, key=len, default=None)

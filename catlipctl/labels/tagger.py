@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from catlipctl.errors import MachineError
 
 DATA = "averaged_perceptron_tagger_eng"
+FILES = ("weights", "tagdict", "classes")
 START, END = PerceptronTagger.START, PerceptronTagger.END
 
 PLACE = np.dtype("<u4")
@@ -55,8 +56,8 @@ class Tagger:
     """
 
     def __init__(self) -> None:
-        weights, only_tags, tags = map(_parameters, ("weights", "tagdict", "classes"))
-        self.version = hashlib.sha256(weights + only_tags).hexdigest()[:8]
+        weights, only_tags, tags = map(_parameters, FILES)
+        self.version = hashlib.sha256(weights + only_tags + tags).hexdigest()[:8]
         """A short hash of NLTK's data: other weights give other tags."""
         self._nltk = PerceptronTagger(load=False)
         self._nltk.decode_json_params(({}, json.loads(only_tags), json.loads(tags)))
@@ -152,6 +153,16 @@ class Tagger:
         found = [self._weights[feature] for feature in features if feature in self._weights]
         # A sum would be a copy.
         return found[0] if len(found) == 1 else sum(found)
+
+
+def require_data() -> None:
+    """Ask for the data of NLTK's tagger, without the half second that making a tagger of them takes.
+
+    Raises:
+        MachineError: they are not here.
+    """
+    for name in FILES:
+        _parameters(name)
 
 
 def _parameters(name: str) -> bytes:

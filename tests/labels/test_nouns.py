@@ -50,6 +50,7 @@ READ_BY_HAND = [
     ("a black cat in a yellow jacket", "cat jacket"),
     ("a black bear by a red wall", "asiatic_black_bear wall"),
     ("a worker with a hard hat", "worker hat"),
+    ("an old man with a blue flag", "man flag"),
     # Plurals.
     ("Several men and women", "man woman"),
     ("children with mice and oxen", "child mouse ox"),
@@ -60,6 +61,8 @@ READ_BY_HAND = [
     ("windows of old buildings", "window building"),
     ("dice on data", "die data"),
     ("knives, leaves and wolves", "knife leaf wolf"),
+    ("vases with bunches of roses", "vase bunch rose"),
+    ("the soles of shoes by the bases of crosses", "sole shoe base cross"),
     # Symbols, units, numbers and function words are no labels.
     ("he put it in a box, i think", "box"),
     ("a b c d e", ""),
@@ -104,7 +107,7 @@ def test_a_plural_has_the_base_that_nltk_gives(nltk_data: Path) -> None:
     lemmatizer = WordNetLemmatizer()
     plurals = {f"{word}{end}" for word in graph.words()[::40] for end in ("s", "es")}
     plurals |= {word.replace("man", "men") for word in graph.words() if word.endswith("man")}
-    plurals -= {plural for plural in plurals if graph.synsets(plural)}
+    plurals = {plural for plural in plurals if not graph.synsets(plural) and len(graph.bases(plural)) < 2}
     found = [lemma(plural, tagged_plural=True) for plural in sorted(plurals)]
     assert found == [
         base if graph.synsets(base := lemmatizer.lemmatize(p)) else None for p in sorted(plurals)
