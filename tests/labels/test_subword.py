@@ -92,7 +92,7 @@ CAPTIONS = st.builds(
 @given(caption=CAPTIONS)
 def test_adversarial_captions(caption: str) -> None:
     assert differing([caption]) == []
-    words = labels.explain(caption, "subword")
+    words = EXTRACT.explain(caption)
     assert [word.key for word in words if word.kept] == EXTRACT(caption)
 
 
@@ -139,10 +139,10 @@ def test_it_travels_to_workers_without_torch_or_open_clip() -> None:
 
 
 def test_what_it_says_of_a_caption() -> None:
-    words = labels.explain("Skateboarder", "subword")
+    words = EXTRACT.explain("Skateboarder")
     assert [(word.token, word.why) for word in words[1:-2]] == [
         ("skateboarder", f"part {number} of a word") for number in (1, 2)
     ]
-    cut = labels.explain("dog " * 90, "subword")
+    cut = EXTRACT.explain("dog " * 90)
     assert [word.token for word in cut if not word.kept] == ["..."]
     assert EXTRACT.reach() is None

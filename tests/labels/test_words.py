@@ -1,11 +1,11 @@
 """Each word of a caption is accounted for."""
 
 from catlipctl import labels
-from catlipctl.labels.explain import labelled
+from catlipctl.labels.words import labelled
 
 
 def test_every_token_says_why() -> None:
-    words = labels.explain("Hot dogs beside an automobile")
+    words = labels.extractor("corenet").explain("Hot dogs beside an automobile")
     assert [(word.token, word.lemma, word.synset, word.kept, word.why) for word in words] == [
         ("hot", "hot", None, False, "not a noun in WordNet"),
         ("dogs", "dog", "dog.n.01", True, "kept"),
@@ -17,6 +17,6 @@ def test_every_token_says_why() -> None:
 
 
 def test_a_labelled_caption_keeps_repeats_in_order() -> None:
-    caption = labelled("A dog and a cat and a dog")
+    caption = labelled("A dog and a cat and a dog", labels.extractor("corenet"))
     assert caption.labels == ["n02084071", "n02121620", "n02084071"]
-    assert labelled("").words == []
+    assert labelled("", labels.extractor("corenet")).words == []
