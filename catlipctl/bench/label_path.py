@@ -9,10 +9,13 @@ REFERENCE = "reference"
 
 
 class Path(Protocol):
-    """An extractor, or the reference. Those that remember count their `misses`, too."""
+    """An extractor, or the reference, which remembers nothing and has no `misses` to count."""
 
     @property
     def version(self) -> str: ...
+
+    @property
+    def misses(self) -> int | None: ...
 
     def __call__(self, caption: str) -> list[str]: ...
 
@@ -56,12 +59,12 @@ def set_up(name: str) -> SetUp:
 
 def read(captions: Sequence[str]) -> Read:
     """The captions' labels, and what they took."""
-    known: int | None = getattr(_path, "misses", None)
+    known = _path.misses or 0
     start, core_start = time.perf_counter(), time.process_time()
     labels = [_path(caption) for caption in captions]
     core_seconds, seconds = time.process_time() - core_start, time.perf_counter() - start
-    misses = None if known is None else getattr(_path, "misses", 0) - known
-    return Read(core_seconds, seconds, misses, labels)
+    misses = _path.misses
+    return Read(core_seconds, seconds, None if misses is None else misses - known, labels)
 
 
 def reread(captions: Sequence[str]) -> Read:

@@ -26,6 +26,7 @@ class Reference:
 
     name = "reference"
     version = f"NLTK {nltk.__version__}"
+    misses = None
 
     def __init__(self) -> None:
         try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli.options import Json
+from catlipctl.cli.options import Extractor, Json
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 from catlipctl.errors import UsageError
@@ -14,14 +14,14 @@ from catlipctl.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from catlipctl.labels.explain import LabelledCaption
+    from catlipctl.labels.words import LabelledCaption
 
 
 def labels(
     captions: Annotated[
         list[str], typer.Argument(metavar="CAPTION...|-", help="Captions, or - for one a line from stdin.")
     ],
-    extractor: Annotated[str, typer.Option("--extractor", help="How words become labels.")] = "corenet",
+    extractor: Extractor = "corenet",
     json: Json = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="One JSON object a caption on stdout, as captions arrive.")
@@ -37,10 +37,11 @@ def labels(
                 "--json and --jsonl exclude each other", "--json for one document, --jsonl for a stream"
             )
         from catlipctl.labels import extractor as extractor_named
-        from catlipctl.labels.explain import Labels, labelled
+        from catlipctl.labels.words import Labels, labelled
 
-        version = extractor_named(extractor).version
-        found = (labelled(caption, extractor) for caption in _captions(captions))
+        chosen = extractor_named(extractor)
+        version = chosen.version
+        found = (labelled(caption, chosen) for caption in _captions(captions))
         if jsonl:
             for caption in found:
                 print(caption.model_dump_json(), flush=True)

@@ -50,6 +50,10 @@ LabelKey = Annotated[
         "--label-key", help="Where the class label is: cls, json:FIELD, or a column.", show_default=False
     ),
 ]
+Extractor = Annotated[
+    str,
+    typer.Option("--extractor", help="What makes labels of a caption: corenet, nouns or subword."),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first damaged shard instead of using what is whole.")
 ]

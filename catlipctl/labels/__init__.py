@@ -4,9 +4,9 @@ from functools import cache
 from typing import Protocol
 
 from catlipctl.errors import UsageError
-from catlipctl.labels.explain import Word, explain
+from catlipctl.labels.words import Word
 
-__all__ = ["EXTRACTORS", "Extractor", "Word", "explain", "extractor"]
+__all__ = ["EXTRACTORS", "Extractor", "Word", "extractor"]
 
 EXTRACTORS = ("corenet", "nouns", "subword")
 """Names that `extractor` knows."""
@@ -28,7 +28,11 @@ class Extractor(Protocol):
         """Each token of the caption and what became of it; those kept give `__call__`'s keys."""
 
     def reach(self) -> frozenset[str] | None:
-        """All synsets that some caption yields, its ceiling; None where keys are no synsets."""
+        """The synsets that captions of ordinary words yield, its ceiling; None where keys are no synsets."""
+
+    @property
+    def misses(self) -> int:
+        """How many chunks between white space were not remembered when a caption had them."""
 
 
 @cache

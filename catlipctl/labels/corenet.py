@@ -8,8 +8,8 @@ not merged: `automobile.n.01` is `car.n.01`.
 from catlipctl.labels import tokens, wordnet
 from catlipctl.labels.chunks import Chunks
 from catlipctl.labels.cleaning import clean
-from catlipctl.labels.explain import Word
 from catlipctl.labels.memory import Memory
+from catlipctl.labels.words import Word
 
 
 class CorenetExtractor:

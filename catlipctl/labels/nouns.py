@@ -16,9 +16,9 @@ from typing import NamedTuple
 from catlipctl.labels import plurals, wordnet
 from catlipctl.labels.chunks import Chunks
 from catlipctl.labels.compounds import NOUN_TAGS, Compounds
-from catlipctl.labels.explain import Word
 from catlipctl.labels.memory import Memory
 from catlipctl.labels.tagger import Form, Tagger
+from catlipctl.labels.words import Word
 
 PLURAL_TAGS = frozenset(["NNS", "NNPS"])
 
@@ -47,6 +47,7 @@ class NounsExtractor:
     - one or two letters count only where they are the synset's own name (ox), or one of `SHORT_NOUNS`: all
       others are symbols, units and slips of the tagger (a: angstrom, in: inch, he: helium, i: iodine);
     - numbers do not count (one, ten, dozen).
+    All other nouns do, those too that only place or count what is seen (front, lot): the paper drops none.
 
     Raises:
         MachineError: NLTK has no data for its tagger here; at the first caption, or when asked for `version`.

@@ -12,8 +12,8 @@ import ftfy
 
 from catlipctl.labels import bpe
 from catlipctl.labels.bpe import END, PAD, START
-from catlipctl.labels.explain import Word
 from catlipctl.labels.memory import Memory
+from catlipctl.labels.words import Word
 
 CONTEXT = 77
 ROOM = CONTEXT - 2

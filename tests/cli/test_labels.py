@@ -69,7 +69,7 @@ def test_jsonl_answers_before_the_pipe_ends() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["dog", "--extractor", "nouns"], ["dog", "--json", "--jsonl"]], ids=str
+    "arguments", [[], ["dog", "--extractor", "verbs"], ["dog", "--json", "--jsonl"]], ids=str
 )
 def test_usage_errors(arguments: list[str]) -> None:
     code, _, stderr = run(*arguments)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from catlipctl.cli import plots
-from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, Strict
+from catlipctl.cli.options import CacheDir, CaptionKey, Extractor, ImageKey, Json, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.vocab.show import summary_tables
 from catlipctl.cli.vocab.target import refuse_taken
@@ -48,9 +48,7 @@ def build(
             show_default=False,
         ),
     ] = None,
-    extractor: Annotated[
-        str, typer.Option(help="What makes labels of a caption: corenet, nouns or subword.")
-    ] = "corenet",
+    extractor: Extractor = "corenet",
     out_file: Annotated[
         Path, typer.Option("--out", help="The file to write, a plot beside it; it may not exist.")
     ] = Path("vocabulary.json"),

@@ -28,7 +28,10 @@ def import_(
             show_default=False,
         ),
     ] = None,
-    extractor: Annotated[str, typer.Option(help="What made the labels that it counts.")] = "corenet",
+    extractor: Annotated[
+        str,
+        typer.Option("--extractor", help="What made the labels that it counts: corenet, nouns or subword."),
+    ] = "corenet",
     count: Annotated[
         Literal["occurrences", "captions"],
         typer.Option(help="What it counts; CatLIP's code does not say, its paper counts occurrences."),

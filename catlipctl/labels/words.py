@@ -1,8 +1,13 @@
 """What a caption yields, word by word, and why."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel
 
 from catlipctl.results import Result
+
+if TYPE_CHECKING:
+    from catlipctl.labels import Extractor
 
 
 class Word(BaseModel):
@@ -33,14 +38,7 @@ class Labels(Result):
     captions: list[LabelledCaption]
 
 
-def explain(caption: str, extractor: str = "corenet") -> list[Word]:
-    """Each token of a caption: its lemma, synset and key, and why it is kept or not."""
-    from catlipctl import labels
-
-    return labels.extractor(extractor).explain(caption)
-
-
-def labelled(caption: str, extractor: str = "corenet") -> LabelledCaption:
+def labelled(caption: str, extractor: "Extractor") -> LabelledCaption:
     """A caption with its labels and their explanation."""
-    words = explain(caption, extractor)
+    words = extractor.explain(caption)
     return LabelledCaption(caption=caption, labels=[w.key for w in words if w.kept and w.key], words=words)
