@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from catlipctl.labels.words import LabelledCaption
 
 
+SHOWN_WORDS = 1_000
+SHOWN_CHARACTERS = 1_000
+"""Of a caption, or a word, in a table: web captions of a megabyte would keep the terminal for minutes."""
+
+
 def labels(
     captions: Annotated[
         list[str], typer.Argument(metavar="CAPTION...|-", help="Captions, or - for one a line from stdin.")
@@ -65,13 +70,18 @@ def _table(caption: "LabelledCaption") -> "Table":
 
     labels = f"{len(caption.labels)} label{'' if len(caption.labels) == 1 else 's'}"
     title = f"{_printable(caption.caption)}  ({labels})"
+    left = len(caption.words) - SHOWN_WORDS
     shown = table("token", "lemma", "synset", "key", "", title=title)
-    for word in caption.words:
+    for word in caption.words[:SHOWN_WORDS]:
         cells = (word.token, word.lemma, word.synset or "", word.key or "", word.why)
         shown.add_row(*(Text(_printable(cell)) for cell in cells), style="" if word.kept else "dim")
+    if left > 0:
+        shown.add_row("...", "", "", "", f"{left:,} more: --json and --jsonl have them")
     return shown
 
 
 def _printable(text: str) -> str:
-    """No escape sequence of a caption reaches the terminal."""
+    """No escape sequence of a caption reaches the terminal, and no megabyte."""
+    if len(text) > SHOWN_CHARACTERS:
+        text = text[:SHOWN_CHARACTERS] + "..."
     return "".join(character if character.isprintable() else "\ufffd" for character in text)

@@ -12,7 +12,7 @@ import ftfy
 
 from catlipctl.labels import bpe
 from catlipctl.labels.bpe import END, PAD, START
-from catlipctl.labels.memory import Memory
+from catlipctl.labels.memory import LONGEST, Memory
 from catlipctl.labels.words import Word
 
 CONTEXT = 77
@@ -105,7 +105,9 @@ def _explained(word: str) -> list[Word]:
     pieces = bpe.sub_words(word, ROOM + 1)
     if len(pieces) == 1:
         return [_kept(word, pieces[0], "a word")]
-    return [_kept(word, piece, f"part {number} of a word") for number, piece in enumerate(pieces, start=1)]
+    # Each part names the word, which may be a megabyte.
+    name = word if len(word) <= LONGEST else f"{word[:LONGEST]}..."
+    return [_kept(name, piece, f"part {number} of a word") for number, piece in enumerate(pieces, start=1)]
 
 
 def _kept(token: str, key: str, why: str) -> Word:

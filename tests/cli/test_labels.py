@@ -48,6 +48,13 @@ def test_a_caption_a_line_whatever_the_bytes() -> None:
     assert [c["labels"] for c in captions] == [[DOG], [], [CAT], [DOG]]
 
 
+def test_a_table_of_a_megabyte_is_shown_in_part() -> None:
+    code, shown, _ = run("-", stdin=b"dog " * 200_000 + b"\n" + b"x" * 1_000_000)
+    assert code == 0
+    assert "199,000 more" in shown
+    assert len(shown) < 1_000_000
+
+
 def test_arguments_that_are_not_text() -> None:
     code, shown, _ = run("\udcff dog", "--json")
     assert code == 0

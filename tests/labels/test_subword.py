@@ -146,3 +146,7 @@ def test_what_it_says_of_a_caption() -> None:
     cut = EXTRACT.explain("dog " * 90)
     assert [word.token for word in cut if not word.kept] == ["..."]
     assert EXTRACT.reach() is None
+
+
+def test_a_megabyte_of_a_word_is_not_told_with_each_part() -> None:
+    assert sum(len(word.token) for word in EXTRACT.explain("x" * 1_000_000)) < 10_000
