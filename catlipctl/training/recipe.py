@@ -38,7 +38,8 @@ class VocabularySettings(_Section):
     threshold: int | None = Field(default=None, ge=0)
     """Keys that count more are kept; null: 500 (CatLIP 3.2), or 0 where `max_size` is given."""
     max_size: int | None = Field(default=None, ge=1)
-    count: Literal["occurrences", "captions"] = "occurrences"
+    count: Literal["occurrences", "captions"] | None = None
+    """What counts; null: occurrences (CatLIP 3.2), or captions for sub-words (SuperClass)."""
 
     @field_validator("extractor")
     @classmethod

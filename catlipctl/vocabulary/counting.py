@@ -120,7 +120,7 @@ def build(
     extractor: str = "corenet",
     threshold: int | None = None,
     max_size: int | None = None,
-    count: Counted = "occurrences",
+    count: Counted | None = None,
     progress: Progress = SILENT,
 ) -> Vocabulary:
     """The vocabulary of a source that is open, its weights included: what `pretrain` counts for itself.

@@ -38,14 +38,16 @@ def pruned(
     source: str,
     threshold: int | None = None,
     max_size: int | None = None,
-    count: Counted = "occurrences",
+    count: Counted | None = None,
 ) -> Vocabulary:
     """The keys that count more than `threshold`, or the `max_size` most frequent; ties by key.
 
     The threshold is 500 where neither is given, and 0 where only `max_size` is; given both, both hold.
+    What counts are occurrences where it is not said, as in CatLIP; of sub-words captions, as in SuperClass.
     Raises DataError where fewer than 100 keys are left.
     """
     threshold = limits(threshold, max_size)
+    count = count or ("captions" if extractor == "subword" else "occurrences")
     numbers = counts.by_caption() if count == "captions" else counts.occurrences
     ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     kept = [item for item in ordered if item[1] > threshold][:max_size]

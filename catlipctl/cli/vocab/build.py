@@ -110,7 +110,7 @@ def build(
             source=AND.join(sorted(set(sources))),
             threshold=threshold,
             max_size=max_size,
-            count=count or ("captions" if extractor == "subword" else "occurrences"),
+            count=count,
         )
         made.save(out_file)
         result = built(made, tally)
