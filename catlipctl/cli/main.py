@@ -110,7 +110,8 @@ def _refused(error: Any) -> int:
         print(error.format_message(), file=sys.stderr)
     else:
         words = _command_words()
-        message = " ".join(error.format_message().split()).removesuffix(".")
+        # What pydantic puts before each of its own.
+        message = " ".join(error.format_message().replace("Value error, ", "").split()).removesuffix(".")
         hint = f"{' '.join(['catlipctl', *words])} --help shows what it takes"
         out = Output(" ".join(words) or "catlipctl", json="--json" in sys.argv[1:])
         out.fail(UsageError(message[:1].lower() + message[1:], hint))

@@ -47,6 +47,16 @@ def sub_words(word: str, most: int) -> tuple[str, ...]:
     return tuple(_merged(symbols)[:most])
 
 
+def text(sub_word: str) -> str:
+    """What a sub-word says: `dog` for `dog</w>`. Where it is part of a character, its symbols."""
+    symbols = sub_word.removesuffix("</w>")
+    try:
+        said = bytes(map(_bytes().__getitem__, symbols)).decode()
+    except (KeyError, UnicodeDecodeError):
+        return symbols
+    return said if said.isprintable() else symbols
+
+
 def _merged(symbols: list[str]) -> list[str]:
     """The symbols after all merges, the earliest in the file first, each wherever it can be from the left."""
     ranks, made = _merges().ranks, _merges().made
@@ -86,6 +96,11 @@ def _merges() -> _Merges:
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         lines = stream.read().split("\n")[1 : 1 + MERGES]
     return _Merges([tuple(line.split()) for line in lines])
+
+
+@cache
+def _bytes() -> dict[str, int]:
+    return {symbol: byte for byte, symbol in enumerate(_alphabet())}
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from catlipctl import checkpoints, data, files, models, objectives, vocabulary
+from catlipctl import checkpoints, data, files, labels, models, objectives, vocabulary
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Source
@@ -112,12 +112,23 @@ class _Run:
     def check_model(self) -> None:
         """Find what the recipe's schema cannot, before data is opened, which may take hours."""
         parameters(self.recipe, classes=2)
+        if self.recipe.vocabulary.extractor:
+            # Asked for what it needs of this machine.
+            _ = labels.extractor(self.recipe.vocabulary.extractor).version
         precision(self.recipe, self.world.device)
 
     def given_vocabulary(self) -> Vocabulary | None:
         """The recipe's file, unless an earlier start of the run has taken it over or none is given."""
         path = self.recipe.vocabulary.path
-        return None if path is None or self.run.vocabulary.exists() else vocabulary.load(Path(path))
+        if path is None or self.run.vocabulary.exists():
+            return None
+        given, extractor = vocabulary.load(Path(path)), self.recipe.vocabulary.extractor
+        if extractor not in (None, given.extractor):
+            raise UsageError(
+                f"{path} was counted with {given.extractor}, and vocabulary.extractor is {extractor}",
+                "leave out one of them: the vocabulary's extractor labels the captions",
+            )
+        return given
 
     def open_source(self) -> Source:
         settings = self.recipe.data
@@ -143,7 +154,7 @@ class _Run:
                 return
             found = given or vocabulary.build(
                 source,
-                extractor=settings.extractor,
+                extractor=settings.extractor or "corenet",
                 threshold=settings.threshold,
                 max_size=settings.max_size,
                 count=settings.count,

@@ -34,7 +34,8 @@ class VocabularySettings(_Section):
     """The vocabulary: a file, or how to count one over the sources."""
 
     path: str | None = None
-    extractor: str = "corenet"
+    extractor: str | None = None
+    """What makes labels of captions; null: that of the file, or corenet."""
     threshold: int | None = Field(default=None, ge=0)
     """Keys that count more are kept; null: 500 (CatLIP 3.2), or 0 where `max_size` is given."""
     max_size: int | None = Field(default=None, ge=1)
@@ -43,8 +44,8 @@ class VocabularySettings(_Section):
 
     @field_validator("extractor")
     @classmethod
-    def _known(cls, name: str) -> str:
-        return _one_of(EXTRACTORS, name)
+    def _known(cls, name: str | None) -> str | None:
+        return name and _one_of(EXTRACTORS, name)
 
 
 class Length(_Section):

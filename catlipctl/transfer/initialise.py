@@ -17,7 +17,7 @@ from torch import Tensor
 
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets import LabelSet
 from catlipctl.results import Result
@@ -139,10 +139,17 @@ def write_transfer_init(
     """Do Transfer Init and write the tower with its new head as the checkpoint `out`, with `account.csv`.
 
     `head_only`: a safetensors file to write `weight [K, D]` and `bias [K]` to as well. Neither may exist.
+    Raises DataError where no label is met: all rows would be random.
     """
     if head_only is not None and head_only.exists():
         raise UsageError(f"{head_only} exists already", "choose another file: nothing is overwritten")
     head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, seed=seed)
+    if not head.mapped.any():
+        raise DataError(
+            f"nothing in the checkpoint's vocabulary is like any of the {len(labelset):,} labels of "
+            f"{labelset.name}: all rows would be random",
+            "Transfer Init needs a vocabulary of synsets (extractor corenet or nouns), near to the target",
+        )
     section = {
         "kind": "transfer-init",
         "target": labelset.name,

@@ -71,15 +71,22 @@ def count_shards(
         else:
             add(found)
     start, before = time.monotonic(), total.captions
-    if missing:
-        with progress.task("counting", unit="captions") as task:
-            meter = Meter(task, missing)
-            work = partial(packed_counts, extractor)
-            for shard, packed in engines.run(engine, work, missing, workers, meter.tick):
-                counts = Counts.unpack(packed)
-                sidecars.keep(shard, packed, counts)
-                meter.finish(shard, counts.captions)
-                add(counts)
+    kept = len(shards) - len(missing)
+    try:
+        if missing:
+            with progress.task("counting", unit="captions") as task:
+                meter = Meter(task, missing)
+                work = partial(packed_counts, extractor)
+                for shard, packed in engines.run(engine, work, missing, workers, meter.tick):
+                    counts = Counts.unpack(packed)
+                    sidecars.keep(shard, packed, counts)
+                    kept += 1
+                    meter.finish(shard, counts.captions)
+                    add(counts)
+    except KeyboardInterrupt:
+        if not sidecars.failure:
+            progress.note(f"stopped: the counts of {kept:,} of {len(shards):,} shards are kept; run it again")
+        raise
     if sidecars.failure:
         progress.warn(f"counts are not kept: {sidecars.failure}")
     total.faults.tell(progress)

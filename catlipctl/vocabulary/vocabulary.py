@@ -76,9 +76,11 @@ class Vocabulary:
         return self.counts[-1] if len(self) == self.max_size else self.threshold
 
     def descriptions(self) -> list[str]:
-        """A name for each class, WordNet's first lemma: `dog`. Keys of other kinds stay as they are."""
-        from catlipctl.labels import wordnet
+        """A name for each class, WordNet's first lemma: `dog`; of sub-words their text, all else as it is."""
+        from catlipctl.labels import bpe, wordnet
 
+        if self.extractor == "subword":
+            return [bpe.text(key) for key in self.keys]
         graph = wordnet.nouns()
         return [graph.lemmas(key)[0].replace("_", " ") if key in graph else key for key in self.keys]
 

@@ -149,7 +149,7 @@ def test_two_processes_measure_together(tmp_path: Path) -> None:
     world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-m", "catlipctl.cli.main", "bench", *options],
+            [sys.executable, "-m", "catlipctl.cli.main", *options],
             env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,

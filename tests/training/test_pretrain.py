@@ -289,6 +289,15 @@ def test_the_recipe_is_at_fault_before_any_data_is_opened(
         pretrain(changed(document, **sections), out=tmp_path / "run")
 
 
+def test_a_file_and_another_extractor_contradict_each_other(
+    document: dict[str, Any], words: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=r"counted with corenet, and vocabulary\.extractor is subword"):
+        pretrain(
+            changed(document, vocabulary={"path": str(words), "extractor": "subword"}), out=tmp_path / "run"
+        )
+
+
 def test_stopped_before_the_first_step_nothing_is_said_to_be_saved(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from catlipctl import models
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import targets
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.transfer import transfer_init, write_transfer_init
@@ -167,3 +167,7 @@ def test_what_cannot_be(checkpoint: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="exists"):
         write_transfer_init(checkpoint, TARGET, tmp_path / "there")
     assert not list((tmp_path / "there").iterdir())
+    sub_words = replace(checkpoint.vocabulary, extractor="subword", keys=tuple("abcdefgh"))
+    with pytest.raises(DataError, match="all rows would be random"):
+        write_transfer_init(replace(checkpoint, vocabulary=sub_words), TARGET, tmp_path / "random")
+    assert not (tmp_path / "random").exists()

@@ -121,7 +121,7 @@ def _missing(spec: str, path: str, paths: Sequence[str]) -> DataError:
     parent = Path(path).parent
     near = difflib.get_close_matches(Path(path).name, os.listdir(parent), 1) if parent.is_dir() else []
     hint = f"did you mean {parent / near[0]}?" if near else "check the path"
-    if path.count("/") == 1 and not path.startswith("."):
+    if path.count("/") == 1 and not path.startswith(".") and not Path(path).suffix:
         hint += f"; a dataset of the Hub is hf:{path}"
     return DataError(f"there is no {path}", hint)
 
