@@ -166,7 +166,7 @@ def _name_stairs(axes: "Axes", result: "Overlap") -> None:
         ceiling = result.ceiling[i].classes if result.ceiling else result.classes
         next_line = ceiling if ceiling > step.classes else result.classes
         offset = (0, -13) if 0 < next_line - step.classes < room else (0, 4)
-        if step.classes > below:
+        if below < step.classes < result.classes:  # all of them are named at their line
             outlined(axes, f"{step.classes:,}", (i + 0.5, step.classes), offset, ha="center")
         if ceiling > ceiling_below and step.classes + room < ceiling < result.classes - room / 2:
             outlined(axes, f"{ceiling:,}", (i + 0.5, ceiling), (0, 4), ha="center", color=MUTED)
