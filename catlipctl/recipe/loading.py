@@ -123,13 +123,13 @@ class _Layers:
         try:
             value = self.cls.model_validate(self.data)
         except ValidationError as error:
-            self.faults += self._told(error)
+            self.faults += self._faults_by_path(error)
         if self.faults:
             count = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
             lines = "\n".join(f"  {fault}" for fault in self.faults)
             raise UsageError(
                 f"the recipe has {count}\n{lines}",
-                "catlipctl pretrain --dry-run shows every key",
+                getattr(self.cls, "shown_by", "its keys: " + ", ".join(schema.keys(self.cls))),
             )
         origins = {path: self.origin(path) or "default" for path, _ in schema.leaves(value)}
         return Loaded(value, origins)
@@ -139,16 +139,16 @@ class _Layers:
         found = [name for at, name in self.origins.items() if _is_inside(at, path) or _is_inside(path, at)]
         return ", ".join(dict.fromkeys(found))
 
-    def _told(self, error: ValidationError) -> list[str]:
-        told: dict[str, list[str]] = {}
+    def _faults_by_path(self, error: ValidationError) -> list[str]:
+        said: dict[str, list[str]] = {}
         for fault in error.errors(include_url=False, include_input=True):
             path = schema.trim(self.cls, fault["loc"])
-            told.setdefault(path, []).append(self._say(path, fault))
+            said.setdefault(path, []).append(self._say(path, fault))
         lines = []
-        for path, says in told.items():
+        for path, messages in said.items():
             origin = self.origin(path) if path else ""
             end = f" (from {origin})" if origin else ""
-            lines.append(f"{path or 'recipe'}: {', or '.join(dict.fromkeys(says))}{end}")
+            lines.append(f"{path or 'recipe'}: {', or '.join(dict.fromkeys(messages))}{end}")
         return lines
 
     def _say(self, path: str, fault: Any) -> str:

@@ -17,9 +17,14 @@ def section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+def keys(cls: type[BaseModel]) -> dict[str, Any]:
+    """A section's fields by the keys that a recipe spells: `from`, which no attribute can be called."""
+    return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+
 def paths(cls: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The dotted paths of all keys, sections included."""
-    for name, field in cls.model_fields.items():
+    for name, field in keys(cls).items():
         yield prefix + name
         inside = section(field.annotation)
         if inside is not None:
@@ -31,7 +36,7 @@ def excluded(cls: type[BaseModel], path: str) -> list[str]:
     *sections, last = path.split(".")
     inside: type[BaseModel] | None = cls
     for name in sections:
-        field = inside.model_fields.get(name) if inside else None
+        field = keys(inside).get(name) if inside else None
         inside = section(field.annotation) if field else None
     exclusive: tuple[str, ...] = getattr(inside, "exclusive", ())
     return [".".join([*sections, key]) for key in exclusive if key != last] if last in exclusive else []
@@ -39,12 +44,12 @@ def excluded(cls: type[BaseModel], path: str) -> list[str]:
 
 def leaves(value: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted path and value of everything in a recipe that is no section."""
-    for name in type(value).model_fields:
-        found = getattr(value, name)
+    for name, field in type(value).model_fields.items():
+        found, key = getattr(value, name), field.alias or name
         if isinstance(found, BaseModel):
-            yield from leaves(found, f"{prefix}{name}.")
+            yield from leaves(found, f"{prefix}{key}.")
         else:
-            yield prefix + name, found
+            yield prefix + key, found
 
 
 def trim(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
@@ -59,6 +64,6 @@ def trim(cls: type[BaseModel], location: tuple[int | str, ...]) -> str:
         if str(part) == inside.__name__:
             continue
         parts.append(str(part))
-        field = inside.model_fields.get(str(part))
+        field = keys(inside).get(str(part))
         inside = section(field.annotation) if field else None
     return ".".join(parts)
