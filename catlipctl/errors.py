@@ -31,7 +31,7 @@ class CheckpointError(CatlipctlError):
 
 
 class MachineError(CatlipctlError):
-    """This machine lacks something: a device, a library, optional data."""
+    """This machine lacks something, or fails at it: a device, a library, optional data, a disk, a network."""
 
     exit_code = 5
 

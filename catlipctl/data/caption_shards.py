@@ -3,50 +3,24 @@
 No image is read or decoded. A hundred thousand shards cost the caller a stat each (a server, a request).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-import pyarrow as pa
-
-from catlipctl.data.sources import hub
 from catlipctl.data.sources.faults import Faults
-from catlipctl.data.sources.listing_captions import ListingCaptions
-from catlipctl.data.sources.locate import NO_CAPTIONS_HINT, Located, locate, look_at_all
-from catlipctl.data.sources.parquet_captions import ParquetCaptions, parquet_shards
-from catlipctl.data.sources.patterns import split_weight
-from catlipctl.data.sources.storage import File, look_at
-from catlipctl.data.sources.tar import TarSource
-from catlipctl.data.sources.tar_captions import TarCaptions
+from catlipctl.data.sources.hub import locate_hub
+from catlipctl.data.sources.listing import ListingCaptions
+from catlipctl.data.sources.locate import NO_CAPTIONS_HINT, Located, locate, look_at_all, split_weight
+from catlipctl.data.sources.parquet import MISSING, ParquetCaptions, parquet_shards
+from catlipctl.data.sources.shard import Broken, CaptionShard
+from catlipctl.data.sources.storage import File, ReadFailed, look_at
+from catlipctl.data.sources.tar import TarCaptions, TarSource
 from catlipctl.errors import DataError, UsageError
 from catlipctl.files import cache_dir as default_cache_dir
 from catlipctl.progress import SILENT, Progress
 
-
-class CaptionShard(Protocol):
-    """A part of a source that is counted at once; frozen and picklable.
-
-    name: for people. size: about its bytes. identity: changes with path, size, mtime, keys and part.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def identity(self) -> str: ...
-
-    def read(self, found: Faults) -> Iterator[tuple[str, ...]]:
-        """The captions of each sample in order, '' where one is empty; a few are held at a time.
-
-        What is left out or mended is added to `found`, which is complete when the reading is over. A shard
-        that cannot be read is no error, but a fault.
-
-        Raises:
-            DataError: it has no caption column.
-        """
-        ...
+__all__ = ["CaptionShard", "caption_shards", "no_captions"]
 
 
 def caption_shards(
@@ -78,7 +52,7 @@ def caption_shards(
                 f"leave it out: {text}; `pretrain --data` takes weights",
             )
         if text.startswith("hf:") and not text.startswith("hf://"):
-            located = _on_the_hub(text)
+            located = locate_hub(text)
         else:
             located = locate(text, cache, progress)
         shards += _cut(text, located, image_key, tuple(caption_keys), captions_from, cache)
@@ -144,38 +118,18 @@ def _cut(
 def _check_first(shards: Sequence[ParquetCaptions | ListingCaptions]) -> None:
     """See that the first shard that can be read has the columns, rather than fail in hours."""
     for shard in shards:
-        with suppress(OSError, pa.ArrowException):
+        with suppress(Broken, ReadFailed):
             shard.check()
             return
 
 
 def _beside(tars: Sequence[File]) -> list[File]:
     """NAME.parquet of each NAME.tar; one that is missing is a shard that cannot be read."""
-    paths = [file.path.removesuffix(".tar") + ".parquet" for file in tars]
-    try:
-        return look_at_all(paths)
-    except OSError:
-        return [_look_or_miss(path) for path in paths]
+    return look_at_all([file.path.removesuffix(".tar") + ".parquet" for file in tars], _look_or_miss)
 
 
 def _look_or_miss(path: str) -> File:
     try:
         return look_at(path)
-    except OSError:
-        return File(path, 0, "missing")
-
-
-def _on_the_hub(spec: str) -> Located:
-    name = hub.HubName.parse(spec)
-    tars = hub.tar_urls(name)
-    if tars:
-        return Located("tar", look_at_all(tars))
-    tables = hub.file_urls(name, ".parquet")
-    if name.config:
-        tables = [url for url in tables if f"/{name.config}/" in url]
-    if not tables:
-        raise DataError(
-            f"{spec} has neither tars nor Parquet",
-            f"the Hub keeps a copy in Parquet of many datasets: hf:{name.repository}@refs/convert/parquet",
-        )
-    return Located("parquet", look_at_all(tables))
+    except (OSError, ReadFailed):
+        return File(path, 0, MISSING)

@@ -1,11 +1,14 @@
 """What a source is: how many samples, and sample `i` as raw bytes and captions. It knows no order."""
 
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+Need = Literal["captions", "labels", "images", "any"]
+"""What a sample must have; any: captions where the source has some, else labels."""
 
 
 class Sample(NamedTuple):
-    """One row of a source, undecoded. `image` is None where its bytes cannot be read."""
+    """One row of a source, undecoded. `image` is None where the data has none: no file, a tar cut short."""
 
     key: str
     image: bytes | None
@@ -18,6 +21,7 @@ class Source(Protocol):
 
     name: the SOURCE text that opened it. fingerprint: a hash that changes with its files (path, size, mtime).
     shards: how many files hold the samples; 0 where each image is a file of its own.
+    shard_sizes: samples of each shard in storage order, none of them 0; one entry where there are no shards.
     faults: what was passed over when it was opened, by kind: {'truncated shard': 1, ...}.
     """
 
@@ -28,12 +32,18 @@ class Source(Protocol):
     @property
     def shards(self) -> int: ...
     @property
+    def shard_sizes(self) -> Sequence[int]: ...
+    @property
     def faults(self) -> Mapping[str, int]: ...
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample:
-        """Sample `index` with its image's bytes. Picklable into loader workers, fork- and thread-safe."""
+        """Sample `index` with its image's bytes. Picklable into loader workers, fork- and thread-safe.
+
+        Raises:
+            ReadFailed (a MachineError): the bytes are there, but each try to read them failed.
+        """
         ...
 
     def captions(self) -> Iterator[tuple[str, ...]]:
@@ -43,3 +53,28 @@ class Source(Protocol):
     def labels(self) -> list[str | None]:
         """The class label of every sample in storage order, without reading an image."""
         ...
+
+
+class Selection:
+    """Some samples of a source, by their indices, as a source."""
+
+    def __init__(self, source: Source, indices: Sequence[int]) -> None:
+        self._source, self._indices = source, indices
+        self.name, self.fingerprint, self.faults = source.name, source.fingerprint, source.faults
+        self.shards = source.shards
+        self.shard_sizes = (len(indices),)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self._source[self._indices[index]]
+
+    def captions(self) -> Iterator[tuple[str, ...]]:
+        """The captions of the selected samples, in their order."""
+        return (self[index].captions for index in range(len(self)))
+
+    def labels(self) -> list[str | None]:
+        """The class label of every selected sample, in their order."""
+        labels = self._source.labels()
+        return [labels[index] for index in self._indices]

@@ -12,7 +12,7 @@ from PIL import Image
 from catlipctl.progress import Silent
 
 
-class Told(Silent):
+class Recorded(Silent):
     """A progress that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -30,8 +30,8 @@ class Told(Silent):
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def progress() -> Recorded:
+    return Recorded()
 
 
 @pytest.fixture(scope="session")

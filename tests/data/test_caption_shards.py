@@ -13,7 +13,7 @@ import pytest
 
 from catlipctl.data import caption_shards as shards_module
 from catlipctl.data.caption_shards import caption_shards
-from catlipctl.data.sources import parquet_captions
+from catlipctl.data.sources import hub, parquet, storage
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.storage import File
 from catlipctl.errors import DataError, UsageError
@@ -126,8 +126,8 @@ def test_large_parquet_is_cut_at_row_groups(tmp_path, monkeypatch):
     rows = [f"caption {n}" for n in range(5000)]
     rows[4321] = None
     pq.write_table(pa.table({"caption": rows}), tmp_path / "a.parquet", row_group_size=500)
-    monkeypatch.setattr(parquet_captions, "LARGE_FILE", 0)
-    monkeypatch.setattr(parquet_captions, "ROWS_A_SHARD", 1200)
+    monkeypatch.setattr(parquet, "LARGE_FILE", 0)
+    monkeypatch.setattr(parquet, "ROWS_A_SHARD", 1200)
     shards = caption_shards([tmp_path / "a.parquet"])
     assert len(shards) == len({shard.identity for shard in shards}) == 4
     assert sum(shard.size for shard in shards) == pytest.approx(
@@ -137,7 +137,7 @@ def test_large_parquet_is_cut_at_row_groups(tmp_path, monkeypatch):
     texts = [texts for shard in shards for texts in shard.read(found)]
     assert sorted(texts) == sorted((row,) for row in rows if row)
     assert found.examples() == {"image without caption": "a.parquet, row 4321"}
-    monkeypatch.setattr(parquet_captions, "ROWS_A_SHARD", 10_000)
+    monkeypatch.setattr(parquet, "ROWS_A_SHARD", 10_000)
     assert len(caption_shards([tmp_path / "a.parquet"])) == 1
 
 
@@ -211,8 +211,9 @@ def test_a_server_that_fails_is_a_fault(monkeypatch):
     fsspec.filesystem("memory").pipe({f"/failing/a.{kind}": b"a" for kind in ("tar", "csv", "parquet")})
     urls = [f"memory://failing/a.{kind}" for kind in ("tar", "csv", "parquet")]
     monkeypatch.setattr(shards_module, "_check_first", lambda _: None)
+    monkeypatch.setattr(storage, "PAUSES", (0.0,))
     shards = caption_shards(urls)
-    monkeypatch.setattr(MemoryFileSystem, "_open", fail)
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
     found = Faults()
     assert [texts for shard in shards for texts in shard.read(found)] == []
     assert found.counts() == {"unreadable shard": 3}
@@ -221,7 +222,7 @@ def test_a_server_that_fails_is_a_fault(monkeypatch):
 def test_parquet_of_the_hub(monkeypatch):
     files = ["en/train-0.parquet", "en/test-0.parquet", "fr/train-0.parquet", "README.md"]
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", lambda *_args, **_keywords: files)
-    monkeypatch.setattr(shards_module, "look_at_all", lambda urls: [File(url, 9, "1") for url in urls])
+    monkeypatch.setattr(hub, "look_at_all", lambda urls: [File(url, 9, "1") for url in urls])
     monkeypatch.setattr(shards_module, "_check_first", lambda _: None)
     names = [shard.name for shard in caption_shards(["hf:org/name:en@v1"])]
     assert names == ["hf://datasets/org/name@v1/en/train-0.parquet"]
@@ -231,15 +232,15 @@ def test_parquet_of_the_hub(monkeypatch):
     assert "@refs/convert/parquet" in error.value.hint
 
 
-def test_a_shard_is_known_by_file_and_keys(tmp_path, write_tar, png, told):
+def test_a_shard_is_known_by_file_and_keys(tmp_path, write_tar, png, progress):
     tar = write_tar(tmp_path / "a.tar", [("0.png", png(0)), ("0.txt", b"a")])
 
     def identity(**options):
-        (shard,) = caption_shards([tar, tmp_path / "*.tar"], progress=told, **options)
+        (shard,) = caption_shards([tar, tmp_path / "*.tar"], progress=progress, **options)
         return shard.identity
 
     first = identity()
-    assert "1 of 2 shards had been named before" in told.warnings[0]
+    assert "1 of 2 shards had been named before" in progress.warnings[0]
     assert identity() == first != identity(caption_keys=["json:caption"])
     os.utime(tar, ns=(1, 1))
     assert identity() != first

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from catlipctl import files
-from catlipctl.data import emoji, emoji_split
-from catlipctl.errors import MachineError
+from catlipctl.data import emoji
+from catlipctl.data.emoji import sides
+from catlipctl.errors import MachineError, UsageError
 from catlipctl.labels import targets
 
 
@@ -57,23 +58,33 @@ def test_shards_are_webdataset_pairs_in_both_drawings(built: Path) -> None:
 
 def test_no_emoji_and_no_name_is_on_two_sides(built: Path) -> None:
     folder = emoji.transfer(built)
-    sides = {
+    found = {
         side: {path.stem.rpartition("-")[0].upper() for path in (folder / side).glob("*/*.png")}
         for side in ("train", "test")
     }
-    sides["pairs"] = {
+    found["pairs"] = {
         key.rpartition("-")[0].upper() for shard in emoji.pairs(built) for key in members(shard)
     }
-    assert all(sides.values())
+    assert all(found.values())
     for one, other in [("train", "test"), ("train", "pairs"), ("test", "pairs")]:
-        assert sides[one].isdisjoint(sides[other])
-        assert {name(e) for e in sides[one]}.isdisjoint(name(e) for e in sides[other])
+        assert found[one].isdisjoint(found[other])
+        assert {name(e) for e in found[one]}.isdisjoint(name(e) for e in found[other])
+
+
+def test_names_lead_to_the_folders(built: Path) -> None:
+    assert emoji.built(built) == emoji.transfer(built).parent
+    assert sorted(emoji.folder_of(emoji.PAIRS, built).glob("*.tar")) == emoji.pairs(built)
+    for name in (emoji.TRAIN, emoji.TEST):
+        assert {path.name for path in emoji.folder_of(name, built).iterdir()} == emoji.CLASSES.keys()
+    assert list(emoji.captions()) == [e.caption for e in sides.split().pairs]
+    with pytest.raises(UsageError, match="no embedded data emoji:transfer"):
+        emoji.folder_of(emoji.TRANSFER, built)
 
 
 def test_genders_share_a_base() -> None:
     def base(text: str) -> str:
         codepoints = "-".join(f"{ord(c):04X}" for c in text if c != "\ufe0f")
-        return emoji_split.Emoji(codepoints, "", "", "", {}).base
+        return sides.Emoji(codepoints, "", "", "", {}).base
 
     assert base("🏃") == base("🏃‍♀️") == base("🏃‍♂️") == base("🏃‍♀️‍➡️")
     assert base("👨‍🚒") == base("👩‍🚒") == base("🧑‍🚒") != base("🧑‍⚕️")
@@ -85,13 +96,13 @@ def test_every_class_can_be_learned_and_tested(built: Path) -> None:
     folder = emoji.transfer(built)
     for side, least in (("train", 20), ("test", 8)):
         counts = {f.name: len(list(f.glob("*.png"))) for f in (folder / side).iterdir()}
-        assert counts.keys() == emoji_split.CLASSES.keys()
+        assert counts.keys() == emoji.CLASSES.keys()
         assert min(counts.values()) >= least
         assert max(counts.values()) < 0.2 * sum(counts.values())
 
 
 def test_the_classes_are_those_of_the_built_in_label_set() -> None:
-    assert {label.name for label in targets.load("emoji").labels} == emoji_split.CLASSES.keys()
+    assert {label.name for label in targets.load("emoji").labels} == emoji.CLASSES.keys()
 
 
 @pytest.mark.parametrize(
@@ -105,12 +116,12 @@ def test_the_classes_are_those_of_the_built_in_label_set() -> None:
 )
 def test_captions_are_names_in_words(text: str, caption: str) -> None:
     codepoints = "-".join(f"{ord(c):04X}" for c in text)
-    found = next(e for e in emoji_split.all_emoji() if e.codepoints == codepoints)
+    found = next(e for e in sides.all_emoji() if e.codepoints == codepoints)
     assert found.caption == caption
 
 
 def test_no_caption_has_the_marks_of_a_short_code() -> None:
-    captions = [e.caption for e in emoji_split.all_emoji()]
+    captions = [e.caption for e in sides.all_emoji()]
     assert all(caption and "_" not in caption and "::" not in caption for caption in captions)
     assert not any(caption.startswith(":") or caption.endswith(":") for caption in captions)
 
@@ -120,7 +131,7 @@ def test_built_once_and_the_same_bytes_each_time(built: Path, tmp_path: Path, mo
     stamp = first.stat().st_mtime_ns
     emoji.pairs(built)
     assert first.stat().st_mtime_ns == stamp
-    few = emoji_split.Split(emoji_split.split().pairs[:40], {})
+    few = sides.Split(sides.split().pairs[:40], {})
     monkeypatch.setattr(emoji, "split", lambda: few)
     a, b = (emoji.pairs(tmp_path / run) for run in "ab")
     assert [p.read_bytes() for p in a] == [p.read_bytes() for p in b]
@@ -128,7 +139,7 @@ def test_built_once_and_the_same_bytes_each_time(built: Path, tmp_path: Path, mo
 
 
 def test_credits_are_shown_once(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(emoji, "split", lambda: emoji_split.Split([], {}))
+    monkeypatch.setattr(emoji, "split", lambda: sides.Split([], {}))
     notes: list[str] = []
 
     class Noting(type(emoji.SILENT)):
@@ -143,7 +154,7 @@ def test_credits_are_shown_once(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_missing_packages_are_named(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(emoji_split, "find_spec", lambda module: None if module == "resvg_py" else object())
+    monkeypatch.setattr(sides, "find_spec", lambda module: None if module == "resvg_py" else object())
     with pytest.raises(MachineError, match="resvg-py") as caught:
         emoji.pairs(tmp_path)
     assert caught.value.hint == "pip install 'catlipctl[demo]'"

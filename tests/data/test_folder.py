@@ -28,7 +28,7 @@ def test_class_folders_equal_torchvision(classes, png):
     source = open_source(classes, need="labels")
     assert source.labels() == [theirs.classes[target] for target in theirs.targets]
     assert [source[i].image for i in range(3)] == [png(i) for i in range(3)]
-    assert source.shards == 0
+    assert (source.shards, source.shard_sizes) == (0, [3])
 
 
 def test_class_folders_have_no_captions(classes):
@@ -93,6 +93,9 @@ def test_a_folder_of_compressed_tars_says_so(tmp_path):
 
 def test_an_image_that_vanished_is_unreadable(classes):
     source = open_source(classes, need="labels")
-    (classes / "cat" / "deep" / "0.PNG").unlink()
+    path = classes / "cat" / "deep" / "0.PNG"
+    path.unlink()
     assert source[0].image is None
     assert source[0].label == "cat"
+    path.mkdir()
+    assert source[0].image is None

@@ -1,5 +1,7 @@
 """CSV and TSV listings."""
 
+import os
+
 import pytest
 
 from catlipctl.data import open_source
@@ -20,13 +22,19 @@ def test_open_clips_listing(images, png):
     source = open_source(images / "a.csv")
     assert source[0] == ("0.png", png(0), ('a "big"\tcat',), None)
     assert source[1].captions == ("two\nlines",)
-    assert (source.shards, source.faults) == (0, {})
+    assert (source.shards, source.shard_sizes, source.faults) == (0, [2], {})
 
 
-def test_faults_are_counted(images, told):
+def test_a_path_that_is_no_utf8(images, png):
+    (images / os.fsdecode(b"caf\xe9.png")).write_bytes(png(7))
+    (images / "a.csv").write_bytes(b"filepath,title\ncaf\xe9.png,fine\n")
+    assert open_source(images / "a.csv")[0] == ("caf\ufffd.png", png(7), ("fine",), None)
+
+
+def test_faults_are_counted(images, progress):
     rows = b"filepath,title\n0.png,fine\n1.png,caf\xe9\n2.png,\n,lost\n3.png\n"
     (images / "a.csv").write_bytes(rows + b"3.png," + b"y" * (2**20 + 1) + b"\n")
-    source = open_source(images / "a.csv", progress=told)
+    source = open_source(images / "a.csv", progress=progress)
     assert dict(source.faults) == {
         "image without caption": 2,
         "caption not UTF-8": 1,

@@ -1,7 +1,9 @@
 """SOURCE texts: patterns, weights, concatenation, and what is no source."""
 
 from collections import Counter
+from unittest import mock
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from catlipctl.data import open_source
 from catlipctl.data.sources.concatenation import Concatenation
 from catlipctl.data.sources.image_files import ImageFileSource
-from catlipctl.data.sources.patterns import expand_braces, split_weight
+from catlipctl.data.sources.locate import expand_braces, split_weight
 from catlipctl.errors import DataError, UsageError
 
 _TEXT = st.sampled_from(["", "a", "/", "x-", "07", "..", "."])
@@ -85,6 +87,23 @@ def test_a_weight_spreads_evenly(tmp_path_factory, samples, weight):
     assert [c[0] for c in source.captions()] == [str(key) for key in keys]
 
 
+@given(
+    sizes=st.lists(st.integers(1, 20), min_size=1, max_size=6),
+    weight=st.integers(1, 4000).map(lambda n: n / 1000),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_shards_of_a_weighted_source(tmp_path_factory, sizes, weight):
+    source = of_size(sum(sizes), tmp_path_factory.getbasetemp())
+    with mock.patch.object(type(source), "shard_sizes", sizes):
+        concatenation = Concatenation([source, source], [weight, 1])
+        found = concatenation.shard_sizes
+        keys = [int(concatenation[i].key) for i in range(len(concatenation))]
+    shard = np.repeat(np.arange(len(sizes)), sizes)
+    # A run of samples that go up and lie in one shard is one shard's.
+    cuts = [i for i in range(1, len(keys)) if keys[i] <= keys[i - 1] or shard[keys[i]] != shard[keys[i - 1]]]
+    assert found == np.diff([0, *cuts, len(keys)]).tolist()
+
+
 def test_several_sources_with_weights(tmp_path, png, write_tar):
     for name, count in (("a", 2), ("b", 3)):
         entries = [
@@ -97,7 +116,7 @@ def test_several_sources_with_weights(tmp_path, png, write_tar):
     said = [("a0",), ("a1",), ("a0",), ("a1",), ("b0",), ("b1",), ("b2",)]
     assert list(source.captions()) == said == [source[i].captions for i in range(7)]
     assert source.faults == {"caption without image": 2}
-    assert source.shards == 2
+    assert (source.shards, source.shard_sizes) == (2, [2, 2, 3])
     assert source.fingerprint != open_source([f"{tmp_path}/a.tar=3", f"{tmp_path}/b.tar"]).fingerprint
     assert source[-1].captions == ("b2",)
     assert len(source.labels()) == 7

@@ -34,7 +34,7 @@ def test_image_structs_binaries_and_paths(tmp_path, png):
     assert pickle.loads(pickle.dumps(source))[1] == source[1]
 
 
-def test_several_files_several_captions_and_faults(tmp_path, png, told):
+def test_several_files_several_captions_and_faults(tmp_path, png, progress):
     def write(name, captions, images):
         table = pa.table(
             {"image": pa.array(images, pa.binary()), "captions": pa.array(captions, pa.list_(pa.string()))}
@@ -44,7 +44,7 @@ def test_several_files_several_captions_and_faults(tmp_path, png, told):
     write("0.parquet", [["a", "b"], [], None], [png(0), png(1), png(2)])
     write("1.parquet", [["c"], ["lost"]], [png(3), None])
     (tmp_path / "2.parquet").write_bytes((tmp_path / "0.parquet").read_bytes()[:-20])
-    source = open_source(tmp_path, progress=told)
+    source = open_source(tmp_path, progress=progress)
     assert dict(source.faults) == {
         "image without caption": 2,
         "caption without image": 1,
@@ -52,9 +52,25 @@ def test_several_files_several_captions_and_faults(tmp_path, png, told):
     }
     assert list(source.captions()) == [("a", "b"), ("c",)]
     assert [source[i].image for i in range(2)] == [png(0), png(3)]
-    assert source.shards == 2
+    assert (source.shards, source.shard_sizes) == (2, [1, 1])
     with pytest.raises(DataError, match="unreadable shard"):
         open_source(tmp_path, strict=True)
+
+
+def test_the_sizes_of_shards_are_of_rows_that_are_used(tmp_path, png):
+    for name, texts in (("0", ["a", None, "b"]), ("1", [None]), ("2", ["c"] * 5)):
+        table = pa.table({"image": [png(0)] * len(texts), "caption": pa.array(texts, pa.string())})
+        pq.write_table(table, tmp_path / f"{name}.parquet", row_group_size=2)
+    source = open_source(tmp_path)
+    assert (source.shard_sizes, len(source)) == ([2, 5], 7)
+
+
+def test_captions_that_are_no_utf8(tmp_path, png):
+    wrong = pa.array([b"fine", b"caf\xe9"]).view(pa.string())
+    pq.write_table(pa.table({"image": [png(0)] * 2, "caption": wrong}), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert source.faults == {"caption not UTF-8": 1}
+    assert list(source.captions()) == [("fine",), ("caf\ufffd",)] == [source[i].captions for i in range(2)]
 
 
 def test_class_labels_of_datasets_have_their_names(tmp_path, png):

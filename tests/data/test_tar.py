@@ -1,22 +1,24 @@
 """Our tar reader against tarfile and webdataset, and what it makes of damage."""
 
+import inspect
 import io
 import json
 import multiprocessing
 import os
 import pickle
+import re
 import tarfile
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from catlipctl.data import open_source
 from catlipctl.data.sources import storage
 from catlipctl.data.sources.storage import look_at
-from catlipctl.data.sources.tar_headers import Damage, members
+from catlipctl.data.sources.tar_index import Damage, build, members, split_name
 from catlipctl.errors import DataError
 
 _NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=300)
@@ -77,6 +79,31 @@ def test_a_cut_costs_only_what_is_cut(entries, format, where):
     assert all(m[1] + m[2] > cut for m in whole[len(ours) :])
     if whole and cut < whole[-1][1] + whole[-1][2]:
         assert damage == "truncated shard"
+
+
+@given(st.text("ab./_-", max_size=16))
+@example("a/.b.c")
+@example("a.b/.c")
+@example("__a__/b.c")
+@settings(max_examples=2000, deadline=None)
+def test_names_are_split_by_webdatasets_rule(name):
+    tariterators = pytest.importorskip("webdataset.tariterators")
+    about_the_shard = inspect.signature(tariterators.tar_file_iterator).parameters["skip_meta"].default
+    theirs = tariterators.base_plus_ext(name)
+    if theirs == (None, None) or re.match(about_the_shard, name):
+        assert split_name(name.encode()) is None
+    else:
+        assert split_name(name.encode()) == tuple(part.encode() for part in theirs)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "name", ["/" * (2**20 - 100), "a/" * (2**19 - 50), "__/" * (2**18), "." * (2**20 - 100)]
+)
+def test_a_name_of_a_mebibyte_takes_no_time_that_grows_with_its_square(tmp_path, png, write_tar, name):
+    # That rule tries each slash with all that follows: 2^39 steps, hours.
+    path = write_tar(tmp_path / "a.tar", [(name, b"x"), ("0.png", png(0)), ("0.txt", b"a")])
+    assert build(look_at(str(path))).keys == b"0"
 
 
 @pytest.fixture
@@ -147,6 +174,7 @@ def test_shards_of_different_extensions_all_count(tmp_path, png, write_tar):
     write_tar(tmp_path / "1.tar", [("1.WEBP", png(1)), ("1.txt", b"b"), ("2.jpg", png(2)), ("2.txt", b"c")])
     source = open_source(tmp_path)
     assert [source[i].image for i in range(3)] == [png(i) for i in range(3)]
+    assert source.shard_sizes == [1, 2]
 
 
 def test_interleaved_and_repeated_keys(tmp_path, png, write_tar):
@@ -160,38 +188,38 @@ def test_interleaved_and_repeated_keys(tmp_path, png, write_tar):
     ]
 
 
-def test_each_fault_is_counted_and_told_once(tmp_path, png, write_tar, told):
+def test_each_fault_is_counted_and_told_once(tmp_path, png, write_tar, progress):
     entries = [("0.png", png(0)), ("0.txt", b"fine"), ("1.png", png(1)), ("2.txt", b"no image")]
     entries += [("3.png", png(3)), ("3.txt", b"caf\xe9"), ("4.png", png(4)), ("4.txt", b"x" * (2**20 + 5))]
     entries += [("5.png", png(5)), ("5.txt", b"")]
-    source = open_source(write_tar(tmp_path / "a.tar", entries), progress=told)
+    source = open_source(write_tar(tmp_path / "a.tar", entries), progress=progress)
     assert dict(source.faults) == {
         "image without caption": 2,
         "caption without image": 1,
         "caption not UTF-8": 1,
         "caption over 1 MiB": 1,
     }
-    assert len(told.warnings) == 4
-    assert "1 in a.tar" in next(line for line in told.warnings if "without caption" in line)
+    assert len(progress.warnings) == 4
+    assert "1 in a.tar" in next(line for line in progress.warnings if "without caption" in line)
     captions = list(source.captions())
     assert captions[:2] == [("fine",), ("caf\ufffd",)]
     assert len(captions[2][0]) == 2**20
 
 
 def test_a_large_image_is_left_out_unread(tmp_path, png, write_tar, monkeypatch):
-    monkeypatch.setattr("catlipctl.data.sources.tar.MAX_IMAGE_BYTES", 1000)
+    monkeypatch.setattr("catlipctl.data.sources.tar_columns.MAX_IMAGE_BYTES", 1000)
     entries = [("0.png", png(0)), ("0.txt", b"a"), ("1.png", bytes(1001)), ("1.txt", b"b")]
     source = open_source(write_tar(tmp_path / "a.tar", entries))
     assert (len(source), dict(source.faults)) == (1, {"image over 256 MiB": 1})
 
 
-def test_a_truncated_shard_gives_its_whole_samples(shard, told):
+def test_a_truncated_shard_gives_its_whole_samples(shard, progress):
     offset = next(m[1] for m in by_tarfile(shard.read_bytes()) if m[0] == b"a/00012.png")
     os.truncate(shard, offset + 10)
-    source = open_source(shard, progress=told)
+    source = open_source(shard, progress=progress)
     assert len(source) == 12
     assert source.faults == {"truncated shard": 1}
-    assert "whole samples before the cut are used" in told.warnings[0]
+    assert "whole samples before the cut are used" in progress.warnings[0]
     with pytest.raises(DataError, match=r"truncated shard, first .*s-000.tar at byte"):
         open_source(shard, strict=True)
     os.truncate(shard, 700)
@@ -254,11 +282,11 @@ def test_labels_need_no_captions(tmp_path, png, write_tar):
         open_source(path)
 
 
-def test_the_index_is_kept_until_the_shard_changes(shard, told, tmp_path, png, write_tar):
+def test_the_index_is_kept_until_the_shard_changes(shard, progress, tmp_path, png, write_tar):
     cache = tmp_path / "cache"
-    before = open_source(shard, cache_dir=cache, progress=told)
-    again = open_source(shard, cache_dir=cache, progress=told)
-    assert told.tasks == ["indexing shards"]
+    before = open_source(shard, cache_dir=cache, progress=progress)
+    again = open_source(shard, cache_dir=cache, progress=progress)
+    assert progress.tasks == ["indexing shards"]
     assert again.fingerprint == before.fingerprint
     (kept,) = (cache / "shards").iterdir()
     kept.write_bytes(kept.read_bytes()[:100])
@@ -270,10 +298,10 @@ def test_the_index_is_kept_until_the_shard_changes(shard, told, tmp_path, png, w
     assert not [path for path in shard.parent.iterdir() if path.name not in ("s-000.tar", "cache")]
 
 
-def test_a_cache_that_cannot_be_written_is_no_obstacle(shard, told, tmp_path):
+def test_a_cache_that_cannot_be_written_is_no_obstacle(shard, progress, tmp_path):
     (tmp_path / "file").write_text("")
-    assert len(open_source(shard, cache_dir=tmp_path / "file", progress=told)) == 20
-    assert "indexes are not kept" in told.warnings[0]
+    assert len(open_source(shard, cache_dir=tmp_path / "file", progress=progress)) == 20
+    assert "indexes are not kept" in progress.warnings[0]
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -294,7 +322,7 @@ def test_threads_that_open_a_shard_at_once_all_read(shard):
             assert list(pool.map(source.__getitem__, range(20))) == expected
 
 
-def test_a_shard_that_vanished_is_an_unreadable_image(shard):
+def test_what_a_shard_lost_since_it_was_indexed_is_no_image(shard):
     source = open_source(shard)
     os.truncate(shard, 100)
     assert source[3].image is None

@@ -1,5 +1,105 @@
-"""Where image-text pairs come from: tars, folders, Parquet, listings, the Hub; opened by a SOURCE text."""
+"""Where image-text pairs come from: tars, folders, Parquet, listings, the Hub; opened by a SOURCE text.
 
-from catlipctl.data.sources.open import open_source
+A format is one reader for both walks: samples by index (`open_source`), and captions in storage order
+(`catlipctl.data.caption_shards`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from catlipctl.data.sample import Need, Source
+from catlipctl.data.sources.concatenation import Concatenation
+from catlipctl.data.sources.image_files import open_class_folders, open_flat_folder
+from catlipctl.data.sources.locate import NO_CAPTIONS_HINT, locate, split_weight
+from catlipctl.data.sources.storage import is_url
+from catlipctl.data.sources.tar import TarSource
+from catlipctl.errors import DataError, UsageError
+from catlipctl.files import cache_dir as default_cache_dir
+from catlipctl.progress import SILENT, Progress
 
 __all__ = ["open_source"]
+
+
+def open_source(
+    spec: str | Path | Sequence[str | Path],
+    *,
+    image_key: str | None = None,
+    caption_keys: Sequence[str] = (),
+    label_key: str | None = None,
+    need: Need = "captions",
+    strict: bool = False,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Source:
+    """Open a SOURCE, or several one after the other, each with an optional `=WEIGHT`.
+
+    SOURCE is a tar, a glob or brace pattern of tars, a folder (of tars; else of Parquet, else with
+    `metadata.csv`, else of class folders), Parquet, a CSV/TSV listing, an fsspec URL,
+    `hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]`, or the embedded `emoji:pairs`, `emoji:transfer/train`,
+    `emoji:transfer/test`.
+
+    Args:
+        image_key: extension or column that is the image; found by its name if None.
+        caption_keys: extensions, `json:FIELD`s or columns; several give an image several captions.
+        label_key: where the class is; `cls`, a column named label, or the folder's name if None.
+        need: what a sample must have: captions (to pre-train), labels (to evaluate), images (neither),
+            or any: captions where the source has some, else labels.
+        strict: a shard that is not whole is an error.
+
+    Raises:
+        DataError: there is no such source, or no usable sample in it; the hint says what helps.
+        UsageError: the text cannot be read. ReadFailed (a MachineError): a file is there but cannot be read.
+    """
+    specs = [spec] if isinstance(spec, str | Path) else list(spec)
+    if not specs:
+        raise UsageError("no source is given", "name one with --data SOURCE")
+    cache = cache_dir or default_cache_dir()
+    options: dict[str, Any] = {
+        "image_key": image_key,
+        "caption_keys": tuple(caption_keys),
+        "label_key": label_key,
+        "need": need,
+        "progress": progress,
+    }
+    named = [split_weight(str(spec)) for spec in specs]
+    sources = [_open(text, strict, cache, options) for text, _ in named]
+    weights = [weight for _, weight in named]
+    return sources[0] if weights == [1.0] else Concatenation(sources, weights)
+
+
+def _open(spec: str, strict: bool, cache: Path, options: dict[str, Any]) -> Source:
+    """One SOURCE without a weight."""
+    if spec.startswith("hf:") and not spec.startswith("hf://"):
+        from catlipctl.data.sources.hub import open_hub
+
+        return open_hub(spec, strict=strict, cache=cache, **options)
+    found = locate(spec, cache, options["progress"])
+    if found.kind == "tar":
+        return TarSource(spec, found.files, strict=strict, cache=cache, **options)
+    if found.kind == "parquet":
+        from catlipctl.data.sources.parquet import open_parquet
+
+        return open_parquet(spec, found.files, strict=strict, cache=cache, **options)
+    if found.kind == "listing":
+        from catlipctl.data.sources.listing import open_listing
+
+        if len(found.files) > 1 or is_url(found.files[0].path):
+            raise DataError(f"{spec} is not one local listing", "give each listing with a --data of its own")
+        return open_listing(spec, Path(found.files[0].path), **options)
+    return _open_images(spec, found.folder, options["need"])
+
+
+def _open_images(spec: str, folder: Path, need: Need) -> Source:
+    """A folder of images: in class folders, or, where labels are not asked for, without."""
+    source = open_class_folders(spec, folder)
+    if source is None and need == "images":
+        source = open_flat_folder(spec, folder)
+    if source is None:
+        raise DataError(
+            f"{spec} holds no tars, no Parquet, no metadata.csv and no class folders with images",
+            "SOURCE may also be a listing (CSV or TSV with filepath and title)",
+        )
+    if need == "captions":
+        raise DataError(f"{spec} is class folders: its images have labels but no captions", NO_CAPTIONS_HINT)
+    return source

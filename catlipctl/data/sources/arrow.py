@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from catlipctl.data.sample import Sample
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.columns import Columns, is_binary, is_list, is_string
-from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, Faults
-from catlipctl.data.sources.image_files import read_image
-from catlipctl.data.sources.text import texts
+from catlipctl.data.sources.columns import Columns, is_binary, is_list, is_string, values
+from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, Faults, texts
+from catlipctl.data.sources.storage import read_file
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 
@@ -29,7 +28,7 @@ BATCH = 1024
 class DatasetSource:
     """The rows of a dataset that have what `columns.need` says.
 
-    root: where relative paths in the image column start.
+    root: where relative paths in the image column start. rows_a_shard: rows of each file that it was made of.
 
     Raises:
         DataError: no row is left.
@@ -42,14 +41,15 @@ class DatasetSource:
         columns: Columns,
         *,
         root: Path = Path(),
-        shards: int = 1,
+        rows_a_shard: Sequence[int] = (),
         found: Faults | None = None,
         fingerprint: str,
         progress: Progress = SILENT,
     ) -> None:
         self.name = name
-        self.shards = shards
+        self.shards = len(rows_a_shard) or 1
         self._columns, self._root = columns, root
+        self._image_column = str(columns.image)
         # Arrow's own rows: no column is decoded, images least of all.
         self._table = dataset.select_columns(columns.all()).with_format("arrow")
         feature = dataset.features[columns.label] if columns.label else None
@@ -60,6 +60,8 @@ class DatasetSource:
             raise DataError(
                 f"{name} has no usable row: {found or 'it is empty'}", "look at the data's columns"
             )
+        bounds = np.searchsorted(self._rows, np.cumsum([0, *(rows_a_shard or [len(dataset)])]))
+        self.shard_sizes = [size for size in np.diff(bounds).tolist() if size]
         self.faults: Mapping[str, int] = found.counts()
         chosen = json.dumps([fingerprint, columns.all(), columns.need])
         self.fingerprint = hashlib.sha256(chosen.encode()).hexdigest()[:32]
@@ -73,9 +75,9 @@ class DatasetSource:
             raise IndexError(index)
         number = int(self._rows[index])
         row = self._table[number]
-        captions = tuple(text for name in self._columns.captions for text in texts(row[name][0].as_py()))
+        captions = tuple(text for name in self._columns.captions for text in texts(values(row[name])))
         label = row[self._columns.label][0].as_py() if self._columns.label else None
-        return Sample(str(number), self._image(row[self._columns.image][0]), captions, self._spell(label))
+        return Sample(str(number), self._image(row[self._image_column][0]), captions, self._spell(label))
 
     def captions(self) -> Iterator[tuple[str, ...]]:
         """The captions of all samples in storage order."""
@@ -84,8 +86,7 @@ class DatasetSource:
             yield from (() for _ in range(len(self)))
             return
         for columns in self._batches(names):
-            for values in zip(*(column.to_pylist() for column in columns), strict=True):
-                yield tuple(text for value in values for text in texts(value))
+            yield from map(texts, zip(*map(values, columns), strict=True))
 
     def labels(self) -> list[str | None]:
         """The class label of every sample in storage order."""
@@ -114,7 +115,7 @@ class DatasetSource:
             )
         elif is_binary(kind):
             return _bounded(value)
-        return read_image(self._root / value.as_py()) if value.is_valid else None
+        return read_file(self._root / value.as_py(), MAX_IMAGE_BYTES) if value.is_valid else None
 
     def _spell(self, label: Any) -> str | None:
         if label is None:
@@ -129,16 +130,16 @@ class DatasetSource:
         kept: list[NDArray[np.int64]] = []
         start = 0
         for batch in self._table.iter(BATCH):
-            image = _has_image(batch[columns.image])
+            image = _has_image(batch[self._image_column])
             needed = np.ones(len(batch), np.bool_)
             if columns.captions:
-                caption = np.logical_or.reduce([_has_text(batch[name]) for name in columns.captions])
+                caption = np.logical_or.reduce([_has_text(batch[name], found) for name in columns.captions])
                 found.add(kinds.NO_IMAGE, int((caption & ~image).sum()))
                 long = [_too_long(batch[name]) for name in columns.captions]
                 found.add(kinds.LONG_CAPTION, int((image & np.logical_or.reduce(long)).sum()))
                 needed = caption if need == "captions" else needed
             if need == "labels":
-                needed = ~batch[columns.label].is_null().to_numpy()
+                needed = ~batch[str(columns.label)].is_null().to_numpy()
             found.add(kinds.NO_LABEL if need == "labels" else kinds.NO_CAPTION, int((image & ~needed).sum()))
             kept.append(start + np.flatnonzero(image & needed))
             start += len(batch)
@@ -165,13 +166,21 @@ def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return pc.fill_null(lengths, 0).to_numpy()
 
 
-def _has_text(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+def _has_text(column: pa.ChunkedArray, found: Faults) -> NDArray[np.bool_]:
     if is_string(column.type):
-        column = pc.utf8_trim_whitespace(column)
+        try:
+            column = pc.utf8_trim_whitespace(column)
+        except pa.ArrowInvalid:
+            wrong: list[str] = []
+            has = np.array([any(texts(value, wrong.append)) for value in values(column)])
+            found.add(kinds.NOT_UTF8, wrong.count(kinds.NOT_UTF8))
+            return has
     return _lengths(column) > 0
 
 
 def _too_long(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     if is_list(column.type):
-        return np.array([any(len(text) > MAX_CAPTION_BYTES for text in texts(v)) for v in column.to_pylist()])
+        return np.array(
+            [any(len(text or "") > MAX_CAPTION_BYTES for text in row or ()) for row in values(column)]
+        )
     return _lengths(column) > MAX_CAPTION_BYTES

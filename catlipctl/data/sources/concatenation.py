@@ -5,12 +5,9 @@ import json
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
-from typing import TypeVar
+from itertools import accumulate, pairwise
 
 from catlipctl.data.sample import Sample, Source
-
-T = TypeVar("T")
 
 
 class Weighted:
@@ -45,6 +42,15 @@ class Weighted:
             chosen = {k * self._samples // self._rest for k in range(self._rest)}
             yield from (texts for at, texts in enumerate(self.source.captions()) if at in chosen)
 
+    @property
+    def shard_sizes(self) -> list[int]:
+        """The source's shards in each whole round, and what the last, partial round takes of each."""
+        sizes = list(self.source.shard_sizes)
+        # The partial round takes ceil(s m / n) of the first s samples: all k with floor(k n / m) < s.
+        taken = [-(-end * self._rest // self._samples) for end in accumulate(sizes, initial=0)]
+        rest = [stop - start for start, stop in pairwise(taken) if stop > start]
+        return sizes * self._rounds + rest
+
     def labels(self) -> list[str | None]:
         """As often as the samples stand."""
         labels = self.source.labels()
@@ -68,6 +74,11 @@ class Concatenation:
         for source in sources:
             counts.update(source.faults)
         self.faults: Mapping[str, int] = dict(counts)
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """The shards of all parts, as often as their samples stand."""
+        return [size for part in self._parts for size in part.shard_sizes]
 
     def __len__(self) -> int:
         return self._ends[-1]

@@ -1,14 +1,14 @@
-"""What was passed over while a source was opened: counted by kind, told once each, fatal only if asked."""
+"""From what a source keeps to captions and labels, bounded in size; and what was wrong with it, by kind.
+
+What a sample is may be left out, mended and counted; it is told once a kind, and fatal only if asked.
+"""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from catlipctl.data.sources.patterns import is_url
-from catlipctl.errors import CatlipctlError, DataError
+from catlipctl.errors import DataError
 from catlipctl.progress import Progress
-
-T = TypeVar("T")
 
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_CAPTION_BYTES = 2**20
@@ -36,7 +36,7 @@ _CONSEQUENCE = {
     LONG_CAPTION: "cut there",
     LARGE_IMAGE: "left out",
     EMPTY_CAPTION: "left out",
-    OTHER_SCRIPT: "letters, but none of them Latin, from which WordNet gives no label",
+    OTHER_SCRIPT: "letters, but none of them Latin",
 }
 SHARD_KINDS = (TRUNCATED, DAMAGED, UNREADABLE)
 
@@ -111,19 +111,41 @@ class Faults:
             progress.warn(f"{_counted(count, kind)}: {_CONSEQUENCE[kind]}{example}")
 
 
-def tolerated(path: str, samples: Iterator[T], found: Faults) -> Iterator[T]:
-    """The samples of one shard; where a server fails, the fault is counted and the shard ends there.
+def _ignore(_: str) -> None:
+    pass
 
-    Each of fsspec's file systems has exceptions of its own, which are no OSError.
+
+def texts(value: Any, fault: Callable[[str], object] = _ignore) -> tuple[str, ...]:
+    """A stored value as texts: at most 1 MiB of each, numbers spelled, lists taken one by one.
+
+    fault: told the kind of what is wrong with one. Bytes that are no UTF-8 become U+FFFD; so do surrogates in
+    a str, which stand for such bytes (surrogateescape), or are lone ones that JSON spelled.
     """
-    try:
-        yield from samples
-    except CatlipctlError:
-        raise
-    except Exception as error:
-        if not is_url(path):
-            raise
-        found.add(UNREADABLE, 1, f"{path}: {error}")
+    if isinstance(value, str):
+        if value.isascii() and len(value) <= MAX_CAPTION_BYTES:
+            return (value.strip(),)
+        try:
+            value = value.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            value = value.encode(errors="surrogatepass")
+    if isinstance(value, bytes):
+        if len(value) > MAX_CAPTION_BYTES:
+            fault(LONG_CAPTION)
+        else:
+            try:
+                return (value.decode().strip(),)
+            except UnicodeDecodeError:
+                fault(NOT_UTF8)
+        return (_cut(value).strip(),)
+    if isinstance(value, list | tuple):
+        return tuple(text for item in value for text in texts(item, fault))
+    return () if value is None or isinstance(value, dict) else (str(value),)
+
+
+def _cut(body: bytes) -> str:
+    """At most 1 MiB as text; a character that the cut divides is left out."""
+    text = body[:MAX_CAPTION_BYTES].decode(errors="replace")
+    return text.removesuffix("\ufffd") if len(body) > MAX_CAPTION_BYTES else text
 
 
 def _counted(count: int, kind: str) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from catlipctl.data.sample import Source
+from catlipctl.data.sample import Need, Source
 from catlipctl.data.sources.arrow import DatasetSource
 from catlipctl.data.sources.columns import Columns
+from catlipctl.data.sources.locate import Located, look_at_all
 from catlipctl.data.sources.parquet import quiet_datasets
-from catlipctl.data.sources.storage import look_at
-from catlipctl.data.sources.tar import Need, TarSource
+from catlipctl.data.sources.tar import TarSource
 from catlipctl.errors import DataError, UsageError
 from catlipctl.progress import SILENT, Progress
 
@@ -67,7 +67,7 @@ def open_hub(
     if tars:
         return TarSource(
             spec,
-            [look_at(url) for url in tars],
+            look_at_all(tars),
             image_key=image_key,
             caption_keys=caption_keys,
             label_key=label_key,
@@ -115,7 +115,7 @@ def open_dataset(
     progress: Progress = SILENT,
 ) -> DatasetSource:
     """The rows of a `datasets.Dataset` that is already there."""
-    columns = Columns(
+    columns = Columns.of_schema(
         name,
         dataset.features.arrow_schema,
         image_key=image_key,
@@ -124,6 +124,27 @@ def open_dataset(
         need=need,
     )
     return DatasetSource(name, dataset, columns, fingerprint=dataset._fingerprint, progress=progress)
+
+
+def locate_hub(spec: str) -> Located:
+    """The tars of a dataset of the Hub, else its Parquet.
+
+    Raises:
+        DataError: it has neither, or as `file_urls`.
+    """
+    name = HubName.parse(spec)
+    tars = tar_urls(name)
+    if tars:
+        return Located("tar", look_at_all(tars))
+    tables = file_urls(name, ".parquet")
+    if name.config:
+        tables = [url for url in tables if f"/{name.config}/" in url]
+    if not tables:
+        raise DataError(
+            f"{spec} has neither tars nor Parquet",
+            f"the Hub keeps a copy in Parquet of many datasets: hf:{name.repository}@refs/convert/parquet",
+        )
+    return Located("parquet", look_at_all(tables))
 
 
 def tar_urls(name: HubName) -> list[str]:

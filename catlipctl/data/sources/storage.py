@@ -1,23 +1,84 @@
-"""Where the bytes of a file lie: on a local disk, read by position, or behind an fsspec URL, by ranges."""
+"""Where the bytes of a file lie: on a local disk, read by position, or behind an fsspec URL, by ranges.
 
-import glob
+Every read goes through `persistently`: what fails is tried again, and in the end stops the run. What the
+machine did is never taken for what the data is.
+"""
+
+import errno
+import io
 import os
 import time
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeVar, cast
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
-from catlipctl.data.sources.patterns import expand_braces, is_url
-from catlipctl.errors import DataError, MachineError
+from catlipctl.errors import CatlipctlError, DataError, MachineError
 
 T = TypeVar("T")
 OPEN_FILES = 128
-REMOTE_BLOCK = 8 * 2**20
+LOCAL_BUFFER = 2**16
+REMOTE_BUFFER = 8 * 2**20
+PAUSES = (0.2, 0.8, 3.2)
+"""Seconds before each new try of a read that failed: object stores do so now and then for hours."""
+
+_ABSENT = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO}
+
+
+class ReadFailed(MachineError):
+    """A read that failed each time it was tried: the disk, its mount or permissions, the network, a server.
+
+    A `MachineError`, not a `DataError`: the data may be whole, and another machine or hour may read it.
+    """
+
+    @classmethod
+    def of(cls, address: str, error: BaseException) -> "ReadFailed":
+        """The failure to read `address`, a path or URL."""
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        return cls(
+            f"{address} cannot be read: {reason}",
+            "check the disk, its mount and permissions, or the server; then run the same command again",
+        )
+
+    def in_sample(self, key: str) -> "ReadFailed":
+        """The same failure, which met the sample `key`."""
+        return ReadFailed(f"sample {key} of {self.message}", self.hint)
+
+
+def is_absent(error: BaseException) -> bool:
+    """Whether there is nothing to read: no file, or a folder in its place. That is what the data is."""
+    return isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in _ABSENT)
+
+
+def persistently(read: Callable[[], T], address: str) -> T:
+    """What `read` gives, tried again after a pause where it fails.
+
+    Raises:
+        ReadFailed: it failed each time. OSError: there is nothing to read (`is_absent`).
+    """
+    # Each of fsspec's file systems has exceptions of its own, which are no OSError.
+    failures = Exception if is_url(address) else OSError
+    for pause in (*PAUSES, None):
+        try:
+            return read()
+        except CatlipctlError:
+            raise
+        except failures as error:
+            if is_absent(error):
+                raise
+            if pause is None:
+                raise ReadFailed.of(address, error) from error
+            # A handle from before a network disk came back stays stale.
+            _descriptor.cache_clear()
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
 
 
 class File(NamedTuple):
-    """A file as it was when it was looked at: local absolute path or URL, bytes, and what changes with it."""
+    """A file as it was when it was looked at: local absolute path or URL, bytes, and what changes with it.
+
+    It was there: that it is gone is what the machine did, so its reads raise nothing but ReadFailed.
+    """
 
     path: str
     size: int
@@ -28,35 +89,84 @@ class File(NamedTuple):
         """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
 
-    def open(self) -> BinaryIO:
+    def open(self) -> io.BufferedReader:
         """A buffered stream from the first byte, for one pass over the file."""
-        if not is_url(self.path):
-            return open(self.path, "rb", buffering=2**16)
-        filesystem, path = _filesystem(self.path)
-        return cast(BinaryIO, filesystem.open(path, "rb", block_size=REMOTE_BLOCK))
+        return io.BufferedReader(_Stream(self), REMOTE_BUFFER if is_url(self.path) else LOCAL_BUFFER)
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset`; fewer where the file has become shorter.
 
         Raises:
-            OSError: the file cannot be read any more.
+            ReadFailed: it cannot be read any more.
         """
-        if not is_url(self.path):
-            # Named until the read is done: of two threads that open a file at once, one's handle is not kept.
-            handle = _descriptor(self)
-            return os.pread(handle.fileno(), size, offset)
         return self.read_many([offset], [size])[0]
 
     def read_many(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         """`read` for many places; a remote file is asked for all of them at once."""
-        if not is_url(self.path):
-            handle = _descriptor(self)
-            return [os.pread(handle.fileno(), s, o) for o, s in zip(offsets, sizes, strict=True)]
+        read = self._read_remote if is_url(self.path) else self._read_local
+        try:
+            return persistently(lambda: read(offsets, sizes), self.path)
+        except OSError as error:
+            raise ReadFailed.of(self.path, error) from error
+
+    def _read_local(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
+        # Named until the reads are done: of two threads that open a file at once, one's handle is not kept.
+        handle = _descriptor(self)
+        return [_read_at(handle, *place) for place in zip(offsets, sizes, strict=True)]
+
+    def _read_remote(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         filesystem, path = _filesystem(self.path)
-        ends = [o + s for o, s in zip(offsets, sizes, strict=True)]
-        return _persistently(
-            lambda: filesystem.cat_ranges([path] * len(ends), list(offsets), ends, on_error="raise")
-        )
+        ends = [offset + size for offset, size in zip(offsets, sizes, strict=True)]
+        found = filesystem.cat_ranges([path] * len(ends), list(offsets), ends, on_error="raise")
+        return [bytes(body) for body in found]
+
+
+class _Stream(io.RawIOBase):
+    """A file from its first byte on, through `File.read`."""
+
+    def __init__(self, file: File) -> None:
+        self._file, self._at = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        size = len(buffer)
+        if is_url(self._file.path):
+            # A server may refuse a range that begins or ends beyond the file.
+            size = min(size, self._file.size - self._at)
+        body = self._file.read(self._at, size) if size > 0 else b""
+        buffer[: len(body)] = body
+        self._at += len(body)
+        return len(body)
+
+
+def read_file(path: Path, limit: int) -> bytes | None:
+    """The bytes of a local file; None where there is none, or more than `limit` bytes.
+
+    Raises:
+        ReadFailed: it is there, but cannot be read.
+    """
+
+    def read() -> bytes | None:
+        with path.open("rb", buffering=0) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            return None if size > limit else _read_at(stream, 0, size + 1)
+
+    try:
+        return persistently(read, str(path))
+    except (OSError, ValueError):  # nothing is there, or no path can be so
+        return None
 
 
 @lru_cache(maxsize=OPEN_FILES)
@@ -65,6 +175,14 @@ def _descriptor(file: File) -> BinaryIO:
     # leaves the cache closes when its last reader lets go of it. The whole File is the key: a file that was
     # replaced is opened anew.
     return open(file.path, "rb", buffering=0)
+
+
+def _read_at(handle: BinaryIO, offset: int, size: int) -> bytes:
+    body = os.pread(handle.fileno(), size, offset)
+    # A network disk may give less than it has.
+    while len(body) < size and (more := os.pread(handle.fileno(), size - len(body), offset + len(body))):
+        body += more
+    return body
 
 
 def _filesystem(url: str) -> tuple[Any, str]:
@@ -79,57 +197,27 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise DataError(f"{url}: {error}", "use a path, or a URL of a protocol that fsspec knows") from error
 
 
-def _persistently(read: Callable[[], T], tries: int = 4) -> T:
-    """What `read` gives, tried again where the network fails: object stores do so now and then for hours."""
-    for attempt in range(tries - 1):
-        try:
-            return read()
-        except FileNotFoundError:
-            raise
-        except (OSError, TimeoutError):
-            time.sleep(0.2 * 4**attempt)
-    return read()
-
-
 def look_at(path: str) -> File:
     """The file at a local path or URL.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is none. ReadFailed: the disk or the server does not say.
         DataError: a server does not tell its size, so that it cannot be read by ranges.
     """
     if not is_url(path):
-        status = os.stat(path)
+        status = persistently(lambda: os.stat(path), path)
         return File(os.path.abspath(path), status.st_size, str(status.st_mtime_ns))
     filesystem, inner = _filesystem(path)
-    info = _persistently(lambda: filesystem.info(inner))
+    info = persistently(lambda: filesystem.info(inner), path)
     if info.get("size") is None:
         raise DataError(f"the server of {path} does not tell the file's size", "download the file first")
     marks = (info.get(mark) for mark in ("ETag", "etag", "mtime", "LastModified", "last_modified", "created"))
     return File(path, int(info["size"]), str(next((mark for mark in marks if mark is not None), "")))
 
 
-def expand(pattern: str) -> list[str]:
-    """The paths that a glob or brace pattern stands for: braces in their order, globs sorted.
-
-    A path without a glob is given back whether it exists or not.
-    """
-    found: list[str] = []
-    for path in [pattern] if not is_url(pattern) and os.path.exists(pattern) else expand_braces(pattern):
-        if is_url(path):
-            found += _remote_glob(path) if any(mark in path for mark in "*[") else [path]
-        elif glob.has_magic(path) and not os.path.exists(path):
-            found += sorted(glob.glob(os.path.expanduser(path), recursive=True))
-        else:
-            found.append(os.path.expanduser(path))
-    return found
-
-
-def _remote_glob(url: str) -> list[str]:
-    filesystem, inner = _filesystem(url)
-    return [
-        filesystem.unstrip_protocol(path) for path in sorted(_persistently(lambda: filesystem.glob(inner)))
-    ]
+def is_url(path: str) -> bool:
+    """Whether `path` goes through fsspec: s3://, https://, memory://..."""
+    return "://" in path
 
 
 def local(path: str) -> str:
@@ -137,9 +225,8 @@ def local(path: str) -> str:
     return path.removeprefix("file://") if path.startswith("file://") else path
 
 
-def relative_to_known_folder(paths: Sequence[str], folder: Path) -> Path | None:
-    """From where some of the relative `paths` exist: `folder`, else the current one, else None."""
-    for root in (folder, Path.cwd()):
-        if any((root / path).is_file() for path in paths):
-            return root
-    return None
+def remote_glob(url: str) -> list[str]:
+    """The URLs that a glob on a server stands for, sorted."""
+    filesystem, inner = _filesystem(url)
+    found = persistently(lambda: filesystem.glob(inner), url)
+    return [filesystem.unstrip_protocol(path) for path in sorted(found)]

@@ -1,27 +1,25 @@
-"""Webdataset shards, read at random: sample `i` is a few reads at known places of a tar, local or remote."""
+"""Webdataset shards: sample `i` is a few reads at known places of a tar; captions alone are a stream."""
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from catlipctl.data.sample import Sample
+from catlipctl.data.sample import Need, Sample
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.faults import MAX_IMAGE_BYTES, Faults
-from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_columns import Column
-from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS, ShardIndex, read_indexes
-from catlipctl.data.sources.text import Key, fields
+from catlipctl.data.sources.faults import Faults
+from catlipctl.data.sources.shard import CaptionShard
+from catlipctl.data.sources.storage import File, ReadFailed
+from catlipctl.data.sources.tar_columns import Samples, fields
+from catlipctl.data.sources.tar_index import ShardIndex, read_indexes
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 
-Need = Literal["captions", "labels", "images", "any"]
-CHUNK = 1024
 _PROBED = 32
 
 
@@ -32,7 +30,7 @@ class TarSource:
     `need` says what a sample must have to be one.
 
     Raises:
-        DataError: no sample is left, or `strict` and a shard is not whole.
+        DataError: no sample is left, or `strict` and a shard is not whole. ReadFailed: one cannot be read.
     """
 
     def __init__(
@@ -50,116 +48,100 @@ class TarSource:
     ) -> None:
         self.name = name
         found = Faults()
-        self._files, indexes = readable(files, read_indexes(files, cache, progress), found)
+        used, indexes = _with_samples(files, read_indexes(files, cache, progress), found)
         if strict:
             found.refuse_damaged_shards()
-        if not any(len(index) for index in indexes):
+        if not indexes:
             raise _empty(name, files, found)
-
-        images, captions = image_keys(image_key), alternatives(caption_keys)
-        self._image = Column.find(images, indexes)
-        self._captions = [Column.find(keys, indexes) for keys in captions]
-        self._label = Column.find([Key.parse(label_key or "cls")], indexes)
-        self._shard = np.repeat(np.arange(len(indexes), dtype=np.int32), [len(index) for index in indexes])
-        self._row = np.concatenate([np.arange(len(index), dtype=np.int32) for index in indexes])
+        self._samples = Samples(used, indexes, image_key, caption_keys, label_key)
         self._check_fields(asked=bool(caption_keys), need=need, label_asked=label_key is not None)
-
-        usable = self._usable(indexes, need, found)
-        if not len(usable):
-            raise _unusable(
-                name, indexes, need, images if not self._image.has.any() else [], captions, label_key, found
-            )
-        self._image, self._label = self._image.take(usable), self._label.take(usable)
-        self._captions = [column.take(usable) for column in self._captions]
-        for column in self._captions:
+        self._keep_usable(indexes, need, label_key, found)
+        for column in self._samples.captions:
             found.add(kinds.NOT_UTF8, int((column.has & ~column.utf8).sum()))
             found.add(kinds.LONG_CAPTION, int(column.too_long.sum()))
-        self._shard, self._row = self._shard[usable], self._row[usable]
-        self._labelled = bool(self._label.has.any())
-        self._keys = [(index.keys, index.key_ends) for index in indexes]
+        self._labelled = bool(self._samples.label.has.any())
         self.faults: Mapping[str, int] = found.counts()
-        chosen = [[list(key) for key in keys] for keys in [images, *captions]]
-        identity = [[list(file) for file in self._files], chosen, label_key, need]
+        chosen = [
+            [list(key) for key in column.keys] for column in [self._samples.image, *self._samples.captions]
+        ]
+        identity = [[list(file) for file in used], chosen, label_key, need]
         self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
         found.tell(progress)
 
     @property
     def shards(self) -> int:
         """How many tars are used."""
-        return len(self._files)
+        return len(self._samples.files)
+
+    @property
+    def shard_sizes(self) -> list[int]:
+        """How many samples each tar with any holds."""
+        return [size for size in np.bincount(self._samples.shard).tolist() if size]
 
     def __len__(self) -> int:
-        return len(self._shard)
+        return len(self._samples)
 
     def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        file = self._files[self._shard[index]]
-        label = self._label.texts(file, index, index + 1)[0] if self._labelled else ()
-        return Sample(
-            key=self._key(index),
-            image=self._read_image(file, index),
-            captions=tuple(
-                text for column in self._captions for text in column.texts(file, index, index + 1)[0]
-            ),
-            label=label[0] if label else None,
-        )
+        samples, row = self._samples, range(index, index + 1)
+        file = samples.files[samples.shard[index]]
+        try:
+            label = samples.label.texts(file, row)[0] if self._labelled else ()
+            return Sample(
+                key=samples.key(index),
+                image=self._read_image(file, index),
+                captions=tuple(text for column in samples.captions for text in column.texts(file, row)[0]),
+                label=label[0] if label else None,
+            )
+        except ReadFailed as error:
+            raise error.in_sample(samples.key(index)) from error
 
     def captions(self) -> Iterator[tuple[str, ...]]:
         """The captions of all samples in storage order."""
-        for file, start, stop in self._chunks():
-            columns = [column.texts(file, start, stop) for column in self._captions]
-            for texts in zip(*columns, strict=True):
-                yield tuple(text for group in texts for text in group)
+        for file, rows in self._samples.runs():
+            columns = [column.texts(file, rows) for column in self._samples.captions]
+            for groups in zip(*columns, strict=True):
+                yield tuple(text for group in groups for text in group)
 
     def labels(self) -> list[str | None]:
         """The class label of every sample in storage order."""
         if not self._labelled:
             return [None] * len(self)
-        chunks = (self._label.texts(file, start, stop) for file, start, stop in self._chunks())
-        return [label[0] if label else None for chunk in chunks for label in chunk]
-
-    def _key(self, index: int) -> str:
-        keys, ends = self._keys[self._shard[index]]
-        row = self._row[index]
-        return keys[ends[row - 1] if row else 0 : ends[row]].decode(errors="replace")
+        runs = (self._samples.label.texts(file, rows) for file, rows in self._samples.runs())
+        return [label[0] if label else None for run in runs for label in run]
 
     def _read_image(self, file: File, index: int) -> bytes | None:
-        if self._image.which[index] < 0:
+        """Its bytes; None where it has none, or the tar has become shorter since it was indexed."""
+        column = self._samples.image
+        if column.which[index] < 0:
             return None
-        size = int(self._image.size[index])
-        try:
-            image = file.read(int(self._image.offset[index]), size)
-        except OSError:
-            return None
+        size = int(column.size[index])
+        image = file.read(int(column.offset[index]), size)
         return image if len(image) == size else None
 
-    def _chunks(self) -> Iterator[tuple[File, int, int]]:
-        """Runs of at most a thousand samples that lie in one shard."""
-        starts = np.searchsorted(self._shard, np.arange(len(self._files) + 1))
-        for number, file in enumerate(self._files):
-            for start in range(starts[number], starts[number + 1], CHUNK):
-                yield file, start, min(start + CHUNK, int(starts[number + 1]))
+    def _keep_usable(
+        self, indexes: Sequence[ShardIndex], need: Need, label_key: str | None, found: Faults
+    ) -> None:
+        """Keep the samples that have what is needed; what is left out is counted.
 
-    def _usable(self, indexes: Sequence[ShardIndex], need: Need, found: Faults) -> NDArray[np.int64]:
-        """The samples that have what is needed; what is left out is counted."""
-        image = self._image.has
-        caption = np.logical_or.reduce([column.has for column in self._captions])
-        label = self._label.has
+        Raises:
+            DataError: none is left.
+        """
+        samples, asked = self._samples, need
+        caption = samples.has_caption
         if need == "any":
-            need = "captions" if (image & caption).any() else "labels"
+            need = "captions" if (samples.image.has & caption).any() else "labels"
         needed, lacking = {
             "captions": (caption, kinds.NO_CAPTION),
-            "labels": (label, kinds.NO_LABEL),
-            "images": (np.ones_like(image), ""),
+            "labels": (samples.label.has, kinds.NO_LABEL),
+            "images": (np.ones_like(caption), ""),
         }[need]
-
-        def where(row: int) -> str:
-            shard = self._shard[row]
-            return f"{indexes[shard].key(int(self._row[row]))} in {self._files[shard].name}"
-
-        return usable(self._image, caption, needed, lacking, found, where)
+        usable = samples.usable(needed, lacking, caption, found)
+        if not len(usable):
+            raise _unusable(self.name, indexes, asked, samples, label_key, found)
+        samples.keep(usable)
 
     def _check_fields(self, *, asked: bool, need: Need, label_asked: bool) -> None:
         """Look into a few JSON members for the fields that were asked for: a misspelt one would give nothing.
@@ -167,80 +149,72 @@ class TarSource:
         Raises:
             DataError: none of the looked-at members has the field.
         """
-        columns = [*self._captions] if need == "captions" or asked else []
-        columns += [self._label] if label_asked else []
+        samples = self._samples
+        columns = [*samples.captions] if need == "captions" or asked else []
+        columns += [samples.label] if label_asked else []
         for column in columns:
-            rows = np.flatnonzero(column.has & self._image.has)
+            rows = np.flatnonzero(column.has & samples.image.has)
             keys = {column.keys[which] for which in np.unique(column.which[rows])}
             if not keys or any(key.field is None for key in keys):
                 continue
             seen: Counter[str] = Counter()
             for row in rows[np.linspace(0, len(rows) - 1, min(len(rows), _PROBED)).astype(int)]:
                 size = min(int(column.size[row]), column.keys[0].max_bytes)
-                document = fields(self._files[self._shard[row]].read(int(column.offset[row]), size))
+                document = fields(samples.files[samples.shard[row]].read(int(column.offset[row]), size))
                 seen.update(name for name, value in document.items() if value is not None)
             if not any(key.field in seen for key in keys):
                 there = ", ".join(f"{name} ({count})" for name, count in sorted(seen.items())[:40])
                 wanted = " or ".join(str(key) for key in keys)
-                option = "--label-key" if column is self._label else "--caption-key"
+                option = "--label-key" if column is samples.label else "--caption-key"
                 raise DataError(
                     f"{self.name} has no {wanted}: the fields in {_PROBED} JSON members are {there}",
                     f"choose one with {option} {next(iter(keys)).extension}:FIELD",
                 )
 
 
-def image_keys(asked: str | None) -> list[Key]:
-    """Where an image may be: as asked for, else by the usual extensions."""
-    return [Key.parse(asked)] if asked else [Key(extension) for extension in IMAGE_EXTENSIONS]
+@dataclass(frozen=True)
+class TarCaptions(CaptionShard):
+    """A tar whose samples are those of `TarSource`: captions without an image are left out and counted.
 
-
-def alternatives(asked: Sequence[str]) -> list[list[Key]]:
-    """Where each caption of a sample may be; of several places, the first that the sample has."""
-    return [[Key.parse(key)] for key in asked] or [[Key("txt"), Key("json", "caption")]]
-
-
-def usable(
-    images: Column,
-    caption: NDArray[np.bool_],
-    needed: NDArray[np.bool_],
-    lacking: str,
-    found: Faults,
-    where: Callable[[int], str],
-) -> NDArray[np.int64]:
-    """The samples with an image and what is `needed`; what is left out is counted.
-
-    caption, needed: `[N]`, whether a sample has them. lacking: the fault of an image without what is needed.
-    where: a sample's name for messages.
+    Its headers and its captions are read, images never. cache: where its index is kept.
     """
-    large = images.has & (images.size > MAX_IMAGE_BYTES)
-    whole = images.has & ~large
-    for kind, mask in (
-        (kinds.NO_IMAGE, caption & ~images.has),
-        (kinds.LARGE_IMAGE, large),
-        (lacking, whole & ~needed),
-    ):
-        if mask.any():
-            found.add(kind, int(mask.sum()), where(int(np.argmax(mask))))
-    return np.flatnonzero(whole & needed)
+
+    cache: Path
+    kind: ClassVar[str] = "tar"
+
+    def _samples(self, found: Faults) -> Iterator[tuple[str, ...]]:
+        used, indexes = _with_samples([self.file], read_indexes([self.file], self.cache), found)
+        if not indexes:
+            return
+        samples = Samples(used, indexes, self.image_key, self.caption_keys)
+        blank = np.logical_or.reduce([column.blank for column in samples.captions])
+        there = samples.has_caption | blank
+        samples.keep(samples.usable(there, kinds.NO_CAPTION, there, found))
+
+        def fault(row: int, kind: str) -> None:
+            found.add(kind, 1, samples.where(row))
+
+        for file, rows in samples.runs():
+            columns = [column.texts(file, rows, fault, blank=("",)) for column in samples.captions]
+            for row, groups in zip(rows, zip(*columns, strict=True), strict=True):
+                said = tuple(text for group in groups for text in group)
+                if said:
+                    yield said
+                else:
+                    fault(row, kinds.NO_CAPTION)
 
 
-def readable(
-    files: Sequence[File], indexes: Sequence[ShardIndex | OSError], found: Faults
+def _with_samples(
+    files: Sequence[File], indexes: Sequence[ShardIndex], found: Faults
 ) -> tuple[list[File], list[ShardIndex]]:
-    """The shards that gave an index with a member in it; the damage of all is counted."""
-    kept_files, kept = [], []
+    """The shards with a sample in them; the damage of all is counted."""
     for file, index in zip(files, indexes, strict=True):
-        if isinstance(index, OSError):
-            found.add(kinds.UNREADABLE, 1, f"{file.path}: {index.strerror or index}")
-            continue
         if index.damage and (len(index) or index.damaged_at):
             found.add(index.damage, 1, f"{file.path} at byte {index.damaged_at:,} of {file.size:,}")
         elif index.damage:
             found.add(kinds.UNREADABLE, 1, f"{file.path}: {'empty file' if file.size == 0 else 'not a tar'}")
-        if len(index):
-            kept_files.append(file)
-            kept.append(index)
-    return kept_files, kept
+    kept = [(file, index) for file, index in zip(files, indexes, strict=True) if len(index)]
+    return [file for file, _ in kept], [index for _, index in kept]
 
 
 def _empty(name: str, files: Sequence[File], found: Faults) -> DataError:
@@ -260,8 +234,7 @@ def _unusable(
     name: str,
     indexes: Sequence[ShardIndex],
     need: Need,
-    images_missed: Sequence[Key],
-    captions: Sequence[Sequence[Key]],
+    samples: Samples,
     label_key: str | None,
     found: Faults,
 ) -> DataError:
@@ -272,8 +245,8 @@ def _unusable(
             counts[index.extensions[number]] += int(count)
     there = ", ".join(f"{extension} ({count:,})" for extension, count in sorted(counts.items())[:40])
     there += f"; {found}" if found else ""
-    if images_missed:
-        looked = ", ".join(str(key) for key in images_missed)
+    if not samples.image.has.any():
+        looked = ", ".join(str(key) for key in samples.image.keys)
         return DataError(
             f"{name} has no images: its shards hold {there}; looked for {looked}",
             "say which extension is the image: --image-key EXTENSION",
@@ -283,7 +256,7 @@ def _unusable(
             f"{name} has images but no labels: its shards hold {there}; looked for {label_key or 'cls'}",
             "say where the class is: --label-key cls or --label-key json:FIELD",
         )
-    looked = ", ".join(str(key) for keys in captions for key in keys)
+    looked = ", ".join(str(key) for column in samples.captions for key in column.keys)
     return DataError(
         f"{name} has images but no captions to them: its shards hold {there}; looked for {looked}",
         "say where the caption is: --caption-key EXTENSION or --caption-key json:FIELD",

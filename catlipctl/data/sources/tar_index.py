@@ -1,30 +1,36 @@
-"""What lies where in a webdataset shard: one pass over a tar's headers, kept in the cache folder."""
+"""What lies where in a webdataset shard: one pass over a tar's headers, kept in the cache folder.
+
+The pass is our own: the usual readers take a cut or damaged archive for a complete one, and it runs several
+times as fast as `tarfile`.
+"""
 
 import hashlib
 import io
 import json
-import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+from zlib import adler32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catlipctl.data.sources.faults import MAX_CAPTION_BYTES
+from catlipctl.data.sources.faults import DAMAGED, MAX_CAPTION_BYTES, TRUNCATED
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_headers import Damage, members
 from catlipctl.errors import CatlipctlError
 from catlipctl.files import replacing
 from catlipctl.progress import SILENT, Progress
 
 INDEX_VERSION = 1
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
-# webdataset's rule: the key ends at the first dot of the last path component; hidden files have no key.
-_NAME = re.compile(rb"((?:.*/|)[^.]+)[.]([^/]*)$", re.DOTALL)
-_META = re.compile(rb"__[^/]*__($|/)")
+_ARRAYS = ("key_ends", "sample", "extension", "offset", "size", "utf8")
+BLOCK = 512
+_ZEROS = bytes(BLOCK)
+_BLANK_CHECKSUM = b" " * 8
+_MAX_NAME_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +58,6 @@ class ShardIndex:
     def __len__(self) -> int:
         return len(self.key_ends)
 
-    def key(self, row: int) -> str:
-        """The key of the shard's sample `row`."""
-        start = self.key_ends[row - 1] if row else 0
-        return self.keys[start : self.key_ends[row]].decode(errors="replace")
-
 
 def build(file: File) -> ShardIndex:
     """Read a shard's headers and group its members to samples, as webdataset does: by key.
@@ -72,10 +73,10 @@ def build(file: File) -> ShardIndex:
     with file.open() as stream:
         try:
             for name, offset, size in members(stream, file.size):
-                match = _NAME.match(name)
-                if match is None or _META.match(name):
+                parts = split_name(name)
+                if parts is None:
                     continue
-                key, suffix = match[1], match[2].decode(errors="replace").lower()
+                key, suffix = parts[0], parts[1].decode(errors="replace").lower()
                 extension = extensions.setdefault(suffix, len(extensions))
                 sample = latest.get(key, -1)
                 if sample < 0 or (sample, extension) in seen:
@@ -99,6 +100,22 @@ def build(file: File) -> ShardIndex:
         damage=damage,
         damaged_at=damaged_at,
     )
+
+
+def split_name(name: bytes) -> tuple[bytes, bytes] | None:
+    """A member's key and extension by webdataset's rule; None where it is part of no sample.
+
+    The key ends at the first dot of the last path component. A hidden file has an empty one there: the folder
+    is then the key, unless it has a dot of its own or there is none. `__NAME__` is about the shard.
+    """
+    folder, slash, last = name.rpartition(b"/")
+    stem, dot, extension = last.partition(b".")
+    if not dot or (not stem and (not slash or b"." in folder.rpartition(b"/")[2])):
+        return None
+    first = name.partition(b"/")[0]
+    if len(first) >= 4 and first.startswith(b"__") and first.endswith(b"__"):
+        return None
+    return folder + slash + stem, extension
 
 
 def _is_utf8(body: bytes) -> bool:
@@ -131,9 +148,6 @@ def load(path: Path) -> ShardIndex | None:
         return None
 
 
-_ARRAYS = ("key_ends", "sample", "extension", "offset", "size", "utf8")
-
-
 def save(index: ShardIndex, path: Path) -> None:
     """Keep an index.
 
@@ -152,20 +166,19 @@ def save(index: ShardIndex, path: Path) -> None:
         temporary.write_bytes(packed.getvalue())
 
 
-def read_indexes(
-    files: Sequence[File], cache: Path, progress: Progress = SILENT
-) -> list[ShardIndex | OSError]:
-    """The index of each shard, from the cache folder if there; the error where a shard cannot be read."""
+def read_indexes(files: Sequence[File], cache: Path, progress: Progress = SILENT) -> list[ShardIndex]:
+    """The index of each shard, from the cache folder if there.
+
+    Raises:
+        ReadFailed: a shard cannot be read.
+    """
     paths = [index_path(file, cache) for file in files]
-    indexes: list[ShardIndex | OSError | None] = [load(path) for path in paths]
+    indexes = [load(path) for path in paths]
     missing = [number for number, index in enumerate(indexes) if index is None]
     unsaved: list[Exception] = []
 
-    def read(number: int) -> ShardIndex | OSError:
-        try:
-            index = build(files[number])
-        except OSError as error:
-            return error
+    def read(number: int) -> ShardIndex:
+        index = build(files[number])
         try:
             save(index, paths[number])
         except (OSError, CatlipctlError) as error:
@@ -181,3 +194,97 @@ def read_indexes(
     if unsaved:
         progress.warn(f"indexes are not kept: {unsaved[0]}")
     return [index for index in indexes if index is not None]
+
+
+class Damage(Exception):
+    """The archive ends before its end mark, or a header is not one."""
+
+    def __init__(self, kind: str, offset: int) -> None:
+        super().__init__(kind)
+        self.kind, self.offset = kind, offset
+
+
+def members(stream: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, offset and size of each whole regular member of an uncompressed tar of `size` bytes.
+
+    Reads ustar, GNU long names and PAX (path, size), and goes on where another archive follows an end mark.
+    The caller may read a member's bytes from `stream` before it asks for the next.
+
+    Raises:
+        Damage: after the last whole member, where the archive is cut or its next header is broken.
+    """
+    offset, name, override = 0, b"", -1
+    ended = False
+    while True:
+        stream.seek(offset)
+        block = stream.read(BLOCK)
+        if len(block) < BLOCK:
+            if ended:
+                return
+            raise Damage(TRUNCATED, offset)
+        if block == _ZEROS:
+            ended, offset = True, offset + BLOCK
+            continue
+        header = _header(block)
+        if header is None:
+            if ended:
+                return
+            raise Damage(DAMAGED, offset)
+        ended = False
+        kind, short_name, length = header
+        if override >= 0 and kind in b"07\0":
+            length = override
+        data = offset + BLOCK
+        if data + length > size:
+            raise Damage(TRUNCATED, offset)
+        if kind in b"LxX":
+            if length > _MAX_NAME_BYTES:
+                raise Damage(DAMAGED, offset)
+            body = stream.read(length)
+            if kind == b"L":
+                name = body.partition(b"\0")[0]
+            else:
+                name, override = _pax(body, name)
+        elif kind not in b"gK":
+            if kind in b"07\0":
+                yield name or short_name, data, length
+            name, override = b"", -1
+        offset = data + -(-length // BLOCK) * BLOCK
+
+
+def _header(block: bytes) -> tuple[bytes, bytes, int] | None:
+    """Type, name and size in a header block, or None where it is no header."""
+    try:
+        # The low half of Adler-32 is 1 + the sum of the bytes, modulo 65,521: ten times as fast as sum().
+        total = adler32(block[156:], adler32(_BLANK_CHECKSUM, adler32(block[:148])))
+        stated = int(block[148:156].partition(b"\0")[0].strip() or b"x", 8)
+        if total & 0xFFFF != (stated + 1) % 65_521:
+            return None
+        if block[124] & 0x80:
+            size = int.from_bytes(block[125:136], "big") if block[124] == 0x80 else -1
+        else:
+            size = int(block[124:136].partition(b"\0")[0].strip() or b"0", 8)
+    except ValueError:
+        return None
+    if size < 0:
+        return None
+    name = block[:100].partition(b"\0")[0]
+    if block[345] and block[257:263] == b"ustar\0":
+        name = block[345:500].partition(b"\0")[0] + b"/" + name
+    return block[156:157], name, size
+
+
+def _pax(body: bytes, name: bytes) -> tuple[bytes, int]:
+    """Path and size (-1: not said) in a PAX extended header."""
+    size, at = -1, 0
+    while at < len(body):
+        digits, space, _ = body[at : at + 20].partition(b" ")
+        if not space or not digits.isdigit() or int(digits) <= len(digits) + 1:
+            break
+        key, _, value = body[at + len(digits) + 1 : at + int(digits)].removesuffix(b"\n").partition(b"=")
+        if key == b"path":
+            name = value
+        elif key == b"size" and value.isdigit():
+            size = int(value)
+        at += int(digits)
+    return name, size

@@ -1,8 +1,8 @@
 """The embedded real data: emoji in two drawings with their English names, as shards and as class folders.
 
 It is the only set of captioned images that pip alone brings (the extra `demo`). The first use builds it into
-the user's cache: captioned pairs to pre-train on, and class folders of other emoji to transfer to
-(`emoji_split.py` says which is where).
+the user's cache: captioned pairs to pre-train on, and class folders of other emoji to transfer to (`sides.py`
+says which is where). Whoever wants something of emoji asks here.
 """
 
 import hashlib
@@ -16,9 +16,31 @@ from pathlib import Path
 from PIL import Image
 
 from catlipctl import files
-from catlipctl.data import emoji_split
-from catlipctl.data.emoji_split import Emoji, Split, require_packages, split
+from catlipctl.data.emoji import sides
+from catlipctl.data.emoji.sides import CLASSES, Emoji, Split, require_packages, split
+from catlipctl.errors import UsageError
 from catlipctl.progress import SILENT, Progress, Task
+
+__all__ = [
+    "CLASSES",
+    "CREDITS",
+    "PAIRS",
+    "PREFIX",
+    "TEST",
+    "TRAIN",
+    "TRANSFER",
+    "built",
+    "captions",
+    "folder_of",
+    "pairs",
+    "require_packages",
+    "transfer",
+]
+
+PREFIX = "emoji:"
+PAIRS, TRANSFER = "emoji:pairs", "emoji:transfer"
+TRAIN, TEST = f"{TRANSFER}/train", f"{TRANSFER}/test"
+"""The texts that name the embedded data; `TRANSFER` is both its splits."""
 
 CREDITS = """\
 Emoji pictures, rendered at 64 px on white:
@@ -32,7 +54,7 @@ SIZE = 64
 """Pixels a side: twice the demo's input, so that a random crop still has its detail."""
 SHARDS = 8
 LAYOUT = 1
-"""To be raised when this file or `emoji_split.py` comes to write other bytes."""
+"""To be raised when this file or `sides.py` comes to write other bytes."""
 
 
 def pairs(cache_dir: Path | None = None, progress: Progress = SILENT) -> list[Path]:
@@ -45,10 +67,38 @@ def transfer(cache_dir: Path | None = None, progress: Progress = SILENT) -> Path
     return _built(cache_dir, progress) / "transfer"
 
 
+def folder_of(spec: str, cache_dir: Path | None = None, progress: Progress = SILENT) -> Path:
+    """The folder of shards or of class folders that `emoji:...` names, built at the first call.
+
+    Raises:
+        UsageError: there is no embedded data of that name.
+    """
+    folders = {PAIRS: "pairs", TRAIN: "transfer/train", TEST: "transfer/test"}
+    if spec not in folders:
+        raise UsageError(f"there is no embedded data {spec}", f"choose one of {', '.join(folders)}")
+    return _built(cache_dir, progress) / folders[spec]
+
+
+def built(cache_dir: Path) -> Path | None:
+    """The newest folder that was built in a cache; None where none was."""
+    found = sorted(cache_dir.glob("emoji-*/pairs")) if cache_dir.is_dir() else []
+    return found[-1].parent if found else None
+
+
+def captions() -> Iterator[str]:
+    """The caption of each emoji that is for pre-training.
+
+    Raises:
+        MachineError: the extra `demo` is not installed.
+    """
+    require_packages()
+    return (emoji.caption for emoji in split().pairs)
+
+
 def _version() -> str:
     """Changes with whatever decides a byte of the data."""
-    packages = {name: version(name) for name in (*emoji_split.PACKAGES.values(), "pillow")}
-    decisions = [LAYOUT, SIZE, SHARDS, emoji_split.decisions(), packages]
+    packages = {name: version(name) for name in (*sides.PACKAGES.values(), "pillow")}
+    decisions = [LAYOUT, SIZE, SHARDS, sides.decisions(), packages]
     return hashlib.sha256(json.dumps(decisions).encode()).hexdigest()[:8]
 
 
