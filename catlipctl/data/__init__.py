@@ -12,22 +12,23 @@ if TYPE_CHECKING:
     from catlipctl.data.order import Order
     from catlipctl.data.sample import Sample, Source
     from catlipctl.data.sources import open_source
-    from catlipctl.data.transform import Augmentation, Preprocessing, eval_transform, train_transform
+    from catlipctl.data.transform import Augmentation, EvalTransform, Preprocessing, TrainTransform, Transform
 
 __all__ = [
     "Augmentation",
     "Batch",
+    "EvalTransform",
     "Inspection",
     "Loader",
     "Order",
     "Preprocessing",
     "Sample",
     "Source",
+    "TrainTransform",
+    "Transform",
     "UnreadableImage",
-    "eval_transform",
     "open_source",
     "read_images",
-    "train_transform",
 ]
 
 # Loaded when first asked for: who only opens a source needs no torch. `decode` and `inspect` share their
@@ -35,17 +36,18 @@ __all__ = [
 _MODULES = {
     "Augmentation": "transform",
     "Batch": "batch",
+    "EvalTransform": "transform",
     "Inspection": "inspect",
     "Loader": "loader",
     "Order": "order",
     "Preprocessing": "transform",
     "Sample": "sample",
     "Source": "sample",
+    "TrainTransform": "transform",
+    "Transform": "transform",
     "UnreadableImage": "decode",
-    "eval_transform": "transform",
     "open_source": "sources",
     "read_images": "images",
-    "train_transform": "transform",
 }
 
 

@@ -2,9 +2,13 @@
 
 import io
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from catlipctl.errors import DataError
 
@@ -33,13 +37,35 @@ def decode(image: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
     The size is checked before a pixel is decoded. Raises UnreadableImage.
     """
-    try:
-        picture = Image.open(io.BytesIO(image), formats=FORMATS)
-        width, height = picture.size
-        if width * height > max_pixels:
-            raise UnreadableImage(f"image of {width:,} x {height:,} pixels is above {max_pixels:,}")
+    with _refusing():
+        picture = _opened(image, max_pixels)
         picture.load()
         return _rgb(_upright(picture))
+
+
+def decode_jpeg(image: bytes, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8] | None:
+    """The pixels of an upright RGB JPEG, uint8 `[H, W, 3]`: those of `decode`, in about half the time.
+
+    None of any other image, and of one that libjpeg-turbo has something to say about: `decode` judges these.
+    Raises UnreadableImage where the header is already reason enough.
+    """
+    if not image.startswith(b"\xff\xd8"):
+        return None
+    with _refusing():
+        picture = _opened(image, max_pixels)
+        if picture.format != "JPEG" or picture.mode != "RGB" or _is_turned(picture):
+            return None
+        try:
+            return simplejpeg.decode_jpeg(image)
+        except ValueError:
+            return None
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever a reader raises becomes UnreadableImage."""
+    try:
+        yield
     except (UnreadableImage, MemoryError):
         raise
     except UnidentifiedImageError as error:
@@ -47,6 +73,25 @@ def decode(image: bytes, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except Exception as error:
         # Pillow's readers raise nearly anything on damaged bytes: struct.error, KeyError, zlib.error, ...
         raise UnreadableImage(f"damaged image: {error}") from error
+
+
+def _opened(image: bytes, max_pixels: int) -> Image.Image:
+    """The picture with its header read and its size checked, no pixel decoded."""
+    picture = Image.open(io.BytesIO(image), formats=FORMATS)
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise UnreadableImage(f"image of {width:,} x {height:,} pixels is above {max_pixels:,}")
+    return picture
+
+
+def _is_turned(picture: Image.Image) -> bool:
+    """Whether EXIF or XMP may have `_upright` turn it."""
+    if ORIENTED.isdisjoint(picture.info):
+        return False
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    except Exception:
+        return True
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from catlipctl.data.decode import UnreadableImage, decode
+from catlipctl.data.decode import UnreadableImage
 from catlipctl.data.sample import Source
-from catlipctl.data.transform import Preprocessing, Transform, eval_transform
+from catlipctl.data.transform import EvalTransform, Preprocessing
 from catlipctl.data.workers import ahead
 
 
@@ -20,7 +20,7 @@ def read_images(
     batch: int = 256,
     workers: int = 0,
 ) -> "ImageReader":
-    """An iterator over (images float32 `[B, 3, S, S]`, samples int64 `[B]`), in the order of `indices` (all).
+    """An iterator over (images uint8 `[B, 3, S, S]`, samples int64 `[B]`), in the order of `indices` (all).
 
     An unreadable image is left out and counted in `.unreadable`.
     """
@@ -41,7 +41,7 @@ class ImageReader:
         self.unreadable = 0
         wanted = range(len(source)) if indices is None else [int(index) for index in indices]
         self._chunks = [wanted[start : start + batch] for start in range(0, len(wanted), batch)]
-        self._results = ahead(_Chunk(source, eval_transform(preprocessing)), self._chunks, workers=workers)
+        self._results = ahead(_Chunk(source, EvalTransform(preprocessing)), self._chunks, workers=workers)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self
@@ -57,20 +57,21 @@ class ImageReader:
 @dataclass(frozen=True)
 class _Chunk:
     source: Source
-    transform: Transform
+    transform: EvalTransform
 
     def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, int]:
-        side = self.transform.preprocessing.size
-        pixels = np.empty((len(indices), side, side, 3), np.uint8)
+        size = self.transform.preprocessing.size
+        pixels = np.empty((len(indices), size, size, 3), np.uint8)
         read: list[int] = []
         for index in indices:
             image = self.source[index].image
             if image is None:
                 continue
             try:
-                pixels[len(read)] = self.transform.pixels(decode(image))
+                pixels[len(read)] = self.transform(image, index, size)
             except UnreadableImage:
                 continue
             read.append(index)
         samples = torch.tensor(read, dtype=torch.int64)
-        return self.transform.normalise(pixels[: len(read)]), samples, len(indices) - len(read)
+        images = torch.from_numpy(pixels[: len(read)]).permute(0, 3, 1, 2)
+        return images, samples, len(indices) - len(read)

@@ -3,7 +3,9 @@
 import contextlib
 import io
 import struct
+import tarfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catlipctl.data.decode import MAX_PIXELS, UnreadableImage, decode
+from catlipctl.data.decode import MAX_PIXELS, UnreadableImage, decode, decode_jpeg
 
 RNG = np.random.default_rng(0)
 PICTURE = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8))
@@ -93,7 +95,9 @@ def test_exif_orientation_is_applied(form: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     options = {"quality": 100, "subsampling": 0} if form == "JPEG" else {}
-    picture = decode(encoded(Image.fromarray(np.ascontiguousarray(stored)), form, exif=exif, **options))
+    source = encoded(Image.fromarray(np.ascontiguousarray(stored)), form, exif=exif, **options)
+    picture = decode(source)
+    assert (decode_jpeg(source) is None) == (form != "JPEG" or orientation != 1)
     assert np.abs(np.asarray(picture, int) - scene).max() <= 40
 
 
@@ -151,3 +155,75 @@ def test_damaged_bytes_give_a_picture_or_unreadable_and_nothing_else(form: str, 
         source[data.draw(st.integers(0, len(source) - 1))] = data.draw(st.integers(0, 255))
     with contextlib.suppress(UnreadableImage):
         assert decode(bytes(source), max_pixels=10**6).mode == "RGB"
+
+
+def photo(width: int, height: int) -> Image.Image:
+    return Image.fromarray(RNG.integers(0, 256, (9, 9, 3), dtype=np.uint8)).resize((width, height))
+
+
+@pytest.mark.parametrize("size", [(64, 48), (251, 333), (17, 1), (1, 1)])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_plain_jpeg_has_pillows_pixels(size: tuple[int, int], subsampling: str, progressive: bool) -> None:
+    source = encoded(photo(*size), "JPEG", subsampling=subsampling, progressive=progressive, quality=85)
+    pixels = decode_jpeg(source)
+    assert pixels is not None
+    assert np.array_equal(pixels, Image.open(io.BytesIO(source)))
+
+
+def test_real_photos_have_pillows_pixels(shared_data: Path) -> None:
+    seen = 0
+    for name in ("cc3m-a-00000", "flickr8k-val-00000"):
+        with tarfile.open(shared_data / "photos" / f"{name}.tar") as shard:
+            for member in list(shard)[:300]:
+                if member.name.endswith(".jpg"):
+                    source = shard.extractfile(member).read()
+                    assert np.array_equal(decode_jpeg(source), decode(source))
+                    seen += 1
+    assert seen > 100
+
+
+def test_what_is_no_plain_jpeg_is_left_to_the_exact_way() -> None:
+    for source in (
+        encoded(PICTURE, "PNG"),
+        encoded(PICTURE.convert("L"), "JPEG"),
+        encoded(PICTURE.convert("CMYK"), "JPEG"),
+        b"",
+        b"not an image",
+        encoded(photo(200, 200), "JPEG")[:-300],
+    ):
+        assert decode_jpeg(source) is None
+
+
+def test_the_orientation_that_xmp_gives_is_left_to_the_exact_way() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    source = encoded(photo(64, 48), "JPEG", xmp=xmp)
+    assert decode(source).size == (48, 64)
+    assert decode_jpeg(source) is None
+
+
+def test_a_giant_jpeg_is_refused_by_its_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decoded(_: bytes) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr("simplejpeg.decode_jpeg", decoded)
+    source = bytearray(encoded(photo(64, 48), "JPEG"))
+    frame = source.index(b"\xff\xc0")
+    source[frame + 5 : frame + 9] = struct.pack(">HH", 10_000, 10_000)
+    with pytest.raises(UnreadableImage, match="10,000 x 10,000 pixels"):
+        decode_jpeg(bytes(source))
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.booleans(), st.data())
+def test_the_fast_decoder_takes_no_jpeg_that_the_exact_one_refuses(
+    progressive: bool, data: st.DataObject
+) -> None:
+    source = bytearray(encoded(PICTURE, "JPEG", progressive=progressive))
+    for _ in range(data.draw(st.integers(1, 4))):
+        source[data.draw(st.integers(0, len(source) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(source[: data.draw(st.integers(len(source) // 2, len(source)))])
+    with contextlib.suppress(UnreadableImage):
+        pixels = decode_jpeg(damaged, max_pixels=10**6)
+        if pixels is not None:
+            assert np.array_equal(pixels, decode(damaged, max_pixels=10**6))

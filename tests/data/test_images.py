@@ -9,7 +9,7 @@ from PIL import Image
 
 from catlipctl.data.images import read_images
 from catlipctl.data.sample import Sample
-from catlipctl.data.transform import Preprocessing, eval_transform
+from catlipctl.data.transform import EvalTransform, Preprocessing
 
 PREPROCESSING = Preprocessing(8, crop_pct=1.0)
 
@@ -43,7 +43,8 @@ def test_each_readable_image_once_and_in_order(batch: int, workers: int) -> None
     assert samples.tolist() == [i for i in range(60) if i % 7]
     assert reader.unreadable == 9
     assert all(0 < len(samples) <= batch for _, samples in parts)
-    assert torch.allclose(images, (2 * samples / 255).view(-1, 1, 1, 1).expand(-1, 3, 8, 8))
+    assert images.dtype == torch.uint8
+    assert torch.equal(images, (2 * samples).view(-1, 1, 1, 1).expand(-1, 3, 8, 8))
 
 
 def test_chosen_samples_in_the_order_asked_for() -> None:
@@ -52,7 +53,9 @@ def test_chosen_samples_in_the_order_asked_for() -> None:
     images, samples = (torch.cat(parts) for parts in zip(*reader, strict=True))
     assert samples.tolist() == [33, 5, 5, 59]
     assert reader.unreadable == 1
-    assert torch.equal(images[0], eval_transform(PREPROCESSING)(Image.new("RGB", (10, 9), (66, 66, 66))))
+    for image, sample in zip(images, samples.tolist(), strict=True):
+        expected = EvalTransform(PREPROCESSING)(Pictures()[sample].image, 0, 8)
+        assert np.array_equal(image.permute(1, 2, 0), expected)
 
 
 def test_nothing_to_read_is_nothing() -> None:
