@@ -1,71 +1,71 @@
-"""What goes from the loader to an objective: one rank's share of a global batch, or a piece of it."""
+"""What goes from the loader to an objective: a piece of one rank's share of a step."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+Targets = Mapping[str, Tensor]
+"""What an objective's collator made of captions or labels: tensors that are joined end to end.
+
+Of two chunks of samples, each tensor's concatenation is the collation of both. So a tensor has a row a sample
+(`tokens [B, L]`), or its rows are counted by another one (`classes [P]` by `counts [B]`).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a run: its number from 0, pixels a side, images over all processes, samples before it."""
+
+    index: int
+    size: int
+    rows: int
+    start: int
+
+
+def share(rows: int, rank: int, world: int) -> range:
+    """The rows of a step that a rank has: contiguous, and as many as any other has, give or take one."""
+    return range(rows * rank // world, rows * (rank + 1) // world)
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Images with sparse labels; nothing in it is of size B x V.
+    """Images and what is to be learned of them; nothing in it is of size B x V, nothing is float.
 
-    images: `[B, 3, H, W]`, float32, already normalised.
-    rows, classes: `[P]`, int64; pair p says that image `rows[p]` has class `classes[p]`; some have none.
-    position: samples that the run had consumed before the first sample of this batch.
-    samples: `[B]`, int64, the source's index of each image (after any replacement of an unreadable one).
-    captions: one tuple of captions an image, only where the objective asks for them.
+    images: `[B, 3, S, S]`, uint8. targets: as the objective's collator made them.
+    positions: `[B]`, int64, on the CPU: samples that the run had consumed before each of these.
+    samples: `[B]`, int64, on the CPU: the source's indices, after any replacement of an unreadable image.
+    counted: rows that count in the loss; 0 in a piece that only keeps this rank in step with the others.
     replaced: images that could not be read, each replaced by a neighbour.
-    unlabelled: images whose captions gave no label of the vocabulary.
     """
 
+    step: Step
     images: Tensor
-    rows: Tensor
-    classes: Tensor
-    position: int
+    targets: Targets
+    positions: Tensor
     samples: Tensor
-    captions: tuple[tuple[str, ...], ...] | None = None
+    counted: int
     replaced: int = 0
-    unlabelled: int = 0
 
     def __len__(self) -> int:
         return self.images.shape[0]
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch with its tensors on `device`."""
-        return replace(
-            self,
-            images=self.images.to(device, non_blocking=True),
-            rows=self.rows.to(device, non_blocking=True),
-            classes=self.classes.to(device, non_blocking=True),
-        )
+        """The batch with its images and targets on `device`."""
+        targets = {name: tensor.to(device, non_blocking=True) for name, tensor in self.targets.items()}
+        return replace(self, images=self.images.to(device, non_blocking=True), targets=targets)
 
-    def pin_memory(self) -> "Batch":
-        """The batch in page-locked memory (torch's loader calls this by its name)."""
-        return replace(
-            self,
-            images=self.images.pin_memory(),
-            rows=self.rows.pin_memory(),
-            classes=self.classes.pin_memory(),
+    @classmethod
+    def joined(cls, chunks: Sequence["Batch"], images: Tensor) -> "Batch":
+        """One batch of chunks that follow each other in a step; `images` are theirs, end to end."""
+        first = chunks[0]
+        return cls(
+            step=first.step,
+            images=images,
+            targets={name: torch.cat([chunk.targets[name] for chunk in chunks]) for name in first.targets},
+            positions=torch.cat([chunk.positions for chunk in chunks]),
+            samples=torch.cat([chunk.samples for chunk in chunks]),
+            counted=sum(chunk.counted for chunk in chunks),
+            replaced=sum(chunk.replaced for chunk in chunks),
         )
-
-    def split(self, size: int) -> "list[Batch]":
-        """Micro-batches of at most `size` images, in order; on the CPU, since masks make a GPU wait."""
-        pieces = []
-        for start in range(0, len(self), size):
-            stop = min(start + size, len(self))
-            inside = (self.rows >= start) & (self.rows < stop)
-            pieces.append(
-                replace(
-                    self,
-                    images=self.images[start:stop],
-                    rows=self.rows[inside] - start,
-                    classes=self.classes[inside],
-                    position=self.position + start,
-                    samples=self.samples[start:stop],
-                    captions=None if self.captions is None else self.captions[start:stop],
-                    replaced=self.replaced if start == 0 else 0,
-                    unlabelled=self.unlabelled if start == 0 else 0,
-                )
-            )
-        return pieces

@@ -1,75 +1,176 @@
-"""Source, order, transform and encoder to batches: this rank's share of each global batch.
+"""Source, order, transform and collator to batches on the device: this rank's pieces of each step.
 
-Batch and picture are functions of the position alone, so they are the same for any number of workers, after a
-resume, and, laid end to end over the ranks, for any number of processes.
+Workers make chunks of at most 64 samples, each a function of its positions alone. So a run's samples are
+the same for any number of workers, after a resume, and, laid end to end, for any number of processes.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, tee
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from catlipctl.data.batch import Batch
-from catlipctl.data.decode import UnreadableImage, decode
-from catlipctl.data.order import Order
+from catlipctl.data.batch import Batch, Step, Targets, share
+from catlipctl.data.decode import UnreadableImage
 from catlipctl.data.sample import Sample, Source
 from catlipctl.data.transform import Transform
-from catlipctl.data.workers import ahead
+from catlipctl.data.workers import AHEAD, ahead, in_thread, shared_bytes
 from catlipctl.errors import DataError
 
-Encoder = Callable[[tuple[str, ...]], list[int]]
+CHUNK = 64
+"""Samples that a worker makes at once, at most."""
+CHUNK_BYTES = 12 * 2**20
+"""And bytes of pixels: 64 images of 256 px, 40 of 320 px."""
 
+CPU = torch.device("cpu")
 MOST_UNREADABLE = 100
 """So many unreadable images in a row are no accident."""
 
+StepPieces = tuple[Step, Sequence[range]]
+"""A step, and its rows that this rank takes, piece by piece; an empty piece keeps it in step with others."""
 
-@dataclass(frozen=True, kw_only=True)
-class _Share:
-    """Makes one rank's share of the global batch that starts at a position."""
+
+class Positions(Protocol):
+    """The samples that a run visits, as `data.order` has them."""
+
+    def take(self, start: int, count: int) -> NDArray[np.int64]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A chunk to be made: rows `first` to `first + count - 1` of a step, of which `counted` count."""
+
+    step: Step
+    first: int
+    count: int
+    counted: int
+
+
+def chunk_rows(size: int) -> int:
+    """Images of `size` pixels a side that a worker makes at once."""
+    return max(1, min(CHUNK, CHUNK_BYTES // (3 * size * size)))
+
+
+def shared_memory_bytes(workers: int, size: int) -> int:
+    """The most shared memory that a rank's loader holds for images of `size` pixels, whatever the batch.
+
+    Each worker is ahead by `AHEAD` chunks at most; one more is on its way into a batch.
+    """
+    return (workers * AHEAD + 1) * chunk_rows(size) * 3 * size * size if workers else 0
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Makes a rank's batches.
+
+    transform: a picture's bytes, its position and the size wanted, to uint8 `[S, S, 3]`. collate: samples and
+    their positions to targets. workers: processes that make chunks; 0 makes them in the caller's.
+    An unreadable image is replaced by the next readable sample and counted in `Batch.replaced`; more than 100
+    in a row raise DataError.
+    """
 
     source: Source
-    order: Order
+    order: Positions
     transform: Transform
-    encoder: Encoder
-    global_batch: int
-    rank: int
-    world: int
-    stop: int | None
-    with_captions: bool
+    collate: Callable[[Sequence[Sample], NDArray[np.int64]], Targets]
+    workers: int = 0
+    device: torch.device = CPU
 
-    def __call__(self, position: int) -> Batch:
-        size = self.global_batch if self.stop is None else min(self.global_batch, self.stop - position)
-        # Contiguous shares whose sizes differ by at most a row.
-        first, last = (size * rank // self.world for rank in (self.rank, self.rank + 1))
-        side = self.transform.preprocessing.size
-        pixels = np.empty((last - first, side, side, 3), np.uint8)
-        samples = self.order.take(position + first, last - first)
-        captions, rows, classes = [], [], []
-        replaced = unlabelled = 0
-        for row, wanted in enumerate(samples.tolist()):
-            sample, index, pixels[row] = self._read(wanted, position + first + row)
-            samples[row] = index
-            replaced += index != wanted
-            labels = self.encoder(sample.captions)
-            unlabelled += not labels
-            rows += [row] * len(labels)
-            classes += labels
-            captions.append(sample.captions)
+    def __call__(self, steps: Iterable[StepPieces]) -> Iterator[list[Batch]]:
+        """The batches of each step, on the device. On a GPU the next step's are under way meanwhile."""
+        asked, taken = tee([_requests(step, rows, pieces) for rows in pieces] for step, pieces in steps)
+        chunks = ahead(
+            _Chunk(self.source, self.order, self.transform, self.collate),
+            (request for pieces in asked for requests in pieces for request in requests),
+            workers=self.workers,
+        )
+        made = ([self._joined(chunks, requests) for requests in pieces] for pieces in taken)
+        return _on_gpu(made, self.device) if self.device.type == "cuda" else made
+
+    def _joined(self, chunks: Iterator[Batch], requests: Sequence[Request]) -> Batch:
+        """The next chunks as one batch, copied out of the memory that is shared with the workers."""
+        size = requests[0].step.size
+        images = torch.empty(
+            (sum(request.count for request in requests), size, size, 3),
+            dtype=torch.uint8,
+            pin_memory=self.device.type == "cuda",
+        ).permute(0, 3, 1, 2)
+        parts: list[Batch] = []
+        for at, chunk in zip(_starts(requests), islice(chunks, len(requests)), strict=True):
+            images[at : at + len(chunk)] = chunk.images
+            parts.append(replace(chunk, images=images[:0]))
+        return Batch.joined(parts, images)
+
+
+def _starts(requests: Sequence[Request]) -> Iterator[int]:
+    start = 0
+    for request in requests:
+        yield start
+        start += request.count
+
+
+def _requests(step: Step, rows: range, pieces: Sequence[range]) -> list[Request]:
+    """The chunks of a piece, of even length. An empty piece is the rank's last row, which does not count."""
+    if not rows:
+        return [Request(step, max(piece.stop for piece in pieces if piece) - 1, 1, 0)]
+    count = -(-len(rows) // chunk_rows(step.size))
+    cuts = (share(len(rows), number, count) for number in range(count))
+    return [Request(step, rows[cut.start], len(cut), len(cut)) for cut in cuts]
+
+
+def _on_gpu(made: Iterator[list[Batch]], device: torch.device) -> Iterator[list[Batch]]:
+    """Each step's batches, copied on a stream of their own while the step before is computed."""
+    stream = torch.cuda.Stream(device)
+
+    def copied() -> Iterator[tuple[list[Batch], torch.cuda.Event]]:
+        for batches in made:
+            with torch.cuda.stream(stream):
+                yield [batch.to(device) for batch in batches], stream.record_event()
+
+    for batches, arrived in in_thread(copied()):
+        current = torch.cuda.current_stream(device)
+        current.wait_event(arrived)
+        for batch in batches:
+            for tensor in (batch.images, *batch.targets.values()):
+                # The allocator may hand this memory on only when the step that uses it is over.
+                tensor.record_stream(current)
+        yield batches
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Makes the chunk of a request."""
+
+    source: Source
+    order: Positions
+    transform: Transform
+    collate: Callable[[Sequence[Sample], NDArray[np.int64]], Targets]
+
+    def __call__(self, request: Request) -> Batch:
+        step, start = request.step, request.step.start + request.first
+        wanted = self.order.take(start, request.count)
+        positions = np.arange(start, start + request.count)
+        images = shared_bytes(request.count, step.size, step.size, 3)
+        pixels = images.numpy()
+        samples, found = [], np.empty_like(wanted)
+        for row, index in enumerate(wanted.tolist()):
+            sample, found[row], pixels[row] = self._read(index, start + row, step.size)
+            # Collators want captions and labels; the image's bytes are done with.
+            samples.append(sample._replace(image=None))
         return Batch(
-            images=self.transform.normalise(pixels),
-            rows=torch.tensor(rows, dtype=torch.int64),
-            classes=torch.tensor(classes, dtype=torch.int64),
-            position=position + first,
-            samples=torch.from_numpy(samples),
-            captions=tuple(captions) if self.with_captions else None,
-            replaced=replaced,
-            unlabelled=unlabelled,
+            step=step,
+            images=images.permute(0, 3, 1, 2),
+            targets=self.collate(samples, positions),
+            positions=torch.from_numpy(positions),
+            samples=torch.from_numpy(found),
+            counted=request.counted,
+            replaced=int((found != wanted).sum()) if request.counted else 0,
         )
 
-    def _read(self, wanted: int, position: int) -> tuple[Sample, int, NDArray[np.uint8]]:
+    def _read(self, wanted: int, position: int, size: int) -> tuple[Sample, int, NDArray[np.uint8]]:
         """The sample with its pixels, or the next one of the source whose image can be read."""
         for step in range(MOST_UNREADABLE + 1):
             index = (wanted + step) % len(self.source)
@@ -77,57 +178,10 @@ class _Share:
             if sample.image is None:
                 continue
             try:
-                return sample, index, self.transform.pixels(decode(sample.image), position)
+                return sample, index, self.transform(sample.image, position, size)
             except UnreadableImage:
                 continue
         raise DataError(
             f"{self.source.name}: over {MOST_UNREADABLE} unreadable images in a row from sample {wanted}",
             f"look at the source with `catlipctl data inspect {self.source.name}`",
         )
-
-
-class Loader:
-    """Iterating gives this rank's `Batch` of each global batch, position `start` to `stop` (None: endless).
-
-    encoder: captions to sorted unique class ids. workers: processes that work ahead; 0 works in the caller's.
-    pin: batches in page-locked memory. The last global batch before `stop` may be smaller, and a rank's share
-    of it empty. An unreadable image is replaced by the next readable sample and counted in `Batch.replaced`;
-    more than 100 in a row raise DataError.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        order: Order,
-        transform: Transform,
-        encoder: Encoder,
-        *,
-        global_batch: int,
-        rank: int = 0,
-        world: int = 1,
-        workers: int = 0,
-        start: int = 0,
-        stop: int | None = None,
-        with_captions: bool = False,
-        pin: bool = False,
-    ) -> None:
-        self._share = _Share(
-            source=source,
-            order=order,
-            transform=transform,
-            encoder=encoder,
-            global_batch=global_batch,
-            rank=rank,
-            world=world,
-            stop=stop,
-            with_captions=with_captions,
-        )
-        self._start = start
-        self._workers = workers
-        self._pin = pin
-
-    def __iter__(self) -> Iterator[Batch]:
-        size, stop = self._share.global_batch, self._share.stop
-        positions: Iterable[int]
-        positions = count(self._start, size) if stop is None else range(self._start, stop, size)
-        return ahead(self._share, positions, workers=self._workers, pin=self._pin)

@@ -4,41 +4,114 @@ import contextlib
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
-from catlipctl.errors import CatlipctlError
+from catlipctl.errors import CatlipctlError, OutOfMemory
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
+AHEAD = 4
+"""Results that each worker is ahead of who takes them, at most."""
 
-def ahead(
-    make: Callable[[Key], Value], keys: Iterable[Key], *, workers: int = 0, pin: bool = False
-) -> Iterator[Value]:
-    """`make(key)` for each key, in order; two results ahead in each of `workers` processes, or here if 0.
+
+def ahead(make: Callable[[Key], Value], keys: Iterable[Key], *, workers: int = 0) -> Iterator[Value]:
+    """`make(key)` for each key, in order; `AHEAD` results ahead in each of `workers` processes, or here if 0.
 
     keys may be endless. An error that a person can mend (ours, the system's, no memory) is raised here as it
-    was raised there. pin: results land in page-locked memory.
+    was raised there; OutOfMemory where a worker was killed, or shared memory is full.
     """
     loader: DataLoader[Value | Exception] = DataLoader(
         _Made(make),
         batch_size=None,
         sampler=keys,
         num_workers=workers,
-        pin_memory=pin,
+        prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_begin_worker,
         # Its own: torch would otherwise draw the workers' seed from the run's generator.
         generator=torch.Generator(),
     )
-    for value in loader:
+    with _signals_as_they_were():
+        values = iter(loader)
+    while True:
+        try:
+            value = next(values)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            raise _lost_worker(error, values) or error from error
         if isinstance(value, Exception):
             raise value
         yield value
+
+
+def in_thread(items: Iterator[Value]) -> Iterator[Value]:
+    """The items, each made in a thread while the one before is being used."""
+    end = object()
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, items, end)
+            yield item  # type: ignore[misc]
+
+
+def shared_bytes(*shape: int) -> Tensor:
+    """Uninitialised uint8 of a shape that goes to another process uncopied, if this is a worker.
+
+    Raises OutOfMemory where shared memory is full. (Later, as torch hands a result over, nobody would hear
+    of it, and the taker would wait for ever.)
+    """
+    result = torch.empty(shape, dtype=torch.uint8)
+    if get_worker_info() is None:
+        return result
+    try:
+        return result.share_memory_()
+    except RuntimeError as error:
+        raise _shared_memory_full() from error
+
+
+@contextlib.contextmanager
+def _signals_as_they_were() -> Iterator[None]:
+    """Take back torch's handler of SIGCHLD, which raises wherever the main thread is as a worker dies.
+
+    In the midst of a step that is neither told as what it is, nor is the state whole. Who takes the next
+    result hears of it within seconds.
+    """
+    if not hasattr(signal, "SIGCHLD") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGCHLD) or signal.SIG_DFL
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+def _lost_worker(error: RuntimeError, values: Any) -> OutOfMemory | None:
+    """What it means that a worker is gone. torch tells by text alone, and not why."""
+    text = str(error)
+    if not text.startswith("DataLoader worker"):
+        return None
+    if any(worker.exitcode == -signal.SIGBUS for worker in values._workers):
+        return _shared_memory_full()
+    return OutOfMemory(
+        f"a loader's worker process was killed: {text.splitlines()[0]}",
+        "if it was not you, the machine ran out of memory: --set data.workers=N with fewer",
+    )
+
+
+def _shared_memory_full() -> OutOfMemory:
+    return OutOfMemory(
+        "shared memory is full: a loader's worker could not hand over its images",
+        "--set data.workers=N with fewer, or a larger /dev/shm (docker run --shm-size=2g); "
+        "catlipctl doctor shows its size",
+    )
 
 
 def portable(error: Exception) -> Exception:

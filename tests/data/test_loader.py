@@ -1,8 +1,8 @@
-"""The loader: shares, resuming, workers, replacement of the unreadable, and sparse labels."""
+"""The loader: pieces, shares, sizes, resuming, workers, replacement of the unreadable, and its memory."""
 
 import io
-import pickle
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 
 from catlipctl.data.batch import Batch
-from catlipctl.data.decode import decode
-from catlipctl.data.loader import Loader
+from catlipctl.data.loader import Loader, chunk_rows, shared_memory_bytes
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Sample
-from catlipctl.data.transform import Augmentation, Preprocessing, train_transform
-from catlipctl.errors import DataError
+from catlipctl.data.transform import Augmentation, TrainTransform
+from catlipctl.data.workers import in_thread
+from catlipctl.errors import DataError, OutOfMemory
+from catlipctl.training.steps import Length, Sizes, StepSchedule, schedule
 
 
 def png(index: int) -> bytes:
@@ -50,79 +51,118 @@ class Pictures:
 
 
 SOURCE = Pictures([png(i) for i in range(50)])
-TRANSFORM = train_transform(Preprocessing(8), Augmentation(), seed=1)
+TRANSFORM = TrainTransform(Augmentation(), 1)
 
 
-def below_forty(captions: tuple[str, ...]) -> list[int]:
-    return sorted({int(caption) for caption in captions if int(caption) < 40})
+def collate(samples: Sequence[Sample], positions: np.ndarray) -> dict[str, torch.Tensor]:
+    """Each caption's number if it is below forty, in the sparse form; and where each sample stands."""
+    ids = [[int(c) for c in sample.captions if int(c) < 40] for sample in samples]
+    return {
+        "classes": torch.tensor([i for one in ids for i in one], dtype=torch.int64),
+        "counts": torch.tensor([len(one) for one in ids], dtype=torch.int64),
+        "positions": torch.from_numpy(positions),
+    }
 
 
-def load(source: Pictures = SOURCE, **options) -> list[Batch]:
-    options = {"global_batch": 16, "stop": 90, **options}
-    return list(Loader(source, Order(len(source), 3), TRANSFORM, below_forty, **options))
+def steps_of(rows: int = 16, samples: int = 90, sizes: Sizes | None = None) -> StepSchedule:
+    found = schedule(Length(samples=samples), rows, base_size=8, sizes=sizes, seed=4)
+    assert found is not None
+    return found
 
 
-def same(a: Batch, b: Batch) -> bool:
-    tensors = ("images", "rows", "classes", "samples")
-    return all(torch.equal(getattr(a, t), getattr(b, t)) for t in tensors) and a.position == b.position
+def load(
+    source: Pictures = SOURCE,
+    steps: StepSchedule | None = None,
+    rank: int = 0,
+    world: int = 1,
+    device_batch: int | None = None,
+    first: int = 0,
+    workers: int = 0,
+) -> list[list[Batch]]:
+    steps = steps or steps_of()
+    loader = Loader(source, Order(len(source), 3), TRANSFORM, collate, workers)
+    pieces = ((step, steps.pieces(step, rank, world, device_batch)) for step in steps.since(first))
+    return list(loader(pieces))
 
 
-def test_a_batch_is_what_order_transform_and_encoder_say() -> None:
-    batches = load(with_captions=True)
-    assert [len(b) for b in batches] == [16, 16, 16, 16, 16, 10]
-    visited = Order(50, 3).take(0, 90)
+def rows_of(batches: Sequence[Batch]) -> list[tuple[object, ...]]:
+    """Each row that counts: position, sample, size, pixels and classes."""
+    found: list[tuple[object, ...]] = []
     for batch in batches:
-        assert batch.images.shape == (len(batch), 3, 8, 8)
-        assert batch.images.dtype == torch.float32
-        assert batch.samples.tolist() == visited[batch.position : batch.position + len(batch)].tolist()
-        pairs = [(row, c) for row, s in enumerate(batch.samples.tolist()) for c in (s, s + 1) if c < 40]
-        assert list(zip(batch.rows.tolist(), batch.classes.tolist(), strict=True)) == pairs
-        assert batch.unlabelled == sum(s >= 40 for s in batch.samples.tolist())
-        assert batch.captions == tuple((str(s), str(s + 1)) for s in batch.samples.tolist())
-        for row, sample in enumerate(batch.samples.tolist()):
-            image = decode(SOURCE.images[sample] or b"")
-            assert torch.equal(batch.images[row], TRANSFORM(image, batch.position + row))
-    assert load()[0].captions is None
+        ends = batch.targets["counts"].cumsum(0).tolist()
+        starts = [0, *ends[:-1]]
+        for row in range(batch.counted):
+            classes = batch.targets["classes"][starts[row] : ends[row]].tolist()
+            pixels = batch.images[row].numpy().tobytes()
+            position = int(batch.positions[row])
+            assert position == int(batch.targets["positions"][row])
+            found.append((position, int(batch.samples[row]), batch.images.shape[-1], pixels, tuple(classes)))
+    return found
 
 
-@pytest.mark.parametrize("world", [2, 3, 7])
-def test_shares_laid_end_to_end_are_the_global_batch(world: int) -> None:
-    whole = load(stop=66)
-    ranks = [load(stop=66, rank=rank, world=world) for rank in range(world)]
-    for step, batch in enumerate(whole):
-        shares = [rank[step] for rank in ranks]
-        sizes = [len(share) for share in shares]
-        assert max(sizes) - min(sizes) <= 1
-        assert torch.equal(torch.cat([s.images for s in shares]), batch.images)
-        assert torch.equal(torch.cat([s.classes for s in shares]), batch.classes)
-        assert torch.equal(torch.cat([s.samples for s in shares]), batch.samples)
-        starts = np.cumsum([0, *sizes])[:-1]
-        assert [s.position for s in shares] == [batch.position + start for start in starts]
-        rows = torch.cat([s.rows + int(start) for s, start in zip(shares, starts, strict=True)])
-        assert torch.equal(rows, batch.rows)
+def test_a_batch_is_what_order_transform_and_collator_say() -> None:
+    batches = [batch for pieces in load() for batch in pieces]
+    assert [len(batch) for batch in batches] == [16] * 6
+    visited = Order(50, 3).take(0, 96).tolist()
+    for batch in batches:
+        assert batch.images.shape == (16, 3, 8, 8)
+        assert batch.images.dtype == torch.uint8
+        for position, sample, _, pixels, classes in rows_of([batch]):
+            assert sample == visited[position]
+            expected = TRANSFORM(SOURCE.images[sample] or b"", position, 8)
+            assert pixels == np.ascontiguousarray(expected.transpose(2, 0, 1)).tobytes()
+            assert classes == tuple(c for c in (sample, sample + 1) if c < 40)
 
 
-def test_starting_at_a_position_is_skipping_to_it() -> None:
-    for one, other in zip(load(start=48), load()[3:], strict=True):
-        assert same(one, other)
+SIZES = Sizes(min=16, max=48, multiple=8)
 
 
-def test_any_number_of_workers_gives_the_same_batches() -> None:
-    here = load()
-    for workers in (1, 2):
-        there = load(workers=workers)
-        assert len(there) == len(here)
-        assert all(map(same, here, there))
+def multi_scale() -> StepSchedule:
+    found = schedule(Length(steps=200), 13, base_size=24, sizes=SIZES, seed=9)
+    assert found is not None
+    return found
 
 
-def test_an_endless_loader_starts_anew_each_time_and_leaves_the_generator_alone() -> None:
-    loader = Loader(SOURCE, Order(50, 3), TRANSFORM, below_forty, global_batch=16, start=16)
+WHOLE: list[tuple[object, ...]] = []
+
+
+def whole() -> list[tuple[object, ...]]:
+    if not WHOLE:
+        WHOLE.extend(rows_of([batch for pieces in load(steps=multi_scale()) for batch in pieces]))
+    return WHOLE
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize(("workers", "device_batch"), [(0, None), (0, 1), (2, 3)])
+def test_a_multi_scale_run_laid_end_to_end_is_the_same_however_it_is_cut(
+    world: int, workers: int, device_batch: int | None
+) -> None:
+    steps = multi_scale()
+    assert len({size for _, _, size, *_ in whole()}) == 5
+    ranks = [load(SOURCE, steps, rank, world, device_batch, workers=workers) for rank in range(world)]
+    assert rows_of([b for step in range(200) for rank in ranks for b in rank[step]]) == whole()
+    assert {len({len(rank[step]) for rank in ranks}) for step in range(200)} == {1}
+
+
+@pytest.mark.parametrize("first", [1, 77, 199])
+def test_a_resumed_run_goes_on_with_the_same_rows(first: int) -> None:
+    steps = multi_scale()
+    resumed = rows_of([batch for pieces in load(steps=steps, first=first) for batch in pieces])
+    assert resumed == whole()[steps.samples(first) :]
+
+
+def test_an_empty_piece_is_a_row_that_does_not_count() -> None:
+    steps = steps_of(rows=9, samples=9)
+    pieces = [load(steps=steps, rank=rank, world=2, device_batch=1)[0] for rank in range(2)]
+    assert [[batch.counted for batch in rank] for rank in pieces] == [[0, 1, 1, 1, 1], [1, 1, 1, 1, 1]]
+    assert [len(batch) for rank in pieces for batch in rank] == [1] * 10
+    assert sorted(int(b.positions[0]) for rank in pieces for b in rank if b.counted) == list(range(9))
+
+
+def test_loading_leaves_the_generator_alone() -> None:
     torch.manual_seed(0)
     state = torch.get_rng_state()
-    for _ in range(2):
-        batches = iter(loader)
-        taken = [next(batches) for _ in range(8)]
-        assert [b.position for b in taken] == list(range(16, 144, 16))
+    load(workers=1)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -130,15 +170,14 @@ def test_an_endless_loader_starts_anew_each_time_and_leaves_the_generator_alone(
 def test_an_unreadable_image_gives_way_to_the_next_readable_one(workers: int) -> None:
     images = list(SOURCE.images)
     images[10], images[11], images[49] = b"damaged", None, png(49)[:60]
-    source = Pictures(images)
     stands_in = {10: 12, 11: 12, 49: 0}
-    batches = load(source, stop=50, workers=workers, with_captions=True)
+    steps = steps_of(rows=25, samples=50)
+    batches = [batch for pieces in load(Pictures(images), steps, workers=workers) for batch in pieces]
     wanted = Order(50, 3).take(0, 50).tolist()
     assert sum(b.replaced for b in batches) == 3
-    assert torch.cat([b.samples for b in batches]).tolist() == [stands_in.get(s, s) for s in wanted]
-    for batch in batches:
-        assert batch.captions is not None
-        assert [c[0] for c in batch.captions] == [str(s) for s in batch.samples.tolist()]
+    assert [sample for _, sample, *_ in rows_of(batches)] == [stands_in.get(s, s) for s in wanted]
+    for _, sample, _, _, classes in rows_of(batches):
+        assert classes == tuple(c for c in (sample, sample + 1) if c < 40)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -149,13 +188,72 @@ def test_nothing_but_unreadable_images_is_an_error_with_its_hint(workers: int) -
     assert caught.value.hint == "look at the source with `catlipctl data inspect broken.tar`"
 
 
-def test_a_rank_may_have_no_row_of_the_last_batch() -> None:
-    *_, last = load(stop=17, rank=0, world=2)
-    assert last.images.shape == (0, 3, 8, 8)
-    assert last.rows.dtype == torch.int64
-    assert last.samples.dtype == torch.int64
+@pytest.mark.parametrize("size", [32, 128, 224, 320, 512, 1280])
+def test_sixteen_workers_hold_less_than_a_gibibyte_whatever_the_batch(size: int) -> None:
+    assert 1 <= chunk_rows(size) <= 64
+    assert shared_memory_bytes(16, size) <= 2**30
+    assert shared_memory_bytes(0, size) == 0
 
 
-def test_batches_survive_pickling() -> None:
-    batch = load(stop=16)[0]
-    assert same(pickle.loads(pickle.dumps(batch)), batch)
+def resident_shared_memory() -> int:
+    status = os.statvfs("/dev/shm")
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+@pytest.mark.alone
+def test_what_is_held_is_within_the_stated_bound() -> None:
+    """A rank's share of 512 images at 96 px by two workers, which are let to run ahead as far as they can."""
+    steps = schedule(Length(steps=4), 512, base_size=96)
+    assert steps is not None
+    loader = Loader(SOURCE, Order(50, 3), TRANSFORM, collate, 2)
+    batches = loader((step, steps.pieces(step, 0, 1)) for step in steps.since(0))
+    before, most = resident_shared_memory(), 0
+    for _ in batches:
+        most = max(most, resident_shared_memory() - before)
+    assert 0 < most <= shared_memory_bytes(2, 96) + 2**20
+    del batches
+    assert resident_shared_memory() - before < 2**20
+
+
+def test_shared_memory_that_is_full_is_an_error_in_the_worker_not_a_hang(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError(
+            "unable to allocate shared memory(shm) for file </torch_1>: No space left on device"
+        )
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    with pytest.raises(OutOfMemory, match="shared memory is full") as caught:
+        load(workers=1)
+    assert "data.workers" in caught.value.hint
+
+
+def test_a_worker_that_is_killed_says_so() -> None:
+    steps = steps_of()
+    loader = Loader(SOURCE, Order(50, 3), killed, collate, 1)  # type: ignore[arg-type]
+    with pytest.raises(OutOfMemory, match="worker process was killed"):
+        list(loader((step, steps.pieces(step, 0, 1)) for step in steps.since(0)))
+
+
+def killed(image: bytes, position: int, size: int) -> np.ndarray:  # noqa: ARG001
+    os.kill(os.getpid(), 9)
+    raise AssertionError
+
+
+def test_items_are_made_in_a_thread_one_ahead_and_errors_come_as_they_were() -> None:
+    made: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(3):
+            made.append(number)
+            yield number
+        raise DataError("the end")
+
+    taken = in_thread(items())
+    assert next(taken) == 0
+    assert next(taken) == 1
+    assert next(taken) == 2
+    assert made == [0, 1, 2]
+    with pytest.raises(DataError, match="the end"):
+        next(taken)

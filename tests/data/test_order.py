@@ -1,11 +1,13 @@
 """The order of samples: a permutation for any size, different each epoch, and never silently another one."""
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catlipctl.data.order import MOST_SAMPLES, Order
+from catlipctl.data.order import MOST_SAMPLES, LocalOrder, Order
 from catlipctl.errors import DataError
 
 
@@ -71,3 +73,42 @@ def test_neighbours_in_order_are_not_neighbours_in_storage() -> None:
 def test_impossible_sizes_are_refused(samples: int) -> None:
     with pytest.raises(DataError):
         Order(samples, 0)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=12).filter(any),
+    window=st.integers(1, 14),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_local_order_visits_each_sample_once_an_epoch_and_stays_in_its_window(
+    sizes: list[int], window: int, seed: int
+) -> None:
+    order = LocalOrder(sizes, seed, window)
+    n = sum(sizes)
+    visited = order.take(0, 3 * n)
+    shard_of = np.repeat(np.arange(len(sizes)), sizes)
+    for epoch in range(3):
+        one = visited[epoch * n : (epoch + 1) * n]
+        assert sorted(one.tolist()) == list(range(n))
+        # Shards that were begun and are not done are never more than a window has.
+        left, begun = list(sizes), set[int]()
+        for shard in shard_of[one].tolist():
+            begun.add(shard)
+            assert len(begun) <= window
+            left[shard] -= 1
+            begun = begun if any(left[s] for s in begun) else set()
+    # By arithmetic: any piece of it is the same.
+    assert order.take(n // 2, n).tolist() == visited[n // 2 : n // 2 + n].tolist()
+
+
+def test_a_local_order_is_the_same_in_a_worker_and_mixes_inside_its_window() -> None:
+    order = LocalOrder([1000] * 8, 5, 2)
+    again = pickle.loads(pickle.dumps(order))
+    one = order.take(0, 8000)
+    assert again.take(0, 8000).tolist() == one.tolist()
+    for start in range(0, 8000, 2000):
+        window = one[start : start + 2000] // 1000
+        assert len(set(window.tolist())) == 2
+        # Of two shards mixed at random, every second neighbour is of the other one.
+        assert abs((window[1:] != window[:-1]).mean() - 0.5) < 0.05
+    assert order.take(8000, 8000).tolist() != one.tolist()
