@@ -14,7 +14,7 @@ from catlipctl.errors import UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from catlipctl.labels.words import LabelledCaption
+    from catlipctl.labels import LabelledCaption
 
 
 SHOWN_WORDS = 1_000
@@ -41,8 +41,8 @@ def labels(
             raise UsageError(
                 "--json and --jsonl exclude each other", "--json for one document, --jsonl for a stream"
             )
+        from catlipctl.labels import Labels, labelled
         from catlipctl.labels import extractor as extractor_named
-        from catlipctl.labels.words import Labels, labelled
 
         chosen = extractor_named(extractor)
         version = chosen.version

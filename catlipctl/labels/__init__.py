@@ -1,15 +1,32 @@
-"""Captions to label keys: the WordNet noun graph, the extractors, and label sets (`targets`)."""
+"""Captions to label keys: what an extractor is and says, and the one of each name.
+
+Below: the extractors, the WordNet noun graph (`wordnet`), and label sets (`targets`).
+"""
 
 from functools import cache
 from typing import Protocol
 
-from catlipctl.errors import UsageError
-from catlipctl.labels.words import Word
+from pydantic import BaseModel
 
-__all__ = ["EXTRACTORS", "Extractor", "Word", "extractor"]
+from catlipctl.errors import UsageError
+from catlipctl.results import Result
+
+__all__ = ["EXTRACTORS", "Extractor", "LabelledCaption", "Labels", "Word", "extractor", "labelled"]
 
 EXTRACTORS = ("corenet", "nouns", "subword")
 """Names that `extractor` knows."""
+
+
+class Word(BaseModel):
+    """One token of a caption and what became of it."""
+
+    token: str
+    lemma: str
+    synset: str | None = None
+    """Name of the noun's first sense, `dog.n.01`; None where WordNet has no such noun."""
+    key: str | None = None
+    kept: bool = False
+    why: str
 
 
 class Extractor(Protocol):
@@ -56,3 +73,25 @@ def extractor(name: str = "corenet") -> Extractor:
 
         return SubwordExtractor()
     raise UsageError(f"no extractor is called {name!r}", f"there is: {', '.join(EXTRACTORS)}")
+
+
+class LabelledCaption(BaseModel):
+    """A caption with its labels: keys in order of appearance, those of the words that are kept."""
+
+    caption: str
+    labels: list[str]
+    words: list[Word]
+
+
+class Labels(Result):
+    """Captions with their labels."""
+
+    extractor: str
+    extractor_version: str
+    captions: list[LabelledCaption]
+
+
+def labelled(caption: str, extractor: Extractor) -> LabelledCaption:
+    """A caption with its labels and their explanation."""
+    words = extractor.explain(caption)
+    return LabelledCaption(caption=caption, labels=[w.key for w in words if w.kept and w.key], words=words)

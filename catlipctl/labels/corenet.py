@@ -5,11 +5,9 @@ There is no part-of-speech filter: the released code computes tags and throws th
 not merged: `automobile.n.01` is `car.n.01`.
 """
 
-from catlipctl.labels import tokens, wordnet
-from catlipctl.labels.chunks import Chunks
-from catlipctl.labels.cleaning import clean
+from catlipctl.labels import Word, tokens, wordnet
+from catlipctl.labels.chunks import Chunks, clean
 from catlipctl.labels.memory import Memory
-from catlipctl.labels.words import Word
 
 
 class CorenetExtractor:

@@ -10,10 +10,9 @@ from itertools import chain
 
 import ftfy
 
-from catlipctl.labels import bpe
+from catlipctl.labels import Word, bpe
 from catlipctl.labels.bpe import END, PAD, START
 from catlipctl.labels.memory import LONGEST, Memory
-from catlipctl.labels.words import Word
 
 CONTEXT = 77
 ROOM = CONTEXT - 2

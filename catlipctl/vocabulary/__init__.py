@@ -2,10 +2,9 @@
 
 from catlipctl.vocabulary.counting import build, count_shards
 from catlipctl.vocabulary.counts import Counts
-from catlipctl.vocabulary.encoder import Encoder
 from catlipctl.vocabulary.merging import merge
 from catlipctl.vocabulary.pruning import prune, pruned
-from catlipctl.vocabulary.vocabulary import Vocabulary, load, parse
+from catlipctl.vocabulary.vocabulary import Encoder, Vocabulary, load, parse
 
 __all__ = [
     "Counts",

@@ -12,11 +12,9 @@ from catlipctl.data.sources.faults import Faults
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress, Task
 from catlipctl.vocabulary import engines
-from catlipctl.vocabulary.counts import Counts, count
+from catlipctl.vocabulary.counts import Counts, Sidecars, count
 from catlipctl.vocabulary.engines import Engine, Tick
-from catlipctl.vocabulary.meter import Meter
 from catlipctl.vocabulary.pruning import limits, pruned
-from catlipctl.vocabulary.sidecars import Sidecars
 from catlipctl.vocabulary.vocabulary import Counted, Vocabulary
 
 if TYPE_CHECKING:
@@ -151,13 +149,45 @@ def count_source(source: Source, extractor: str = "corenet", progress: Progress 
     for kind, number in source.faults.items():
         found.add(kind, number)
     with progress.task("labels", total=len(source), unit="samples") as task:
-        return count(_told(source.captions(), task), labels.extractor(extractor), found)
+        return count(_ticking(source.captions(), task), labels.extractor(extractor), found)
 
 
-def _told(samples: Iterator[tuple[str, ...]], task: Task) -> Iterator[tuple[str, ...]]:
+def _ticking(samples: Iterator[tuple[str, ...]], task: Task) -> Iterator[tuple[str, ...]]:
     number = 0
     for number, sample in enumerate(samples, start=1):
         yield sample
         if number % REPORT_EVERY == 0:
             task.advance(REPORT_EVERY)
     task.advance(number % REPORT_EVERY)
+
+
+class Meter:
+    """Progress in captions, whose total is guessed from the bytes of the shards that are finished."""
+
+    def __init__(self, task: Task, shards: "Sequence[CaptionShard]") -> None:
+        self._task, self._shards = task, len(shards)
+        self._bytes = sum(shard.size for shard in shards)
+        self._finished = self._finished_bytes = self._captions = 0
+        self._ticked = self._shown = 0
+
+    def tick(self, captions: int) -> None:
+        """So many captions more were counted."""
+        self._ticked += captions
+        self._show()
+
+    def finish(self, shard: "CaptionShard", captions: int) -> None:
+        """A shard is finished."""
+        self._finished += 1
+        self._finished_bytes += shard.size
+        self._captions += captions
+        self._show()
+        if self._finished == self._shards:
+            self._task.expect(self._shown)
+        elif self._finished_bytes:
+            self._task.expect(max(self._captions * self._bytes // self._finished_bytes, self._shown + 1))
+
+    def _show(self) -> None:
+        # An engine that cannot tick is known by the shards that it has finished.
+        done = max(self._ticked, self._captions)
+        self._task.advance(done - self._shown, shards=f"{self._finished:,}/{self._shards:,}")
+        self._shown = done

@@ -1,18 +1,28 @@
-"""How often each label key was met in some captions: what shards are counted into and added up from."""
+"""How often each label key was met in some captions: what shards are counted into and added up from.
+
+The counts of each shard are kept in the cache folder: a stopped build goes on, and new shards are added.
+"""
 
 import gzip
+import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any, TypeGuard
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 from zlib import error as ZlibError
 
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import Faults
+from catlipctl.errors import CatlipctlError
+from catlipctl.files import replacing
 from catlipctl.labels import Extractor
+
+if TYPE_CHECKING:
+    from catlipctl.data.caption_shards import CaptionShard
 
 FORMAT = 1
 MAX_BYTES = 2**30
@@ -101,11 +111,11 @@ def count(
     """Count the keys of all captions of some samples.
 
     found: the faults of whoever reads the samples; complete, and part of the counts, at the end.
-    tick: told now and then how many captions more were counted.
+    tick: called now and then with how many captions more were counted.
     """
     counts = Counts(faults=found if found is not None else Faults())
     pending: list[str] = []
-    captions = without = told = 0
+    captions = without = ticked = 0
     for texts in samples:
         for text in texts:
             fault = _fault(text)
@@ -120,13 +130,13 @@ def count(
             pending += keys
             if len(set(keys)) < len(keys):
                 counts.repeats.update(Counter(keys) - Counter(set(keys)))
-        if captions - told >= _CAPTIONS_AT_ONCE:
-            tick(captions - told)
-            told = captions
+        if captions - ticked >= _CAPTIONS_AT_ONCE:
+            tick(captions - ticked)
+            ticked = captions
             if len(pending) >= _KEYS_AT_ONCE:
                 counts.occurrences.update(pending)
                 pending.clear()
-    tick(captions - told)
+    tick(captions - ticked)
     counts.occurrences.update(pending)
     counts.captions, counts.captions_without_label = captions, without
     return counts
@@ -165,3 +175,41 @@ def _counter(document: dict[str, Any], name: str) -> Counter[str]:
 
 def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
+
+
+class Sidecars:
+    """Files of packed counts, named by shard (path, size, mtime, keys, part) and extractor."""
+
+    def __init__(self, cache: Path, extractor: Extractor) -> None:
+        self.folder = cache / "counts" / f"{extractor.name}-{extractor.version}"
+        self._there = {path.name for path in self.folder.glob("*")} if self.folder.is_dir() else set()
+        self.failure: Exception | None = None
+        """Why counts could not be kept."""
+
+    def path(self, shard: "CaptionShard") -> Path:
+        """Where the counts of a shard are kept."""
+        identity = json.dumps([FORMAT, shard.identity])
+        return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json.gz"
+
+    def __contains__(self, shard: "CaptionShard") -> bool:
+        return self.path(shard).name in self._there
+
+    def load(self, shard: "CaptionShard") -> Counts | None:
+        """The counts of a shard; None where there are none or they are damaged."""
+        try:
+            return Counts.unpack(self.path(shard).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def keep(self, shard: "CaptionShard", packed: bytes, counts: Counts) -> None:
+        """Keep a shard's counts, unless the next reading may find more: a network or a disk may recover.
+
+        Not synced: a power cut costs at most a recount, waiting for the disk costs more than counting.
+        """
+        if counts.faults[kinds.UNREADABLE] or counts.faults[kinds.DAMAGED] or self.failure:
+            return
+        try:
+            with replacing(self.path(shard), sync=False) as temporary:
+                temporary.write_bytes(packed)
+        except (OSError, CatlipctlError) as error:
+            self.failure = error

@@ -38,7 +38,7 @@ def run(
     """`work` of each shard, in the order in which they are finished.
 
     workers: how many shards at once (default: the cores of the machine, or of the cluster).
-    tick: told as captions are counted, where the engine can tell before a shard is finished.
+    tick: called as captions are counted, where the engine can tell before a shard is finished.
 
     Raises:
         OutOfMemory: a worker was killed. MachineError: Ray is not installed, or does not answer.
@@ -66,7 +66,7 @@ def _in_processes(work: Work, shards: "Sequence[CaptionShard]", workers: int, ti
     theirs, ours = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, _begin, (counted, theirs))
     waiting, running = iter(shards), dict[Future[bytes], "CaptionShard"]()
-    told = 0
+    ticked = 0
     try:
         while True:
             for shard in islice(waiting, workers * _IN_FLIGHT - len(running)):
@@ -75,8 +75,8 @@ def _in_processes(work: Work, shards: "Sequence[CaptionShard]", workers: int, ti
                 break
             done, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
             # Not locked: a worker that was killed may hold the lock.
-            told, before = counted.get_obj().value, told
-            tick(told - before)
+            ticked, before = counted.get_obj().value, ticked
+            tick(ticked - before)
             for future in sorted(done, key=lambda future: future.exception() is not None):
                 yield running.pop(future), future.result()
     except BrokenProcessPool as error:

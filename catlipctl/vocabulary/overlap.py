@@ -1,7 +1,9 @@
-"""How much of a target label set a vocabulary covers (CatLIP Figures 2b and 2c)."""
+"""How much of a target label set a vocabulary covers (CatLIP Figures 2b and 2c), and at which thresholds."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import count
 from typing import Literal
 
 from pydantic import BaseModel, Field
@@ -12,7 +14,6 @@ from catlipctl.labels import wordnet
 from catlipctl.labels.targets import LabelSet, extracted
 from catlipctl.labels.wordnet import Nearest
 from catlipctl.results import Result
-from catlipctl.vocabulary.coverage import Coverage, coverage
 from catlipctl.vocabulary.vocabulary import Vocabulary
 
 Senses = Literal["wnid", "extracted"]
@@ -63,6 +64,21 @@ class Step(BaseModel):
     similarity: float
     classes: int
     share: float
+
+
+class Coverage(BaseModel):
+    """A vocabulary pruned at `threshold`, against a target label set.
+
+    size: its synsets, those counted more often than the threshold. covered: classes of the target whose
+    synsets are all among them. recall: covered / classes of the target. precision: the share of `size` that
+    are synsets of the target, 0 where nothing is left.
+    """
+
+    threshold: int
+    size: int
+    covered: int
+    recall: float
+    precision: float
 
 
 class Overlap(BaseModel):
@@ -202,3 +218,43 @@ def _nearest(target: LabelSet, candidates: Sequence[str]) -> tuple[Nearest, dict
 
 def _farthest(nearest: Nearest, rows: Sequence[int]) -> float:
     return min((float(nearest.similarity[row]) for row in rows), default=0.0)
+
+
+def coverage(vocabulary: Vocabulary, target: LabelSet) -> list[Coverage]:
+    """Precision and recall at thresholds 1, 2, 5, 10, 20, ..., from the lowest of which the vocabulary has
+    all synsets to the last that leaves any.
+    """
+    found = dict(zip(vocabulary.keys, vocabulary.counts, strict=True))
+    wanted = {key for label in target.labels for key in label.synsets}
+    # A class goes when its rarest synset does.
+    rarest = [
+        min(found.get(key, 0) for key in label.synsets) if label.synsets else 0 for label in target.labels
+    ]
+    classes = sorted(rarest)
+    theirs = sorted(found.get(key, 0) for key in wanted)
+    rows = []
+    for threshold in thresholds(vocabulary):
+        size = vocabulary.size_at(threshold)
+        covered = len(classes) - bisect_left(classes, threshold + 1)
+        hits = len(theirs) - bisect_left(theirs, threshold + 1)
+        rows.append(
+            Coverage(
+                threshold=threshold,
+                size=size,
+                covered=covered,
+                recall=covered / max(len(target), 1),
+                precision=hits / max(size, 1),
+            )
+        )
+    return rows
+
+
+def thresholds(vocabulary: Vocabulary) -> list[int]:
+    """The vocabulary's least threshold, then 1, 2, 5, 10, ... as far as they leave a synset."""
+    least, found = vocabulary.least_threshold, [vocabulary.least_threshold]
+    for threshold in (digit * 10**power for power in count() for digit in (1, 2, 5)):
+        if threshold >= vocabulary.counts[0]:
+            return found
+        if threshold > least:
+            found.append(threshold)
+    raise AssertionError("counts are finite")

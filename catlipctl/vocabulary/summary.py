@@ -1,10 +1,11 @@
-"""What is in a vocabulary, at a glance."""
+"""What is in a vocabulary, at a glance; and how it was counted, if that was now."""
 
 from collections.abc import Sequence
 
 from pydantic import BaseModel, Field
 
 from catlipctl.results import Result
+from catlipctl.vocabulary.counting import Tally
 from catlipctl.vocabulary.vocabulary import Vocabulary
 
 THRESHOLDS = (0, 5, 10, 50, 100, 500, 1000, 5000, 10000, 50000, 100000)
@@ -99,3 +100,27 @@ def _share(vocabulary: Vocabulary, counts: Sequence[int]) -> float | None:
     if vocabulary.dropped_count is None:
         return None
     return sum(counts) / max(sum(vocabulary.counts) + vocabulary.dropped_count, 1)
+
+
+class Built(Summary):
+    """A vocabulary that was counted now.
+
+    shards_counted: shards that were counted in this call, in `seconds`. shards_kept: shards whose counts an
+    earlier call had left in the cache folder. captions_per_second: of all workers; None where none counted.
+    """
+
+    shards_counted: int
+    shards_kept: int
+    seconds: float
+    captions_per_second: float | None
+
+
+def built(vocabulary: Vocabulary, tally: Tally, top: int = 5) -> Built:
+    """The result of a build, with the vocabulary's `top` first and last classes."""
+    return Built(
+        **summary(vocabulary, top).model_dump(),
+        shards_counted=tally.counted,
+        shards_kept=tally.kept,
+        seconds=tally.seconds,
+        captions_per_second=tally.captions / tally.seconds if tally.captions else None,
+    )

@@ -1,4 +1,4 @@
-"""A vocabulary and its file, `vocabulary.json`."""
+"""A vocabulary, its file `vocabulary.json`, and what turns a sample into its class ids."""
 
 import json
 from dataclasses import dataclass, field, fields
@@ -7,7 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from catlipctl import files
+from catlipctl import files, labels
+from catlipctl.data.sample import Sample
 from catlipctl.errors import DataError
 
 FORMAT = "catlipctl-vocabulary"
@@ -177,3 +178,21 @@ def _fault(document: dict[str, Any]) -> str | None:
 
 def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**63
+
+
+class Encoder:
+    """Class ids of a sample's captions, each id once, ascending. Picklable into loader workers."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._extract = labels.extractor(vocabulary.extractor)
+        if self._extract.version != vocabulary.extractor_version:
+            raise DataError(
+                f"the vocabulary was counted with {vocabulary.extractor} {vocabulary.extractor_version}; "
+                f"this is {vocabulary.extractor} {self._extract.version}, whose labels differ",
+                "count it again: catlipctl vocab build SOURCE --out vocabulary.json",
+            )
+        self._index = vocabulary.index
+
+    def __call__(self, sample: Sample) -> list[int]:
+        ids = {self._index.get(key) for caption in sample.captions for key in self._extract(caption)}
+        return sorted(i for i in ids if i is not None)

@@ -154,10 +154,10 @@ def test_a_megabyte_of_a_word_is_not_told_with_each_part() -> None:
 
 def test_what_a_sub_word_says() -> None:
     ids = OPEN_CLIP.encoder
-    told = {key: bpe.text(key) for key in ids}
+    texts = {key: bpe.text(key) for key in ids}
     # Theirs has a space for the end of a word.
     said = {key: OPEN_CLIP.decode([ids[key]])[: -1 if key.endswith("</w>") else None] for key in ids}
     whole = {key for key, text in said.items() if text.isprintable() and "\ufffd" not in text}
     assert len(whole) > 48_000
-    assert {key: told[key] for key in whole} == {key: said[key] for key in whole}
-    assert told["dog</w>"] == "dog"
+    assert {key: texts[key] for key in whole} == {key: said[key] for key in whole}
+    assert texts["dog</w>"] == "dog"

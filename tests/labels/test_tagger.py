@@ -122,7 +122,7 @@ def test_20000_adversarial_lists_of_tokens(tagger: Tagger, known: list[str], dat
     ).map(" ".join)
 )
 def test_chunks_have_the_tokens_of_the_whole_caption(caption: str) -> None:
-    from catlipctl.labels.cleaning import clean
+    from catlipctl.labels.chunks import clean
 
     assert CHUNKS(caption) == word_tokenize(clean(caption))
 

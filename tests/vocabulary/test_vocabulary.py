@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catlipctl import labels, vocabulary
-from catlipctl.data.sample import Source
+from catlipctl.data.sample import Sample, Source
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels import wordnet
 from catlipctl.vocabulary import Encoder, Vocabulary
@@ -40,8 +40,8 @@ def test_the_real_pairs_counted(pairs: Source, counted: Vocabulary) -> None:
 def test_the_encoder_gives_the_ids_of_the_captions_keys(counted: Vocabulary) -> None:
     encode = pickle.loads(pickle.dumps(Encoder(counted)))
     dog, cat = counted.index["n02084071"], counted.index["n02121620"]
-    assert encode(("a dog and a dog", "the cat")) == sorted({dog, cat})
-    assert encode(()) == encode(("of the",)) == []
+    assert encode(Sample("0", None, ("a dog and a dog", "the cat"))) == sorted({dog, cat})
+    assert encode(Sample("1", None)) == encode(Sample("2", None, ("of the",))) == []
 
 
 def test_an_encoder_wants_the_extractor_that_counted(counted: Vocabulary) -> None:

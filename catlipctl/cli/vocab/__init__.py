@@ -1,1 +1,1 @@
-"""`catlipctl vocab`: count a vocabulary, look at one, compare it with a label set. A file a command."""
+"""`catlipctl vocab`: count a vocabulary, look at one, change it, compare it with a label set."""

@@ -9,13 +9,12 @@ import typer
 from catlipctl.cli import plots
 from catlipctl.cli.options import CacheDir, CaptionKey, Extractor, ImageKey, Json, Strict
 from catlipctl.cli.output import Output, command
-from catlipctl.cli.vocab.show import summary_tables
-from catlipctl.cli.vocab.target import refuse_taken
+from catlipctl.cli.vocab.show import refuse_taken, summary_tables
 from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
     from catlipctl.vocabulary import Vocabulary
-    from catlipctl.vocabulary.built import Built
+    from catlipctl.vocabulary.summary import Built
 
 
 def build(
@@ -80,9 +79,9 @@ def build(
         _check_target(out_file)
         from catlipctl import labels, vocabulary
         from catlipctl.data.caption_shards import caption_shards
-        from catlipctl.vocabulary.built import built
         from catlipctl.vocabulary.merging import AND
         from catlipctl.vocabulary.pruning import limits
+        from catlipctl.vocabulary.summary import built
 
         limits(threshold, max_size)
         # Once, so that what it lacks is said now and not by a worker.

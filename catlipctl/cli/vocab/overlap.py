@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.vocabulary import Vocabulary
-    from catlipctl.vocabulary.coverage import Coverage
-    from catlipctl.vocabulary.overlap import Overlap, Overlaps
+    from catlipctl.vocabulary.overlap import Coverage, Overlap, Overlaps
 
 FIGURES = ("", "-occurrences", "-coverage", "-frequencies", "-sizes")
 """What follows the stem in the names of the figures: 2b, 2c, what the threshold costs, 3a, 3b."""

@@ -1,4 +1,4 @@
-"""`catlipctl vocab show`: what is in a vocabulary, at a glance."""
+"""`catlipctl vocab show`: what is in a vocabulary, in the tables with which other commands end too."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +9,7 @@ from catlipctl.cli import inputs, plots
 from catlipctl.cli.options import Json, VocabularyArgument
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
-from catlipctl.cli.vocab.target import refuse_taken
+from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,6 +49,13 @@ def show(
         if out_dir is not None:
             result.files = [str(file) for file in _write_plots(found, str(path), out_dir, out)]
         out.result(result, *summary_tables(result))
+
+
+def refuse_taken(*paths: Path) -> None:
+    """Raise UsageError if one of the files to write exists."""
+    for path in paths:
+        if path.exists():
+            raise UsageError(f"{path} exists and is never overwritten", "choose another name with --out")
 
 
 def _write_plots(vocabulary: "Vocabulary", name: str, folder: Path, out: Output) -> list[Path]:

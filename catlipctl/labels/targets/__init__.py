@@ -6,7 +6,6 @@ wrote.
 """
 
 from catlipctl.labels.targets.file import BUILT_IN, load
-from catlipctl.labels.targets.labelset import Label, LabelSet
-from catlipctl.labels.targets.names import extracted
+from catlipctl.labels.targets.labelset import Label, LabelSet, extracted
 
 __all__ = ["BUILT_IN", "Label", "LabelSet", "extracted", "load"]

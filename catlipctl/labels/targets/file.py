@@ -20,8 +20,7 @@ from typing import NamedTuple
 
 from catlipctl.errors import DataError
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets.labelset import Label, LabelSet
-from catlipctl.labels.targets.names import names_of, synsets_of
+from catlipctl.labels.targets.labelset import Label, LabelSet, names_of, synsets_of
 from catlipctl.labels.wordnet import NounGraph
 
 BUILT_IN = (

@@ -47,12 +47,12 @@ def built(here: Path) -> Path:
 @pytest.fixture
 def newest(built: Path, here: Path) -> Path:
     """The younger of two runs, each with a vocabulary."""
-    from catlipctl.checkpoints import manifest
+    from catlipctl.checkpoints.writing import write_manifest
 
     for age, name in ((100, "old"), (10, "new")):
         step = here / "runs" / name / "checkpoints" / "step-00000001"
         step.mkdir(parents=True)
-        manifest.write(step)
+        write_manifest(step)
         os.utime(step / "manifest.json", (time.time() - age,) * 2)
         (here / "runs" / name / "vocabulary.json").write_bytes(built.read_bytes())
     return here / "runs" / "new"

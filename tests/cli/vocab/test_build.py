@@ -45,11 +45,11 @@ def test_a_tar_is_counted_and_never_overwritten(vocab: Vocab, shared_data: Path,
 
 
 def test_what_it_tells(vocab: Vocab, captions: Path, here: Path) -> None:
-    told = vocab("build", captions, "--threshold", 0, "--workers", 1)
-    assert "2 shards counted in" in told.stdout
-    assert "captions/s" in told.stdout
-    assert "empty caption: 1" in told.stdout
-    assert "warning: 1 caption in another script: " in told.stderr
+    result = vocab("build", captions, "--threshold", 0, "--workers", 1)
+    assert "2 shards counted in" in result.stdout
+    assert "captions/s" in result.stdout
+    assert "empty caption: 1" in result.stdout
+    assert "warning: 1 caption in another script: " in result.stderr
     found = vocabulary.load(here / "vocabulary.json")
     assert found.faults == {"caption in another script": 1, "empty caption": 1}
     assert (found.captions, found.captions_without_label, len(found)) == (122, 2, 120)

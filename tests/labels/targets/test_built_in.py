@@ -164,7 +164,7 @@ def test_a_label_of_several_words_has_a_synset_a_word() -> None:
 
 
 def test_emoji_classes_are_those_of_the_demo_data() -> None:
-    from catlipctl.data.emoji_split import CLASSES
+    from catlipctl.data.emoji import CLASSES
 
     assert {label.name for label in targets.load("emoji").labels} == set(CLASSES)
 

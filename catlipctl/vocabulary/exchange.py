@@ -1,4 +1,4 @@
-"""Vocabularies that others made: the pickle that CatLIP released, and text as `vocab export` writes it."""
+"""Vocabularies in others' forms: the pickle that CatLIP released, and text, a class a line."""
 
 import re
 from collections.abc import Sequence
@@ -7,12 +7,14 @@ from typing import Any
 
 from catlipctl import labels
 from catlipctl.errors import DataError
-from catlipctl.vocabulary.listing import FIRST_LINE, listed_rows
+from catlipctl.results import Result
 from catlipctl.vocabulary.pickled import pickled_rows
 from catlipctl.vocabulary.vocabulary import MAX_BYTES, MAX_CLASSES, MAX_KEY_LENGTH, Counted, Vocabulary
 
 RELEASED_SIZE = 24_320
 """The released recipes use the first 24,320 rows of the released vocabulary (190 x 128)."""
+FIRST_LINE = re.compile(r"[^\t\r\n]+\t[0-9]+(\t|\r|\n|$)")
+"""What tells exported text from other files."""
 
 
 def imported(
@@ -111,3 +113,40 @@ def _count_fault(count: Any, last: int | None) -> str:
     if last is not None and count > last:
         return f"its count {count} is more than {last} of the row before"
     return ""
+
+
+class Listing(Result):
+    """What was exported: how many classes, and into which file (`path`) or, without one, as which `text`."""
+
+    size: int
+    path: str = ""
+    text: str = ""
+
+
+def listing(vocabulary: Vocabulary) -> str:
+    """The text. Raises DataError for a key that a line cannot hold."""
+    names = vocabulary.descriptions()
+    for key in vocabulary.keys:
+        if re.search(r"[\t\r\n]", key):
+            raise DataError(f"the key {key!r} holds a tab or ends a line", "keys of captions hold neither")
+    rows = zip(vocabulary.keys, vocabulary.counts, names, strict=True)
+    return "".join(f"{key}\t{count}\t{name}\n" for key, count, name in rows)
+
+
+def listed_rows(text: str, name: str) -> list[tuple[str, int]]:
+    """Key and count of each line; a third column is for people. `name` is for messages.
+
+    Raises:
+        DataError: a line is not of this form; the message says which.
+    """
+    rows = []
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), start=1):
+        key, tab, rest = line.removesuffix("\r").partition("\t")
+        count = rest.partition("\t")[0]
+        if not (key and tab and re.fullmatch("[0-9]{1,19}", count)):
+            raise DataError(
+                f"{name}, line {number}: not KEY<TAB>COUNT: {line[:60]!r}",
+                "a line a class, as catlipctl vocab export writes them",
+            )
+        rows.append((key, int(count)))
+    return rows

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catlipctl.labels.punkt import DATA, compile, parameters
+from catlipctl.labels.punkt import DATA, main, parameters
 from catlipctl.labels.tokens import word_tokenize
 
 
@@ -23,8 +23,8 @@ def test_known_sentences(text: str, tokens: list[str]) -> None:
 
 @pytest.mark.usefixtures("nltk_data")
 def test_the_compiler_gives_the_package_data(tmp_path: Path) -> None:
-    compile.main(tmp_path / "english.json")
-    assert (tmp_path / "english.json").read_text() == DATA.read_text()
+    main(tmp_path / "punkt.json")
+    assert (tmp_path / "punkt.json").read_text() == DATA.read_text()
 
 
 def test_words_that_were_asked_for_are_not_kept() -> None:

@@ -2,17 +2,19 @@
 
 Abbreviations, collocations, sentence starters, and in which case and place words stand, as learned by the
 algorithm of Kiss and Strunk (2006, https://aclanthology.org/J06-4003) from newspaper text and published with
-NLTK (`punkt_tab`).
+NLTK (`punkt_tab`). `python -m catlipctl.labels.punkt` compiles them anew; it needs those data.
 """
 
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from catlipctl.files import write_json
+
 if TYPE_CHECKING:
     from nltk.tokenize.punkt import PunktParameters
 
-DATA = Path(__file__).with_name("english.json")
+DATA = Path(__file__).with_name("punkt.json")
 
 
 def parameters() -> "PunktParameters":
@@ -33,3 +35,27 @@ class _Contexts(dict[str, int]):
 
     def __missing__(self, word: str) -> int:
         return 0
+
+
+def main(path: Path = DATA) -> None:
+    """Write the package data anew."""
+    from nltk.tokenize.punkt import PunktTokenizer
+
+    try:
+        learned = PunktTokenizer("english")._params
+    except LookupError as error:
+        raise SystemExit(
+            "error: NLTK's data is missing\nhint: python -m nltk.downloader punkt_tab"
+        ) from error
+    document = {
+        "abbreviations": sorted(learned.abbrev_types),
+        "collocations": sorted(learned.collocations),
+        "sentence_starters": sorted(learned.sent_starters),
+        "orthographic_context": dict(sorted(learned.ortho_context.items())),
+    }
+    write_json(path, document)
+    print(f"{path}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()

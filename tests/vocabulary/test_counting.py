@@ -11,6 +11,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pyarrow as pa
@@ -23,7 +25,7 @@ from catlipctl.data.sample import Source
 from catlipctl.errors import DataError, MachineError, OutOfMemory
 from catlipctl.labels import wordnet
 from catlipctl.vocabulary import count_shards, pruned
-from catlipctl.vocabulary.counting import Tally
+from catlipctl.vocabulary.counting import Meter, Tally
 
 
 @pytest.fixture(scope="session")
@@ -236,3 +238,37 @@ def test_killed_at_three_random_moments_it_ends_in_the_same_bytes(
     last = counted(folder, workers=1, cache="killed")
     assert (last.kept, last.counted) == (before, 12 - before)
     assert text_of(last) == text_of(counted(folder, workers=1))
+
+
+class Recorded:
+    """A task that remembers."""
+
+    done, totals = 0, list[int]()
+
+    def advance(self, amount: int = 1, **fields: float | str) -> None:
+        self.done += amount
+        self.shards = fields["shards"]
+
+    def expect(self, total: int) -> None:
+        self.totals = [*self.totals, total]
+
+
+def test_the_total_is_guessed_from_the_bytes_of_finished_shards() -> None:
+    task, shards = Recorded(), [SimpleNamespace(size=size) for size in (100, 300)]
+    meter = Meter(task, shards)  # type: ignore[arg-type]
+    meter.tick(30)
+    assert (task.done, task.shards, task.totals) == (30, "0/2", [])
+    meter.tick(20)
+    meter.finish(shards[0], 40)  # type: ignore[arg-type]
+    assert (task.done, task.shards, task.totals) == (50, "1/2", [160])
+    meter.tick(100)
+    meter.finish(shards[1], 110)  # type: ignore[arg-type]
+    assert (task.done, task.shards, task.totals) == (150, "2/2", [160, 150])
+
+
+def test_an_engine_that_cannot_tell_is_known_by_its_finished_shards() -> None:
+    task, shards = Recorded(), [SimpleNamespace(size=0) for _ in range(2)]
+    meter: Any = Meter(task, shards)  # type: ignore[arg-type]
+    meter.finish(shards[0], 7)
+    meter.finish(shards[1], 5)
+    assert (task.done, task.totals) == (12, [12])

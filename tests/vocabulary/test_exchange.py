@@ -20,8 +20,7 @@ from hypothesis import strategies as st
 from catlipctl import labels
 from catlipctl.errors import DataError
 from catlipctl.vocabulary import Vocabulary
-from catlipctl.vocabulary.importing import imported
-from catlipctl.vocabulary.listing import listed_rows, listing
+from catlipctl.vocabulary.exchange import imported, listed_rows, listing
 from catlipctl.vocabulary.pickled import pickled_rows
 
 # The ten most frequent of DataComp, as the released code documents them.

@@ -1,7 +1,7 @@
 """Each word of a caption is accounted for."""
 
 from catlipctl import labels
-from catlipctl.labels.words import labelled
+from catlipctl.labels import labelled
 
 
 def test_every_token_says_why() -> None:
