@@ -1,6 +1,19 @@
 """Image towers: any of timm's by name. Importing this registers the released CatLIP ViT with timm."""
 
+from catlipctl.models.building import Counts, ModelSettings, check, counts, create
 from catlipctl.models.catlip_vit import CatlipVisionTransformer
-from catlipctl.models.tower import ModelSettings, create, features, head, preprocessing
+from catlipctl.models.range_augment import RangeAugment, RangeAugmentSettings
+from catlipctl.models.tower import TimmTower, Tower
 
-__all__ = ["CatlipVisionTransformer", "ModelSettings", "create", "features", "head", "preprocessing"]
+__all__ = [
+    "CatlipVisionTransformer",
+    "Counts",
+    "ModelSettings",
+    "RangeAugment",
+    "RangeAugmentSettings",
+    "TimmTower",
+    "Tower",
+    "check",
+    "counts",
+    "create",
+]

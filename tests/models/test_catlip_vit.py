@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from catlipctl import models
 from catlipctl.models.catlip_vit import interpolate_positions
+from catlipctl.training.optimiser import parameter_groups
 
 SMALL = {"embed_dim": 64, "depth": 2, "num_heads": 2}
 
@@ -23,6 +24,28 @@ def test_parameters_and_heads_equal_the_released_ones(size, total, backbone, hea
     assert round(count, 2) == total
     assert round(count - head, 2) == backbone
     assert {block.attn.num_heads for block in model.blocks} == {heads}
+
+
+def test_weights_that_decay_are_those_of_the_released_code():
+    with torch.device("meta"):
+        vit = timm.create_model("vit_base_catlip_224", num_classes=24_320)
+        augment = models.RangeAugment(models.RangeAugmentSettings(), steps=10, seed=0)
+    module = torch.nn.ModuleDict({"vit": vit, "range_augment": augment})
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    groups = parameter_groups(module, weight_decay=0.2)
+    found = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in groups}
+    layers = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+    assert found[0.2] == {
+        *("vit.cls_token", "vit.pos_embed", "vit.head.weight"),
+        *(f"vit.patch_embed.backbone.{i}.conv.weight" for i in range(3)),
+        *(f"vit.blocks.{i}.{layer}.weight" for i in range(12) for layer in layers),
+        *(
+            f"range_augment.{op}.{end}"
+            for op in ("brightness", "contrast", "noise")
+            for end in ("low", "high")
+        ),
+    }
+    assert found[0.0] == set(names.values()) - found[0.2]
 
 
 def test_initialisation_is_the_one_measured_on_the_released_code():
@@ -90,7 +113,7 @@ def test_the_class_token_gets_no_position():
 
 def test_data_config_normalises_nothing():
     settings = models.ModelSettings(name="vit_base_catlip_224", image_size=320, model_args=SMALL)
-    found = models.preprocessing(models.create(settings, num_classes=5))
+    found = models.create(settings, num_classes=5).preprocessing
     assert (found.size, found.mean, found.std) == (320, (0, 0, 0), (1, 1, 1))
     assert found.interpolation == "bilinear"
     assert found.crop_pct == pytest.approx(224 / 232)
