@@ -1,24 +1,24 @@
 """What is learned from a batch: one file an objective, one interface."""
 
-import difflib
-
-from torch import nn
-
-from catlipctl.errors import UsageError
 from catlipctl.objectives.catlip import Catlip, sparse_bce
-from catlipctl.objectives.objective import Objective
+from catlipctl.objectives.classification import Classification, ClassificationSettings
+from catlipctl.objectives.clip import Clip, ClipSettings
+from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
 
-OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip}
+OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip}
+"""What a pre-training recipe may name."""
 
-__all__ = ["OBJECTIVES", "Catlip", "Objective", "create", "sparse_bce"]
-
-
-def create(name: str, model: nn.Module) -> Objective:
-    """The objective of that name around an image tower with its head; UsageError for an unknown name."""
-    if name not in OBJECTIVES:
-        close = difflib.get_close_matches(name, OBJECTIVES, n=1)
-        raise UsageError(
-            f"no objective named {name!r}",
-            f"did you mean {close[0]}?" if close else f"known objectives: {', '.join(OBJECTIVES)}",
-        )
-    return OBJECTIVES[name](model)
+__all__ = [
+    "OBJECTIVES",
+    "Catlip",
+    "Classification",
+    "ClassificationSettings",
+    "Clip",
+    "ClipSettings",
+    "Context",
+    "LabelCollate",
+    "Objective",
+    "Output",
+    "sparse_bce",
+    "unchanged_buffers",
+]

@@ -4,7 +4,7 @@ CatLIP section 3.1; as released it is summed over classes and divided by the num
 starts at V ln 2 an image: `sum softplus(z) - sum_{positives} z`, over B.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from catlipctl.data.batch import Batch
-from catlipctl.objectives.objective import Objective
+from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output
 
 CHUNK = 1 << 18
 """Logits worked on at once: in float32 a megabyte, which stays in a core's cache."""
@@ -23,8 +23,26 @@ CUDA_CHUNK = 1 << 24
 class Catlip(Objective):
     """Sparse binary cross-entropy on the head's logits (CatLIP 3.1)."""
 
-    def forward(self, batch: Batch) -> Tensor:
-        return sparse_bce(self.model(batch.images), batch.rows, batch.classes)
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert context.encode is not None
+        self.collate = LabelCollate(context.encode)
+
+    @classmethod
+    def build(cls, settings: None, context: Context) -> Self:  # noqa: ARG003
+        """It has no settings."""
+        return cls(context)
+
+    def forward(self, batch: Batch) -> Output:
+        """The loss, RangeAugment's included; and the share of images that have no label."""
+        images, losses = self.pixels(batch)
+        classes, counts = batch.targets["classes"], batch.targets["counts"]
+        rows = torch.arange(len(batch), device=counts.device)
+        # Told the output's size, the host need not wait for the device to know it.
+        rows = rows.repeat_interleave(counts, output_size=len(classes))
+        loss = sparse_bce(self.model(images), rows, classes)
+        unlabelled = (counts == 0).float().mean()
+        return Output(sum(losses.values(), loss), {"unlabelled": unlabelled, **losses})
 
 
 def sparse_bce(logits: Tensor, rows: Tensor, classes: Tensor) -> Tensor:

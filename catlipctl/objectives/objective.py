@@ -1,33 +1,121 @@
 """The interface of all objectives: a module whose forward takes a batch and returns the loss."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from catlipctl.data.batch import Batch
+from catlipctl.data.batch import Batch, Step, Targets
+from catlipctl.data.sample import Sample
+from catlipctl.models import Tower
+from catlipctl.models.range_augment import RangeAugment
+
+Encode = Callable[[Sample], list[int]]
+"""A sample's class ids, each once, ascending. Picklable into loader workers."""
+
+
+class Collate(Protocol):
+    """Makes targets of samples, in a loader's worker. Picklable; a function of its arguments alone."""
+
+    def __call__(self, samples: Sequence[Sample], positions: NDArray[np.int64]) -> Targets: ...
+
+
+@dataclass(frozen=True)
+class LabelCollate:
+    """Class ids, `classes [P]`, one sample's after another's; and how many each sample has, `counts [B]`."""
+
+    encode: Encode
+
+    def __call__(self, samples: Sequence[Sample], positions: NDArray[np.int64]) -> Targets:  # noqa: ARG002
+        ids = [self.encode(sample) for sample in samples]
+        return {
+            "classes": torch.tensor([i for one in ids for i in one], dtype=torch.int64),
+            "counts": torch.tensor([len(one) for one in ids], dtype=torch.int64),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What an objective is built around.
+
+    tower: the image tower, its head of the size that the objective asked for (`head_size`).
+    encode: class ids of a sample; None where the objective needs no classes.
+    range_augment: what is done to images in [0, 1] on the device before they are normalised, if anything.
+    rank, world: this process among those that train together. seed: of the run.
+    """
+
+    tower: Tower
+    encode: Encode | None = None
+    range_augment: RangeAugment | None = None
+    rank: int = 0
+    world: int = 1
+    seed: int = 0
+
+
+class Output(NamedTuple):
+    """The loss, a scalar: the mean over the batch's images; and parts of it worth telling, by name."""
+
+    loss: Tensor
+    parts: dict[str, Tensor]
 
 
 class Objective(nn.Module, ABC):
     """Holds all that learns; it is what is wrapped for distribution and saved. It neither steps nor logs.
 
-    model: the image tower with its head, the part that a checkpoint hands on.
-    needs_captions: whether `Batch.captions` must be filled.
+    collate: makes the targets of a batch from its samples. model: the tower's module, which a checkpoint
+    hands on. undecayed: names of parameters without weight decay, beside those of one dimension.
     """
 
-    needs_captions: ClassVar[bool] = False
+    collate: Collate
+    undecayed: frozenset[str] = frozenset()
+    needs_classes: ClassVar[bool] = True
+    """Whether it learns a vocabulary's classes, by `Context.encode`."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__()
-        self.model = model
+        self.tower = context.tower
+        self.model = context.tower.module
+        self.range_augment = context.range_augment
 
-    def begin_step(self, micro_batches: Sequence[Batch]) -> None:
-        """See this rank's share of a whole global step before its first forward; most objectives need not.
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: Any, context: Context) -> Self:
+        """The objective by its recipe's section (None where it has none)."""
 
-        The pieces are on the CPU: each comes to the device only for its own forward.
-        """
+    @staticmethod
+    def head_size(settings: Any, classes: int | None) -> int:  # noqa: ARG004
+        """Outputs that the tower's head must have. classes: those of the vocabulary, where there is one."""
+        assert classes is not None
+        return classes
+
+    def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
+        """See this rank's share of a whole step before its first forward; most objectives need not."""
+
+    def pixels(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The batch's images as the tower wants them, float `[B, 3, S, S]`; and losses of augmentation."""
+        images, losses = self.tower.preprocessing.scaled(batch.images), {}
+        if self.range_augment is not None and self.training:
+            images, losses["range_augment"] = self.range_augment(images, batch.step, batch.positions)
+        return self.tower.preprocessing.standardised(images), losses
 
     @abstractmethod
-    def forward(self, batch: Batch) -> Tensor:
-        """The loss, a scalar: the mean over the batch's images."""
+    def forward(self, batch: Batch) -> Output:
+        """The loss and its named parts, all scalars on the device."""
+
+
+@contextmanager
+def unchanged_buffers(module: nn.Module) -> Iterator[None]:
+    """Put back what the body does to the module's buffers: running statistics see a step's images once."""
+    kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in kept:
+                buffer.copy_(value)

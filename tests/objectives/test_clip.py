@@ -1,0 +1,306 @@
+"""CLIP against open_clip's own model and loss: values, gradients, steps; in pieces and on two processes."""
+
+import copy
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from catlipctl import models, objectives
+from catlipctl.data.batch import Batch, Step, share
+from catlipctl.models import ModelSettings
+from catlipctl.models.text import TextSettings
+from catlipctl.objectives import Clip, ClipSettings, Context
+
+SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=9))
+CASES = [(8, None), (8, 2), (7, None), (7, 2), (5, 2), (1, None)]
+"""Rows of a step, most in a piece. Of 5 rows in pieces of 2, one of two processes has an empty piece."""
+
+# open_clip gathers by torch's older name for it.
+pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed.nn")
+
+
+def built(name: str = "test_vit", *, rank: int = 0, world: int = 1, exact: bool = True) -> Clip:
+    """Our objective; `exact` makes it float64, with images that are."""
+    torch.manual_seed(0)
+    size = {"test_vit": 160, "resnet10t": 32}[name]
+    objective = objectives.Clip
+    tower = models.create(ModelSettings(name=name, image_size=size), objective.head_size(SETTINGS, None))
+    found = objective.build(SETTINGS, Context(tower=tower, rank=rank, world=world))
+    assert isinstance(found, Clip)
+    if exact:
+        found.double()
+        found.pixels = lambda batch: (pixels(found, batch).double(), {})  # type: ignore[method-assign]
+    return found
+
+
+def pixels(objective: Clip, batch: Batch) -> Tensor:
+    preprocessing = objective.tower.preprocessing
+    mean, std = (torch.tensor(v)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
+    return (batch.images.float() / 255 - mean) / std
+
+
+def reference(objective: Clip) -> nn.Module:
+    """open_clip's model of the same weights: timm's tower without a classifier, then its projection."""
+    tower = objective.tower
+    vision = {
+        "timm_model_name": tower.name,
+        "image_size": tower.preprocessing.size,
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "timm_proj_bias": True,
+    }
+    model = open_clip.CustomTextCLIP(SETTINGS.embed_dim, vision, SETTINGS.text.model_dump(), output_dict=True)
+    model.to(objective.logit_scale.dtype)
+    model.load_state_dict({theirs(name): value for name, value in objective.state_dict().items()})
+    return model
+
+
+def theirs(name: str) -> str:
+    for head in ("model.head.", "model.fc."):
+        if name.startswith(head):
+            return name.replace(head, "visual.head.proj.")
+    return name.replace("model.", "visual.trunk.", 1) if name.startswith("model.") else name
+
+
+def whole(rows: int, size: int) -> Batch:
+    """All rows of a step."""
+    draw = torch.Generator().manual_seed(rows)
+    captions = [f"a {word} and {i} more" for i, word in enumerate(("dog", "cat", "car", "sea") * 2)][:rows]
+    return Batch(
+        step=Step(index=0, size=size, rows=rows, start=0),
+        images=torch.randint(0, 256, (rows, 3, size, size), generator=draw, dtype=torch.uint8),
+        targets={"tokens": open_clip.tokenize(captions, SETTINGS.text.context_length)},
+        positions=torch.arange(rows),
+        samples=torch.arange(rows),
+        counted=rows,
+    )
+
+
+def pieces(batch: Batch, most: int | None, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+    """A process's share in pieces, as many on every process; one that does not count is made of row 0."""
+    own = share(batch.step.rows, rank, world)
+    largest = -(-batch.step.rows // world)
+    most = most or largest
+    for first in range(0, largest, most):
+        rows = torch.tensor([*own[first : first + most]])
+        counted = len(rows)
+        if not counted:
+            rows = torch.tensor([0])
+        yield Batch(
+            step=batch.step,
+            images=batch.images[rows],
+            targets={"tokens": batch.targets["tokens"][rows]},
+            positions=rows,
+            samples=rows,
+            counted=counted,
+        )
+
+
+def learn(objective: Clip, module: nn.Module, parts: list[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the loop does: this process's part of the mean loss, and the gradients."""
+    rows, world = parts[0].step.rows, objective.world
+    objective.prepare(parts[0].step, parts)
+    total = torch.zeros((), dtype=torch.float64)
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        with nullcontext() if last or module is objective else module.no_sync():  # type: ignore[operator]
+            loss = module(part).loss
+            (loss * (part.counted * world / rows)).backward()
+        total += loss.detach() * (part.counted / rows)
+    return total, gradients(objective)
+
+
+def gradients(module: nn.Module) -> dict[str, Tensor]:
+    return {theirs(name): value.grad for name, value in module.named_parameters() if value.grad is not None}
+
+
+def expected(objective: Clip, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """open_clip's loss of one big batch, and its gradients."""
+    model = reference(objective)
+    images = pixels(objective, batch).to(objective.logit_scale.dtype)
+    loss = open_clip.ClipLoss()(**model(images, batch.targets["tokens"]))
+    loss.backward()
+    return loss.detach(), gradients(model)
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor], exact: bool) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        tolerance = 1e-10 if exact else 1e-5 * max(1.0, value.abs().max().item())
+        torch.testing.assert_close(found[name], value, rtol=0, atol=tolerance, msg=lambda m, n=name: n + m)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("rows", "most"), CASES)
+def test_one_process(rows: int, most: int | None, exact: bool) -> None:
+    objective = built(exact=exact)
+    batch = whole(rows, 160)
+    loss, found = learn(objective, objective, [*pieces(batch, most)])
+    wanted_loss, wanted = expected(objective, batch)
+    assert loss.item() == pytest.approx(wanted_loss.item(), abs=1e-10 if exact else 1e-5)
+    assert_same(found, wanted, exact)
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What each of two gloo processes found of every case, by `CASE/NAME`."""
+    folder = tmp_path_factory.mktemp("two")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    running = [
+        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], env=environment)
+        for rank in range(2)
+    ]
+    assert [process.wait(timeout=300) for process in running] == [0, 0]
+    return load_file(folder / "0.safetensors"), load_file(folder / "1.safetensors")
+
+
+def worker(rank: int, folder: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
+    found: dict[str, Tensor] = {}
+
+    def keep(case: str, loss: Tensor, by_name: dict[str, Tensor]) -> None:
+        found[f"{case}/loss"] = loss
+        found.update({f"{case}/{name.removeprefix('module.')}": value for name, value in by_name.items()})
+
+    for exact in (True, False):
+        for rows, most in CASES:
+            objective = built(rank=rank, world=2, exact=exact)
+            parts = [*pieces(whole(rows, 160), most, rank, 2)]
+            keep(f"ours {exact} {rows} {most}", *learn(objective, DistributedDataParallel(objective), parts))
+    objective = built()
+    model = DistributedDataParallel(reference(objective))
+    (part,) = pieces(whole(8, 160), None, rank, 2)
+    criterion = open_clip.ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=2)
+    loss = criterion(**model(pixels(objective, part).double(), part.targets["tokens"]))
+    loss.backward()
+    keep("theirs", loss.detach() / 2, gradients(model))
+    save_file(found, folder / f"{rank}.safetensors")
+    torch.distributed.destroy_process_group()
+
+
+def case(found: dict[str, Tensor], name: str) -> tuple[Tensor, dict[str, Tensor]]:
+    prefix = name + "/"
+    values = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
+    return values.pop("loss"), values
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize(("rows", "most"), CASES)
+def test_two_processes_have_the_gradients_of_one_big_batch(
+    two_processes: tuple[dict[str, Tensor], ...], rows: int, most: int | None, exact: bool
+) -> None:
+    wanted_loss, wanted = expected(built(exact=exact), whole(rows, 160))
+    found = [case(one, f"ours {exact} {rows} {most}") for one in two_processes]
+    total = sum(loss.item() for loss, _ in found)
+    assert total == pytest.approx(wanted_loss.item(), abs=1e-10 if exact else 1e-5)
+    for _, values in found:
+        assert_same(values, wanted, exact)
+
+
+def test_two_processes_have_the_gradients_of_open_clip_on_two(
+    two_processes: tuple[dict[str, Tensor], ...],
+) -> None:
+    for one in two_processes:
+        loss, values = case(one, "ours True 8 None")
+        wanted_loss, wanted = case(one, "theirs")
+        # Each process's mean of its rows, and the gradient of all.
+        assert loss.item() == pytest.approx(wanted_loss.item(), abs=1e-10)
+        assert_same(values, wanted, exact=True)
+
+
+def test_accumulation_with_batch_statistics_sees_each_image_once() -> None:
+    """Each piece is normalised by its own statistics, which move the running ones once."""
+    objective = built("resnet10t")
+    model = reference(objective)
+    parts = [*pieces(whole(8, 32), 4)]
+    _, found = learn(objective, objective, parts)
+    outputs = [model(pixels(objective, part).double(), part.targets["tokens"]) for part in parts]
+    images, texts = (
+        torch.cat([output[kind] for output in outputs]) for kind in ("image_features", "text_features")
+    )
+    open_clip.ClipLoss()(images, texts, outputs[0]["logit_scale"]).backward()
+    assert_same(found, gradients(model), exact=True)
+    ours, same = ({theirs(n): b for n, b in m.named_buffers()} for m in (objective, model))
+    assert any("running_mean" in name for name in ours)
+    for name, value in ours.items():
+        torch.testing.assert_close(value, same[name], rtol=1e-12, atol=1e-12)
+
+
+def test_training_steps_are_open_clips_where_the_scale_is_clamped() -> None:
+    """As in open_clip's train.py: one step of the optimiser, then the scale is clamped."""
+    objective = built()
+    with torch.no_grad():
+        objective.logit_scale.fill_(math.log(95))
+    model, batch = reference(objective), whole(8, 160)
+    images, tokens = pixels(objective, batch).double(), batch.targets["tokens"]
+    ours, same = (torch.optim.SGD(m.parameters(), lr=3e-3, momentum=0.9) for m in (objective, model))
+    scales = []
+    for step in range(16):
+        pull = -10 if step < 6 else 10  # first above the bound, then below
+        output = model(images, tokens)
+        loss = open_clip.ClipLoss()(**output)
+        found = objective(batch)
+        assert found.loss.item() == pytest.approx(loss.item(), rel=1e-8)
+        scales.append(output["logit_scale"].item())
+        assert found.parts["logit_scale"].item() == pytest.approx(scales[-1], rel=1e-8)
+        for optimiser, value, of in ((same, loss, model), (ours, found.loss, objective)):
+            optimiser.zero_grad()
+            (value + pull * of.logit_scale).backward()
+            optimiser.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+    assert scales.count(pytest.approx(100)) > 2
+    assert scales[-1] < 95
+
+
+def test_accuracy_is_the_share_of_images_nearest_to_their_own_text() -> None:
+    objective, batch = built(), whole(8, 160)
+    output = reference(objective)(pixels(objective, batch).double(), batch.targets["tokens"])
+    nearest = (output["image_features"] @ output["text_features"].T).argmax(1)
+    share_right = (nearest == torch.arange(8)).double().mean().item()
+    parts = [*pieces(batch, 3)]
+    objective.prepare(batch.step, parts)
+    told = [objective(part).parts["accuracy"].item() * len(part) / 8 for part in parts]
+    assert sum(told) == pytest.approx(share_right)
+
+
+def test_pieces_under_autocast_learn_as_one_batch_does() -> None:
+    batch = whole(8, 160)
+    found = []
+    for most in (None, 2):
+        objective = built(exact=False)
+        parts = [*pieces(batch, most)]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            objective.prepare(batch.step, parts)
+            losses = [objective(part).loss * (len(part) / 8) for part in parts]
+        assert losses[0].dtype == torch.float32
+        sum(losses).backward()  # type: ignore[union-attr]
+        found.append(gradients(objective))
+    assert found[0].keys() == found[1].keys() == {theirs(n) for n, _ in objective.named_parameters()}
+    for name, value in found[0].items():
+        scale = value.abs().max().item()
+        torch.testing.assert_close(found[1][name], value, rtol=0, atol=0.05 * scale, msg=name)
+
+
+def test_what_is_without_weight_decay_has_that_name() -> None:
+    objective = built()
+    assert objective.undecayed <= dict(objective.named_parameters()).keys()
+    assert objective.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
+    assert copy.deepcopy(objective).logit_scale.ndim == 0
+
+
+if __name__ == "__main__":
+    worker(int(sys.argv[1]), Path(sys.argv[2]))
