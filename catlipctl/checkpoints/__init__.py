@@ -3,6 +3,7 @@
     step-00001000/
       model.safetensors   the tower and its head as one should use them
       config.json         what timm's `local-dir:` loader needs, and a `catlipctl` section beside it
+      open_clip_*         both towers, where there is one of texts and open_clip can make the other
       vocabulary.json     where the head's classes are a vocabulary
       state/              what resuming needs: safetensors and JSON
       manifest.json       size and SHA-256 of each file; written last
@@ -14,13 +15,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from catlipctl.checkpoints.finding import NewestRun, latest, newest_run, resolve
-    from catlipctl.checkpoints.inspection import Inspection, inspect
-    from catlipctl.checkpoints.loading import Checkpoint, load, read_state
-    from catlipctl.checkpoints.manifest import Verification, verify
+    from catlipctl.checkpoints.directory import NewestRun, Verification, latest, newest_run, resolve, verify
+    from catlipctl.checkpoints.loading import Checkpoint, Inspection, inspect, load, read_state
+    from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
     from catlipctl.checkpoints.writing import write, write_step
 
 __all__ = [
+    "OPEN_CLIP_CONFIG",
+    "OPEN_CLIP_WEIGHTS",
     "Checkpoint",
     "Inspection",
     "NewestRun",
@@ -29,6 +31,7 @@ __all__ = [
     "latest",
     "load",
     "newest_run",
+    "open_clip_files",
     "read_state",
     "resolve",
     "verify",
@@ -39,16 +42,19 @@ __all__ = [
 # Loaded when first asked for: who only looks for a run needs neither torch nor timm.
 _MODULES = {
     "Checkpoint": "loading",
-    "Inspection": "inspection",
-    "NewestRun": "finding",
-    "Verification": "manifest",
-    "inspect": "inspection",
-    "latest": "finding",
+    "Inspection": "loading",
+    "NewestRun": "directory",
+    "Verification": "directory",
+    "inspect": "loading",
+    "latest": "directory",
     "load": "loading",
-    "newest_run": "finding",
+    "newest_run": "directory",
+    "OPEN_CLIP_CONFIG": "open_clip",
+    "OPEN_CLIP_WEIGHTS": "open_clip",
+    "open_clip_files": "open_clip",
     "read_state": "loading",
-    "resolve": "finding",
-    "verify": "manifest",
+    "resolve": "directory",
+    "verify": "directory",
     "write": "writing",
     "write_step": "writing",
 }

@@ -14,22 +14,30 @@ from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
 from catlipctl import files as atomic
-from catlipctl.checkpoints import manifest
-from catlipctl.checkpoints.finding import POINTER, pointed, step_name
+from catlipctl.checkpoints.directory import (
+    CONFIG,
+    MANIFEST,
+    POINTER,
+    STATE_JSON,
+    STATE_TENSORS,
+    VERSION,
+    VOCABULARY,
+    WEIGHTS,
+    Manifest,
+    complete,
+    file_entry,
+    pointed,
+    step_name,
+)
 from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.models import Tower
 from catlipctl.vocabulary import Vocabulary
-
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
-VOCABULARY = "vocabulary.json"
-STATE_TENSORS = "state/state.safetensors"
-STATE_JSON = "state/state.json"
 
 
 def write(
     directory: Path,
     *,
-    model: nn.Module,
+    tower: Tower,
     config: Mapping[str, Any],
     weights: Mapping[str, Tensor] | None = None,
     vocabulary: Vocabulary | None = None,
@@ -38,33 +46,34 @@ def write(
     state: Mapping[str, Tensor] | None = None,
     state_json: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
+    tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> Path:
     """Write a checkpoint that timm opens as `local-dir:<directory>`; return its path.
 
-    model: a timm model, wrapped or not. weights: its state dict if not its own (the EMA).
+    weights: a state dict of the tower's module if not its own (the EMA).
     config: the `catlipctl` section of config.json (objective, step, ...), given back as `Checkpoint.config`.
     label_names: one a class; left out, the vocabulary's keys. label_descriptions: label name -> words.
     state, state_json: what resuming needs. files: further text files by name.
+    tensors: further safetensors files by name.
     Raises UsageError where `directory` exists, CheckpointError where weights or names don't fit the model.
     """
     if directory.exists():
         raise UsageError(f"{directory} exists already", "name another: no checkpoint is overwritten")
-    model = unwrapped(model)
-    tensors = _stored(model.state_dict() if weights is None else weights)
-    _must_fit(model, tensors)
+    stored = _stored(tower.module.state_dict() if weights is None else weights)
+    _must_fit(tower.module, stored)
     if vocabulary is not None and label_names is None:
         label_names = vocabulary.keys
         label_descriptions = dict(zip(vocabulary.keys, vocabulary.descriptions(), strict=True))
-    if label_names is not None and len(label_names) != model.num_classes:
+    if label_names is not None and len(label_names) != tower.num_classes:
         raise CheckpointError(
-            f"the head has {model.num_classes} classes, but there are {len(label_names)} label names",
+            f"the head has {tower.num_classes} classes, but there are {len(label_names)} label names",
             "give one name a class",
         )
     with atomic.replacing(directory) as temporary:
         temporary.mkdir()
-        _save(tensors, temporary / WEIGHTS)
+        _save(stored, temporary / WEIGHTS)
         sections: dict[str, Any] = {
-            "catlipctl": {"format_version": manifest.VERSION, **config},
+            "catlipctl": {"format_version": VERSION, **config},
             # A model that was loaded carries the names of its old head.
             "pretrained_cfg": dict.fromkeys(("label_names", "label_descriptions")),
         }
@@ -72,7 +81,7 @@ def write(
             sections["label_names"] = list(label_names)
         if label_descriptions is not None:
             sections["label_descriptions"] = dict(label_descriptions)
-        save_config_for_hf(model, str(temporary / CONFIG), model_config=sections)
+        save_config_for_hf(tower.module, str(temporary / CONFIG), model_config=sections)
         if vocabulary is not None:
             vocabulary.save(temporary / VOCABULARY)
         if state is not None or state_json is not None:
@@ -81,7 +90,9 @@ def write(
             atomic.write_json(temporary / STATE_JSON, dict(state_json or {}))
         for name, text in (files or {}).items():
             atomic.write_text(temporary / name, text)
-        manifest.write(temporary)
+        for name, content in (tensors or {}).items():
+            _save(_stored(content), temporary / name)
+        write_manifest(temporary)
     return directory
 
 
@@ -91,31 +102,27 @@ def write_step(run: Path, step: int, **parts: Any) -> Path:
     directory = folder / step_name(step)
     for leftover in folder.glob(".step-*.tmp"):  # of a process that was killed while it saved
         shutil.rmtree(leftover, ignore_errors=True)
-    if pointed(run) == directory and manifest.complete(directory):
+    if pointed(run) == directory and complete(directory):
         return directory  # a run that resumes here and is stopped at once
     if directory.exists():  # written by a run that was then cut off, or set back, to before it
-        aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.tmp")
-        os.replace(directory, aside)
-        shutil.rmtree(aside)
+        discard(directory)
     write(directory, **parts)
     atomic.write_text(folder / POINTER, directory.name + "\n")
     return directory
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
-    """The model without its wrappers: torch.compile's, DistributedDataParallel's, an averaged model's."""
-    for wrapped in ("_orig_mod", "module"):
-        if isinstance(inner := getattr(model, wrapped, None), nn.Module):
-            return unwrapped(inner)
-    return model
+def discard(directory: Path) -> None:
+    """Delete a checkpoint, first out of sight: killed in the midst of it, `write_step` deletes the rest."""
+    aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.tmp")
+    os.replace(directory, aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
-def plain_name(name: str) -> str:
-    """A parameter's name without the prefixes that torch.compile and DistributedDataParallel give."""
-    name = name.replace("_orig_mod.", "")
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
-    return name
+def write_manifest(directory: Path) -> None:
+    """Write the manifest of all that lies in `directory`, each file first brought to the disk."""
+    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    entries = {path.relative_to(directory).as_posix(): file_entry(path, sync=True) for path in paths}
+    atomic.write_json(directory / MANIFEST, Manifest(files=entries).model_dump())
 
 
 def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -128,12 +135,12 @@ def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if address in seen:
             value = value.clone()
         seen.add(address)
-        stored[plain_name(name)] = value
+        stored[name] = value
     return stored
 
 
 def _must_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    expected = {plain_name(name): value.shape for name, value in model.state_dict().items()}
+    expected = {name: value.shape for name, value in model.state_dict().items()}
     odd = sorted(expected.keys() ^ tensors.keys()) or [
         name for name, shape in expected.items() if tensors[name].shape != shape
     ]

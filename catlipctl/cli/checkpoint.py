@@ -43,6 +43,7 @@ def _tables(found: "Inspection") -> list["Table | str"]:
             "path": found.path,
             "architecture": found.architecture,
             "parameters": f"{found.parameters:,} ({found.head_parameters:,} in the head)",
+            "head": found.head,
             "image size": f"{found.image_size} px",
             "features": found.features,
             "classes": f"{found.classes:,}",

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from catlipctl import checkpoints, models
+from catlipctl.models import Tower
 from catlipctl.vocabulary import Vocabulary
 
 
@@ -26,29 +27,30 @@ def vocabulary() -> Vocabulary:
     )
 
 
-def made(name: str, size: int, classes: int = 300, **model_args: object) -> nn.Module:
+def made(name: str, size: int, classes: int = 300, **model_args: object) -> Tower:
     """A tower whose BatchNorm statistics and biases are not what a fresh one has."""
     torch.manual_seed(0)
     settings = models.ModelSettings(name=name, image_size=size, model_args=model_args)
-    model = models.create(settings, num_classes=classes)
-    for parameter in model.parameters():
+    tower = models.create(settings, num_classes=classes)
+    for parameter in tower.module.parameters():
         if parameter.ndim == 1:
             nn.init.normal_(parameter, mean=0.5, std=0.05)
     with torch.no_grad():
-        model.train()(torch.rand(2, 3, size, size))
-    return model.eval()
+        tower.module.train()(torch.rand(2, 3, size, size))
+    tower.module.eval()
+    return tower
 
 
 @pytest.fixture
-def resnet() -> nn.Module:
+def resnet() -> Tower:
     return made("resnet10t", 32)
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, resnet: nn.Module, vocabulary: Vocabulary) -> Path:
+def checkpoint(tmp_path: Path, resnet: Tower, vocabulary: Vocabulary) -> Path:
     return checkpoints.write(
         tmp_path / "checkpoint",
-        model=resnet,
+        tower=resnet,
         config={"objective": "catlip", "step": 1000, "recipe": {"name": "demo", "steps": 1500}},
         vocabulary=vocabulary,
         state={"optimiser.weight": torch.arange(6.0), "step": torch.tensor(1000)},

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from catlipctl import checkpoints
-from catlipctl.checkpoints import manifest
+from catlipctl.checkpoints.writing import write_manifest
 from catlipctl.errors import CatlipctlError, CheckpointError, UsageError
 
 
@@ -44,8 +43,8 @@ def test_everything_comes_back(checkpoint, resnet, vocabulary):
     loaded = checkpoints.load(checkpoint)
     images = torch.rand(4, 3, 32, 32)
     with torch.no_grad():
-        assert torch.equal(loaded.model(images), resnet(images))
-    assert not loaded.model.training
+        assert torch.equal(loaded.tower.module(images), resnet.module(images))
+    assert not loaded.tower.module.training
     assert loaded.vocabulary == vocabulary
     assert loaded.config == {"objective": "catlip", "step": 1000, "recipe": {"name": "demo", "steps": 1500}}
     assert loaded.label_names == list(vocabulary.keys)
@@ -55,33 +54,33 @@ def test_everything_comes_back(checkpoint, resnet, vocabulary):
     assert document == {"position": 128_000}
 
 
-def test_wrapped_and_tied_weights_are_stored_under_timms_names(tmp_path, resnet):
-    class Averaged(nn.Module):
-        def __init__(self, model):
-            super().__init__()
-            self.module = model
-
-    weights = {f"module._orig_mod.{name}": value for name, value in resnet.state_dict().items()}
-    shared = weights["module._orig_mod.layer1.0.conv1.weight"]
+def test_tied_weights_are_stored_twice_and_further_files_beside(tmp_path, resnet):
+    weights = resnet.module.state_dict()
+    shared = weights["layer1.0.conv1.weight"]
     tied = next(n for n, v in weights.items() if v.shape == shared.shape and v is not shared)
     weights[tied] = shared
-    path = checkpoints.write(tmp_path / "a", model=Averaged(resnet), weights=weights, config={})
+    further = {"open_clip_model.safetensors": {"visual.trunk.a": shared, "logit_scale": torch.tensor(2.5)}}
+    path = checkpoints.write(tmp_path / "a", tower=resnet, weights=weights, config={}, tensors=further)
     stored = load_file(path / "model.safetensors")
-    assert stored.keys() == resnet.state_dict().keys()
-    assert torch.equal(stored[tied.removeprefix("module._orig_mod.")], shared)
+    assert stored.keys() == resnet.module.state_dict().keys()
+    assert torch.equal(stored[tied], shared)
+    found = load_file(path / "open_clip_model.safetensors")
+    assert found["logit_scale"] == 2.5
+    assert torch.equal(found["visual.trunk.a"], shared)
+    assert "open_clip_model.safetensors" in checkpoints.verify(path).files
     checkpoints.load(path)
 
 
 def test_what_does_not_fit_is_not_written(tmp_path, resnet, checkpoint):
-    weights = resnet.state_dict()
+    weights = resnet.module.state_dict()
     weights.pop("fc.bias")
     with pytest.raises(CheckpointError, match=r"fc\.bias"):
-        checkpoints.write(tmp_path / "a", model=resnet, weights=weights, config={})
+        checkpoints.write(tmp_path / "a", tower=resnet, weights=weights, config={})
     with pytest.raises(CheckpointError, match=r"300 classes.* 2 label names"):
-        checkpoints.write(tmp_path / "a", model=resnet, config={}, label_names=["dog", "cat"])
+        checkpoints.write(tmp_path / "a", tower=resnet, config={}, label_names=["dog", "cat"])
     assert not (tmp_path / "a").exists()
     with pytest.raises(UsageError, match="exists already"):
-        checkpoints.write(checkpoint, model=resnet, config={})
+        checkpoints.write(checkpoint, tower=resnet, config={})
 
 
 def _flip(path: Path) -> None:
@@ -137,7 +136,7 @@ def test_an_unregistered_tower_is_an_error_not_wrong_logits(checkpoint):
     config = json.loads((checkpoint / "config.json").read_text())
     (checkpoint / "config.json").write_text(json.dumps({**config, "architecture": "vit_base_unheard_of"}))
     (checkpoint / "manifest.json").unlink()
-    manifest.write(checkpoint)
+    write_manifest(checkpoint)
     with pytest.raises(CheckpointError, match="vit_base_unheard_of"):
         checkpoints.load(checkpoint)
 
@@ -149,10 +148,10 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, resnet, monkeypatch):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     run = tmp_path / "run"
-    first = checkpoints.write_step(run, 1, model=resnet, config={})
+    first = checkpoints.write_step(run, 1, tower=resnet, config={})
     monkeypatch.setattr("catlipctl.checkpoints.writing.save_file", full)
     with pytest.raises(CatlipctlError, match="disk full"):
-        checkpoints.write_step(run, 2, model=resnet, config={})
+        checkpoints.write_step(run, 2, tower=resnet, config={})
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["latest", "step-00000001"]
     assert checkpoints.latest(run) == first
 
@@ -162,13 +161,13 @@ import sys
 from pathlib import Path
 import torch
 from catlipctl import checkpoints, models
-model = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=10)
+tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=10)
 run = Path(sys.argv[1])
 state = {"raw": torch.zeros(20_000_000)}
-checkpoints.write_step(run, 1, model=model, config={"step": 1}, state=state)
+checkpoints.write_step(run, 1, tower=tower, config={"step": 1}, state=state)
 print("ready", flush=True)
 for step in range(2, 1000):
-    checkpoints.write_step(run, step, model=model, config={"step": step}, state=state)
+    checkpoints.write_step(run, step, tower=tower, config={"step": step}, state=state)
 """
 
 
@@ -188,6 +187,6 @@ def test_a_process_killed_while_it_saves_leaves_whole_checkpoints_alone(tmp_path
         checkpoints.verify(step)
     newest = checkpoints.latest(run)
     assert newest is not None
-    following = checkpoints.write_step(run, 2000, model=resnet, config={})
+    following = checkpoints.write_step(run, 2000, tower=resnet, config={})
     assert checkpoints.latest(run) == following
     assert not list((run / "checkpoints").glob(".*"))

@@ -53,7 +53,7 @@ def test_timm_opens_a_timm_tower_without_any_code_of_ours(tmp_path, checkpoint):
     images = {"32": torch.rand(4, 3, 32, 32)}
     size, theirs = opened_by_timm(checkpoint, images, tmp_path)
     with torch.no_grad():
-        ours = checkpoints.load(checkpoint).model(images["32"])
+        ours = checkpoints.load(checkpoint).tower.module(images["32"])
     assert ours.std() > 0.01
     assert torch.equal(theirs["32"], ours)
     assert size == 32
@@ -67,19 +67,43 @@ def test_timm_opens_a_timm_tower_without_any_code_of_ours(tmp_path, checkpoint):
     ],
 )
 def test_timm_opens_the_released_vit_after_our_import_alone(tmp_path, native, model_args):
-    model = made("vit_base_catlip_224", native, classes=30, **model_args)
-    path = checkpoints.write(tmp_path / "checkpoint", model=model, config={})
+    tower = made("vit_base_catlip_224", native, classes=30, **model_args)
+    path = checkpoints.write(tmp_path / "checkpoint", tower=tower, config={})
     images = {str(size): torch.rand(2, 3, size, size) for size in (224, 320)}
     size, theirs = opened_by_timm(path, images, tmp_path, with_our_import=True)
     assert size == native
-    loaded = checkpoints.load(path).model
+    loaded = checkpoints.load(path).tower.module
     assert loaded.pos_embed.shape[1] == 196
     for size, batch in images.items():
         with torch.no_grad():
             ours = loaded(batch)
-            assert torch.equal(ours, model(batch))
+            assert torch.equal(ours, tower.module(batch))
         assert ours.std() > 0.01
         assert torch.equal(theirs[size], ours)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "width"),
+    [
+        ("levit_256d", "NormLinear", 512),
+        ("deit_tiny_distilled_patch16_224", "Linear + Linear", 192),
+        ("resnetv2_18", "Conv2d", 512),
+    ],
+)
+def test_a_head_that_is_not_one_linear_layer_is_written_loaded_and_named(name, head, width, tmp_path):
+    tower = made(name, 224, classes=5)
+    path = checkpoints.write(tmp_path / "checkpoint", tower=tower, config={}, label_names=list("abcde"))
+    images = torch.rand(1, 3, 224, 224)
+    theirs = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
+    with torch.no_grad():
+        expected = tower.module(images)
+        assert torch.equal(checkpoints.load(path).tower.module(images), expected)
+        assert torch.equal(theirs(images), expected)
+    found = checkpoints.inspect(path)
+    assert (found.head, found.features, found.classes) == (head, width, 5)
+    assert found.head_parameters == found.parameters - sum(
+        p.numel() for p in timm.create_model(name, num_classes=0).parameters()
+    )
 
 
 def test_a_timm_model_saved_by_timm_opens_here_and_is_written_again(tmp_path):
@@ -90,16 +114,16 @@ def test_a_timm_model_saved_by_timm_opens_here_and_is_written_again(tmp_path):
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = model(images)
-        assert torch.equal(loaded.model(images), expected)
+        assert torch.equal(loaded.tower.module(images), expected)
     assert (loaded.path, loaded.vocabulary, loaded.config) == (None, None, {})
-    ours = checkpoints.write(tmp_path / "ours", model=loaded.model, config={"step": 0})
+    ours = checkpoints.write(tmp_path / "ours", tower=loaded.tower, config={"step": 0})
     with torch.no_grad():
-        assert torch.equal(checkpoints.load(ours).model(images), expected)
+        assert torch.equal(checkpoints.load(ours).tower.module(images), expected)
 
 
 def test_names_of_an_old_head_are_not_handed_on(tmp_path, checkpoint):
     loaded = checkpoints.load(checkpoint)
-    again = checkpoints.write(tmp_path / "again", model=loaded.model, config={})
+    again = checkpoints.write(tmp_path / "again", tower=loaded.tower, config={})
     assert checkpoints.load(again).label_names is None
     assert "label_names" not in timm.create_model(f"local-dir:{again}").pretrained_cfg
 

@@ -19,11 +19,11 @@ runner = CliRunner()
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = models.ModelSettings(name="resnet10t", image_size=32)
-    model = models.create(settings, num_classes=3)
+    tower = models.create(settings, num_classes=3)
     checkpoints.write_step(
         tmp_path / "runs" / "demo",
         1500,
-        model=model,
+        tower=tower,
         config={"objective": "catlip", "step": 1500, "recipe": {"name": "demo"}},
         label_names=["n02084071", "cat", "bird"],
         label_descriptions={"n02084071": "dog"},
@@ -43,7 +43,7 @@ def test_inspect_shows_what_is_in_the_newest_run():
 def test_inspect_json(run):
     found = runner.invoke(app, ["inspect", str(run), "--json"])
     result = json.loads(found.stdout)["result"]
-    model = checkpoints.load(run).model
+    model = checkpoints.load(run).tower.module
     assert result["parameters"] == sum(p.numel() for p in model.parameters())
     assert result["head_parameters"] == 3 * 512 + 3
     assert (result["architecture"], result["image_size"], result["classes"]) == ("resnet10t", 32, 3)

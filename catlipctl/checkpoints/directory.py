@@ -1,19 +1,31 @@
-"""The manifest: size and SHA-256 of each file of a checkpoint. Written last, it says that all is there."""
+"""A checkpoint's directory: what lies in it, whether that is whole, and which one a path means.
+
+The manifest holds size and SHA-256 of each file. Written last, it says that all is there.
+"""
 
 import hashlib
 import json
 import os
+import re
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from catlipctl import files
 from catlipctl.errors import CheckpointError
 from catlipctl.results import Result
 
-NAME = "manifest.json"
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+VOCABULARY = "vocabulary.json"
+STATE_TENSORS = "state/state.safetensors"
+STATE_JSON = "state/state.json"
+MANIFEST = "manifest.json"
+POINTER = "latest"
+NAMES = "name a run, its checkpoints/, or one step-*"
+_STEP = re.compile(r"step-\d{8,}")
 VERSION: Literal[1] = 1
 LARGEST_JSON = 256 * 2**20
 """Bytes; the configuration of a million classes is a third of it."""
@@ -47,22 +59,14 @@ class Verification(Result):
     unlisted: list[str]
 
 
-def write(directory: Path) -> None:
-    """Write the manifest of all that lies in `directory`, each file first brought to the disk."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    entries = {path.relative_to(directory).as_posix(): _entry(path, sync=True) for path in paths}
-    manifest = Manifest(files=entries)
-    files.write_json(directory / NAME, manifest.model_dump())
-
-
-def read(directory: Path) -> Manifest:
+def read_manifest(directory: Path) -> Manifest:
     """The manifest of a checkpoint; CheckpointError for a half-written one, another format or version."""
-    if not (directory / NAME).is_file():
+    if not (directory / MANIFEST).is_file():
         raise CheckpointError(
-            f"{directory} is half-written: no {NAME}",
+            f"{directory} is half-written: no {MANIFEST}",
             "name an earlier step-* of the run, or the run itself for its newest complete one",
         )
-    document = read_json(directory / NAME)
+    document = read_json(directory / MANIFEST)
     if isinstance(document, dict) and document.get("version", VERSION) != VERSION:
         raise CheckpointError(
             f"{directory} is a checkpoint of format version {document['version']!r}; this reads {VERSION}",
@@ -73,7 +77,7 @@ def read(directory: Path) -> Manifest:
     except ValidationError as error:
         fault = error.errors()[0]
         raise CheckpointError(
-            f"{directory / NAME} is not a checkpoint's manifest: "
+            f"{directory / MANIFEST} is not a checkpoint's manifest: "
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}",
             "name a directory that catlipctl wrote",
         ) from error
@@ -92,7 +96,7 @@ def read_json(path: Path) -> Any:
 def complete(directory: Path) -> bool:
     """Whether all listed files are there in their full size; contents are not read."""
     try:
-        manifest = read(directory)
+        manifest = read_manifest(directory)
         return all((directory / name).stat().st_size == e.bytes for name, e in manifest.files.items())
     except (CheckpointError, OSError):
         return False
@@ -100,7 +104,7 @@ def complete(directory: Path) -> bool:
 
 def check(directory: Path, names: Iterable[str]) -> None:
     """Raise CheckpointError that names each of these files which is not what the manifest says."""
-    listed = read(directory).files
+    listed = read_manifest(directory).files
     faults = [fault for name in names if (fault := _fault(directory, name, listed.get(name)))]
     if faults:
         raise CheckpointError(
@@ -111,14 +115,14 @@ def check(directory: Path, names: Iterable[str]) -> None:
 
 def verify(directory: Path) -> Verification:
     """Compare every file with the manifest, by size and SHA-256; CheckpointError names each that differs."""
-    listed = read(directory).files
+    listed = read_manifest(directory).files
     check(directory, listed)
     present = {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()}
     return Verification(
         directory=str(directory),
         files=listed,
         bytes=sum(entry.bytes for entry in listed.values()),
-        unlisted=sorted(present - set(listed) - {NAME}),
+        unlisted=sorted(present - set(listed) - {MANIFEST}),
     )
 
 
@@ -130,14 +134,86 @@ def _fault(directory: Path, name: str, expected: FileEntry | None) -> str | None
         return f"{name} is missing"
     if (size := path.stat().st_size) != expected.bytes:
         return f"{name} has {size} bytes, not {expected.bytes}"
-    if (found := _entry(path).sha256) != expected.sha256:
+    if (found := file_entry(path).sha256) != expected.sha256:
         return f"{name} has SHA-256 {found[:16]}…, not {expected.sha256[:16]}…"
     return None
 
 
-def _entry(path: Path, *, sync: bool = False) -> FileEntry:
+def file_entry(path: Path, *, sync: bool = False) -> FileEntry:
+    """Size and SHA-256 of a file; `sync` first brings it to the disk."""
     with path.open("rb") as stream:
         if sync:
             os.fsync(stream.fileno())
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return FileEntry(bytes=path.stat().st_size, sha256=digest)
+
+
+class NewestRun(NamedTuple):
+    """A run's folder, and how long ago its newest checkpoint was written."""
+
+    path: Path
+    age_seconds: float
+
+
+def step_name(step: int) -> str:
+    """The folder of a step: `step-00001000`."""
+    return f"step-{step:08d}"
+
+
+def complete_steps(run: Path) -> list[Path]:
+    """The run's complete checkpoints, the newest first."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name)]
+    found.sort(key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    return [path for path in found if complete(path)]
+
+
+def pointed(run: Path) -> Path | None:
+    """The checkpoint that the run's pointer names, whether or not it is complete."""
+    try:
+        name = (run / "checkpoints" / POINTER).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return run / "checkpoints" / name if _STEP.fullmatch(name) else None
+
+
+def latest(run: Path) -> Path | None:
+    """The checkpoint that `latest` names if that is complete, else the run's newest complete one."""
+    named = pointed(run)
+    if named is not None and complete(named):
+        return named
+    return next(iter(complete_steps(run)), None)
+
+
+def resolve(spec: str | Path) -> Path:
+    """The checkpoint directory that a path means: itself, or a run's (or its `checkpoints/`'s) latest.
+
+    Raises CheckpointError where there is none, or only a half-written one.
+    """
+    path = Path(spec)
+    if not path.exists():
+        raise CheckpointError(f"no checkpoint at {path}", NAMES)
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is a file; a checkpoint is a directory", f"try {path.parent}")
+    if (path / MANIFEST).exists():
+        return path
+    run = path.parent if path.name == "checkpoints" else path
+    if (run / "checkpoints").is_dir():
+        if (found := latest(run)) is not None:
+            return found
+        raise CheckpointError(
+            f"{run} has no complete checkpoint yet", "let the run reach its first save, or name another run"
+        )
+    if _STEP.fullmatch(path.name) or (path / "config.json").exists():
+        read_manifest(path)  # raises: half-written
+    raise CheckpointError(f"{path} is not a checkpoint", NAMES)
+
+
+def newest_run(root: Path = Path("runs")) -> NewestRun:
+    """The run under `root` whose checkpoint was written last; CheckpointError where no run has one."""
+    folders = root.iterdir() if root.is_dir() else ()
+    found = [(run, step) for run in folders if (step := latest(run)) is not None]
+    if not found:
+        raise CheckpointError(f"no run with a checkpoint under {root}/", "catlipctl pretrain")
+    ages = [(time.time() - (step / MANIFEST).stat().st_mtime, run) for run, step in found]
+    age, run = min(ages)
+    return NewestRun(run, max(0.0, age))

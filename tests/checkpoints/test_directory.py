@@ -3,16 +3,16 @@
 import os
 
 import pytest
-import torch
 
-from catlipctl import checkpoints
+from catlipctl import checkpoints, models
 from catlipctl.errors import CheckpointError
+from catlipctl.models import Tower
 
 
 @pytest.fixture
 def run(tmp_path, resnet):
     for step in (1000, 2000, 3000):
-        checkpoints.write_step(tmp_path / "runs" / "demo", step, model=resnet, config={"step": step})
+        checkpoints.write_step(tmp_path / "runs" / "demo", step, tower=resnet, config={"step": step})
     return tmp_path / "runs" / "demo"
 
 
@@ -43,17 +43,17 @@ def test_otherwise_the_newest_complete_step_does(run, pointer):
 
 def test_saving_a_step_again(run, resnet):
     """At the pointer it is there already; after it, it is what an interrupted run left, and is replaced."""
-    again = checkpoints.write_step(run, 3000, model=resnet, config={"step": "other"})
+    again = checkpoints.write_step(run, 3000, tower=resnet, config={"step": "other"})
     assert checkpoints.load(again).config == {"step": 3000}
     (run / "checkpoints" / "latest").write_text("step-00001000\n")
-    replaced = checkpoints.write_step(run, 2000, model=resnet, config={"step": "again"})
+    replaced = checkpoints.write_step(run, 2000, tower=resnet, config={"step": "again"})
     assert checkpoints.latest(run) == replaced
     assert checkpoints.load(run).config == {"step": "again"}
 
 
 def test_newest_run_is_the_one_that_saved_last(run, resnet):
     root = run.parent
-    checkpoints.write_step(root / "other", 1, model=resnet, config={})
+    checkpoints.write_step(root / "other", 1, tower=resnet, config={})
     (root / "empty" / "checkpoints").mkdir(parents=True)
     (root / "note.txt").write_text("not a run")
     moment = (run / "checkpoints/step-00003000/manifest.json").stat().st_mtime
@@ -81,12 +81,10 @@ def test_where_there_is_none(tmp_path, checkpoint):
             checkpoints.newest_run(root)
         assert caught.value.hint == "catlipctl pretrain"
     with pytest.raises(CheckpointError, match="no training state"):
-        checkpoints.read_state(checkpoints.write(tmp_path / "a", model=_tiny(), config={}))
+        checkpoints.read_state(checkpoints.write(tmp_path / "a", tower=_tiny(), config={}))
     with pytest.raises(CheckpointError, match="open_clip"):
         checkpoints.load("open_clip:ViT-B-16/openai")
 
 
-def _tiny() -> torch.nn.Module:
-    import timm
-
-    return timm.create_model("resnet10t", num_classes=2)
+def _tiny() -> Tower:
+    return models.create(models.ModelSettings(name="resnet10t"), num_classes=2)
