@@ -1,6 +1,9 @@
 """What a command works on: what the user named, else the newest run's, said so on stderr."""
 
+import sys
 from pathlib import Path
+
+import typer
 
 from catlipctl.cli.output import Output, age
 from catlipctl.errors import DataError, UsageError
@@ -58,3 +61,20 @@ def _existing(path: Path) -> Path:
             f"no vocabulary at {path}", "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
         )
     return path
+
+
+def only_here(gpus: int | None, processes: int | None, out: Output) -> bool:
+    """Start this command in as many processes as are wanted, and end when they have ended.
+
+    Returns where it is to be worked on in this process, alone or as one of several: whether on the CPU.
+    """
+    from catlipctl.training import launch
+
+    wanted = launch.devices(gpus, processes)
+    if launch.joined():
+        return wanted.cpu
+    if wanted.note:
+        out.note(wanted.note)
+    if wanted.processes > 1:
+        raise typer.Exit(launch.launch(sys.argv[1:], wanted, out))
+    return wanted.cpu

@@ -196,7 +196,7 @@ class _Lines:
 
     def __init__(self, out: Output, description: str, total: int | None, unit: str) -> None:
         self._out, self._description, self._total, self._unit = out, description, total, unit
-        self._done, self._told, self._shown = 0, 0, ""
+        self._done, self._printed, self._shown = 0, 0, ""
         self._of = f"/{total:,}" if total is not None else ""
         self._start = self._last = time.monotonic()
         out.note(f"{description}: {total:,} {unit}" if total is not None else f"{description} ...")
@@ -214,11 +214,11 @@ class _Lines:
         self._of = f"/{_guess(total, self._done)}"
 
     def close(self) -> None:
-        if self._done > self._told:
+        if self._done > self._printed:
             self._print(time.monotonic())
 
     def _print(self, now: float) -> None:
-        self._told = self._done
+        self._printed = self._done
         rate = self._done / max(now - self._start, 1e-9)
         parts = [
             f"{self._description}: {self._done:,}{self._of} {self._unit}",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import plots
+from catlipctl.cli import inputs, plots
 from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
@@ -14,9 +14,9 @@ from catlipctl.cli.tables import facts, table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from catlipctl.pretraining import PretrainRecipe, PretrainResult
+    from catlipctl.pretraining.dry_run import DryRun
     from catlipctl.recipe import Loaded
-    from catlipctl.training import PretrainRecipe, PretrainResult
-    from catlipctl.training.results import DryRun
 
 DEFAULT_RECIPE = "demo"
 
@@ -72,7 +72,7 @@ def pretrain(
     Without any argument: the demo, on real images that pip brings.
     """
     with command("pretrain", json=json) as out_:
-        from catlipctl import training
+        from catlipctl import pretraining
         from catlipctl.recipe import Override, load
         from catlipctl.training import launch
 
@@ -87,27 +87,20 @@ def pretrain(
         overrides = [Override.parse(text) for text in set_ or []]
         overrides += [Override(key, value, flag) for key, (flag, value) in flags.items() if value]
         path, name = _recipe_path(recipe or [], data or [], out, resume=resume)
-        loaded = load(training.PretrainRecipe, path, overrides)
+        loaded = load(pretraining.PretrainRecipe, path, overrides)
         if dry_run:
             _show_dry_run(out_, loaded, gpus, processes)
             return
         if print_launch:
             _show_launch(out_, gpus, processes)
             return
-        wanted = launch.devices(gpus, processes)
-        if wanted.note and not launch.joined():
-            out_.note(wanted.note)
-        if wanted.processes > 1 and not launch.joined():
-            code = launch.launch(sys.argv[1:], wanted, out_)
-            if code:
-                raise typer.Exit(code)
-            return
-        result = training.pretrain(
+        cpu = inputs.only_here(gpus, processes, out_)
+        result = pretraining.pretrain(
             loaded.value,
             out=out,
             name=name,
             resume=resume,
-            cpu=wanted.cpu,
+            cpu=cpu,
             cache_dir=cache_dir,
             progress=out_,
         )
@@ -130,7 +123,7 @@ def _recipe_path(given: list[str], data: list[str], out: Path | None, *, resume:
         path = find(given[0])
         return path, path.stem
     if resume:
-        from catlipctl.training.run_directory import newest
+        from catlipctl.training.run import newest
 
         settled = (out or newest(DEFAULT_RECIPE)) / "recipe.yaml"
         if settled.exists():
@@ -143,13 +136,13 @@ def _recipe_path(given: list[str], data: list[str], out: Path | None, *, resume:
 def _show_dry_run(
     out: Output, loaded: "Loaded[PretrainRecipe]", gpus: int | None, processes: int | None
 ) -> None:
-    from catlipctl.training.dry_run import dry_run
+    from catlipctl.pretraining.dry_run import dry_run
     from catlipctl.training.launch import world_size
 
     result = dry_run(loaded, world_size(gpus, processes))
     for warning in result.warnings:
         out.warn(warning)
-    out.result(result, _values_table(result), _cost_table(result))
+    out.result(result, _values_table(result), *_sizes_table(result), _cost_table(result))
 
 
 def _values_table(result: "DryRun") -> "Table":
@@ -160,10 +153,6 @@ def _values_table(result: "DryRun") -> "Table":
 
 
 def _cost_table(result: "DryRun") -> "Table":
-    if result.steps is None:
-        length = "as many steps as the epochs of the data make"
-    else:
-        length = f"{result.steps:,} steps, {result.images:,} images"
     where = "one process" if result.processes == 1 else f"each of {result.processes} processes"
     each = f"{result.process_batch:,} images a step in {where}"
     if result.accumulation > 1:
@@ -172,9 +161,42 @@ def _cost_table(result: "DryRun") -> "Table":
         size = f"{result.parameters:,} + {result.parameters_per_class:,} a class, once they are counted"
         weight = "16 bytes a parameter" if _averaged(result) else "12 bytes a parameter"
     else:
-        size = f"{result.parameters:,} with {result.vocabulary_size:,} classes"
+        size = f"{result.parameters:,} with {result.vocabulary_size:,} outputs of the head"
         weight = f"{result.checkpoint_bytes / 2**20:,.1f} MiB"
-    return facts({"length": length, "batch": each, "parameters": size, "checkpoint": weight})
+    return facts(
+        {
+            "length": _length(result),
+            "batch": each,
+            "parameters": size,
+            "checkpoint": weight,
+            "operations": None
+            if result.flops is None
+            else f"{result.flops:.3g} (the tower, forward and backward)",
+            "GPU-hours": None
+            if result.gpu_hours is None
+            else f"{result.gpu_hours:,.2g} of an H100 at {result.utilisation:.0%} of its "
+            f"{result.peak_flops / 1e12:,.0f} TFLOP/s; estimated",
+        }
+    )
+
+
+def _length(result: "DryRun") -> str:
+    if result.steps is None or result.images is None:
+        return "as many steps as the epochs of the data make"
+    length = f"{result.steps:,} steps, {result.images:,} images"
+    if len(result.sizes) > 1:
+        length += f", a mean batch of {result.batch_over_base:.2f} times the one at the model's own size"
+    return length
+
+
+def _sizes_table(result: "DryRun") -> "list[Table]":
+    if len(result.sizes) < 2:
+        return []
+    numbers = ["steps", "images a step", "GFLOPs an image, forward"]
+    sizes = table("pixels a side", *numbers, numbers=numbers)
+    for row in result.sizes:
+        sizes.add_row(str(row.size), f"{row.steps:,}", f"{row.images:,}", f"{row.flops_per_image / 1e9:,.2f}")
+    return [sizes]
 
 
 def _averaged(result: "DryRun") -> bool:
@@ -183,8 +205,7 @@ def _averaged(result: "DryRun") -> bool:
 
 def _show_launch(out: Output, gpus: int | None, processes: int | None) -> None:
     """The line for a node that has the devices; this machine need not have them."""
-    from catlipctl.training.launch import Devices, command_line, world_size
-    from catlipctl.training.results import LaunchCommand
+    from catlipctl.training.launch import Devices, LaunchCommand, command_line, world_size
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
     line = command_line(arguments, Devices(world_size(gpus, processes), cpu=not gpus))
@@ -194,11 +215,11 @@ def _show_launch(out: Output, gpus: int | None, processes: int | None) -> None:
 def _show(out: Output, result: "PretrainResult") -> None:
     """The run in a few lines, and its loss as RUN/loss.png."""
     from catlipctl import reports
-    from catlipctl.training import metrics
+    from catlipctl.training.report import read_metrics
 
     run = Path(result.run)
     written = plots.save(
-        lambda: reports.loss(metrics.read(run / "metrics.jsonl"), str(run)), run / "loss", out
+        lambda: reports.loss(read_metrics(run / "metrics.jsonl"), str(run)), run / "loss", out
     )
     about = {
         "run": result.run,
@@ -206,7 +227,7 @@ def _show(out: Output, result: "PretrainResult") -> None:
         "steps": f"{result.steps:,} ({result.samples:,} images in {result.seconds:,.1f} s, "
         f"{result.images_per_second:,.0f} images/s)",
         "loss": f"{result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
-        "vocabulary": f"{result.vocabulary_size:,} classes",
+        "vocabulary": None if result.vocabulary_size is None else f"{result.vocabulary_size:,} classes",
         "passed over": ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items()),
         "images without a label": _share(result.unlabelled_share),
         "unreadable, replaced": f"{result.replaced:,} times" if result.replaced else None,
@@ -215,5 +236,5 @@ def _show(out: Output, result: "PretrainResult") -> None:
     out.result(result, facts(about))
 
 
-def _share(share: float) -> str | None:
+def _share(share: float | None) -> str | None:
     return f"{share:.1%} of those seen" if share else None

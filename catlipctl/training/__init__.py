@@ -1,7 +1,8 @@
-"""Pre-training: the recipe, the loop, saving and resuming, and starting the processes that train together."""
+"""The engine: learner, loop, step schedule, saving and resuming, run directories. It knows no task."""
 
-from catlipctl.training.pretrain import pretrain
-from catlipctl.training.recipe import PretrainRecipe
-from catlipctl.training.results import PretrainResult
+from catlipctl.training.learner import Learner
+from catlipctl.training.loop import fit
+from catlipctl.training.run import Run, begin
+from catlipctl.training.settings import FREE_ON_RESUME, TrainingSettings
 
-__all__ = ["PretrainRecipe", "PretrainResult", "pretrain"]
+__all__ = ["FREE_ON_RESUME", "Learner", "Run", "TrainingSettings", "begin", "fit"]

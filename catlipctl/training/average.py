@@ -1,10 +1,11 @@
 """The exponential moving average of the weights (EMA), fitted to the length of the run."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
-from timm.utils.model_ema import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 
 TOO_MUCH_LEFT = 0.01
 """Share of the initial weights in the final average from which a run is warned."""
@@ -34,6 +35,35 @@ def left_of_start(momentum: float, steps: int) -> float:
     return float((1 - momentum) ** steps)
 
 
-def create(model: nn.Module, momentum: float) -> ModelEmaV3:
-    """An average that starts at the weights of `model`; buffers are averaged too, as in the released code."""
-    return ModelEmaV3(model, decay=1 - momentum)
+class Average:
+    """Averages of a module's parameters and buffers, as the released code has it: a <- a + m (w - a).
+
+    It starts at the module's weights. What is no float (a BatchNorm's count of batches) is copied. A tensor
+    is averaged where it lies, so a shard stays a shard.
+    """
+
+    def __init__(self, module: nn.Module, momentum: float) -> None:
+        self.momentum = momentum
+        self._module = module
+        self._values = {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Move towards the module's weights as they are now."""
+        weights = self._module.state_dict()
+        floats = [name for name, value in self._values.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self._values[name] for name in floats], [weights[name] for name in floats], self.momentum
+        )
+        for name in self._values.keys() - set(floats):
+            self._values[name].copy_(weights[name])
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averages under the module's names."""
+        return dict(self._values)
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take averages over; KeyError names one that is missing."""
+        for name, value in self._values.items():
+            value.copy_(state[name])

@@ -21,6 +21,7 @@ import torch
 
 from catlipctl.errors import CatlipctlError, MachineError, Stopped, UsageError
 from catlipctl.progress import SILENT, Progress
+from catlipctl.results import Result
 from catlipctl.training.signals import HANDLED, LAUNCHER_VARIABLE, exit_code
 
 GRACE_SECONDS = 5.0
@@ -34,6 +35,12 @@ class Devices:
     processes: int
     cpu: bool
     note: str = ""
+
+
+class LaunchCommand(Result):
+    """The command line that starts the same run under torchrun."""
+
+    command: str
 
 
 def joined() -> bool:

@@ -1,161 +1,142 @@
-"""The training loop, for every objective and any number of processes: read `train` from top to bottom."""
+"""The training loop, for every task, objective and number of processes. `fit` sets it going."""
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
+from catlipctl import checkpoints
 from catlipctl.data.batch import Batch
-from catlipctl.errors import NonFiniteLoss, OutOfMemory, Stopped
-from catlipctl.training.plan import Plan
-from catlipctl.training.recipe import PretrainRecipe
-from catlipctl.training.report import Report
-from catlipctl.training.saving import TrainingState
-from catlipctl.training.schedule import learning_rate
+from catlipctl.data.loader import Loader
+from catlipctl.errors import OutOfMemory, Stopped
+from catlipctl.training import saving
+from catlipctl.training.learner import Learner
+from catlipctl.training.optimiser import learning_rate
+from catlipctl.training.report import Report, RunState, truncate_metrics
+from catlipctl.training.run import Run
+from catlipctl.training.saving import Saves
+from catlipctl.training.settings import TrainingSettings
 from catlipctl.training.signals import Signals, exit_code
-from catlipctl.training.world import World, local_gradients
+from catlipctl.training.steps import StepSchedule
+from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What the loop works with and does not change."""
+def fit(
+    run: Run,
+    recipe: TrainingSettings,
+    learner: Learner,
+    schedule: StepSchedule,
+    loader: Loader,
+    parts: saving.Parts,
+    *,
+    resume: bool,
+    after_step: Callable[[int], None] | None = None,
+) -> RunState:
+    """Train to the end of the schedule, from the start or, to resume, from the run's newest checkpoint.
 
-    recipe: PretrainRecipe
-    plan: Plan
-    world: World
-    signals: Signals
-    report: Report
-    precision: torch.dtype
-    save: Callable[[TrainingState], None]
+    parts: what the task writes into a checkpoint beside the tower. after_step: what it does on the way, told
+    how many steps are done. All processes call.
+    """
+    world, directory = run.world, run.directory
+    first = schedule.pieces(schedule[0], world.rank, world.size, recipe.device_batch_size)
+    micro_batch = max(map(len, first))
+    provenance = run.on_main(lambda: saving.provenance(loader.source, world.size, micro_batch))
+    saves = Saves(
+        directory.path, learner, schedule, world, parts, provenance, recipe.save_every, recipe.save_minutes
+    )
+    checkpoint = run.on_main(lambda: checkpoints.latest(directory.path)) if resume else None
+    state = RunState()
+    if checkpoint is not None:
+        state = saves.restore(checkpoint, run.progress)
+    run.on_main(lambda: directory.write_recipe(recipe))
+    run.on_main(lambda: truncate_metrics(directory.metrics, state.step))
+    if state.step >= len(schedule):
+        run.signals.trained = True
+        run.progress.note(f"{directory.path} is complete: {len(schedule):,} steps")
+        return state
+    remaining = schedule.samples() - schedule.samples(state.step)
+    with run.signals.deferred(), run.progress.task(run.task, remaining, "images") as task:
+        report = Report(
+            directory.metrics if world.is_main else None,
+            task,
+            state,
+            steps=len(schedule),
+            every=recipe.log_every,
+            source_size=len(loader.source),
+        )
+        pieces = (
+            (step, schedule.pieces(step, world.rank, world.size, recipe.device_batch_size))
+            for step in schedule.since(state.step)
+        )
+        train(
+            learner,
+            state,
+            schedule,
+            loader(pieces),
+            lambda step: learning_rate(step, len(schedule), recipe.optimiser.lr, recipe.schedule),
+            saves=saves,
+            report=report,
+            signals=run.signals,
+            after_step=after_step,
+        )
+    return state
 
 
-def train(state: TrainingState, batches: Iterable[Batch], steps: int, tools: Tools) -> None:
-    """Take the state to step `steps`, saving on the way, at the end, and at a signal (raises Stopped)."""
-    recipe, world = tools.recipe, tools.world
-    module = world.wrap(state.objective)
-    parameters = [p for p in state.objective.parameters() if p.requires_grad]
-    module.train()
-    drawn = iter(batches)
-    while state.step < steps:
-        micro_batches = draw(drawn, tools)
-        stop_if_asked(state, tools)
-        torch.manual_seed(draws_of(recipe.seed, state.step, world.rank))
-        state.objective.begin_step(micro_batches)
-        with memory_errors_explained(tools):
-            loss, local = accumulate(module, micro_batches, tools)
-            gradients = [p.grad for p in parameters if p.grad is not None]
-            norm = torch.nn.utils.get_total_norm(gradients)
-            check_finite(state.step, loss, norm, local, micro_batches, world)
-            if recipe.optimiser.clip_norm is not None:
-                torch.nn.utils.clip_grads_with_norm_(parameters, recipe.optimiser.clip_norm, norm)
-            rate = learning_rate(state.step, steps, recipe.optimiser.lr, recipe.schedule)
-            for group in state.optimiser.param_groups:
-                group["lr"] = rate
-            state.optimiser.step()
-        state.optimiser.zero_grad(set_to_none=True)
-        if state.average is not None:
-            state.average.update(state.objective.model)
+def train(
+    learner: Learner,
+    state: RunState,
+    schedule: StepSchedule,
+    batches: Iterator[list[Batch]],
+    rate: Callable[[int], float],
+    *,
+    saves: Saves,
+    report: Report,
+    signals: Signals,
+    after_step: Callable[[int], None] | None = None,
+) -> None:
+    """Take `state` to the end of the schedule; save on the way, at the end, and at a signal (raises Stopped).
+
+    batches: of the steps from the state's on, as `Loader` gives them. rate: step -> learning rate.
+    """
+    world = learner.world
+    for step in schedule.since(state.step):
+        pieces = report.waited(lambda: draw(batches, signals))
+        signal, overdue = world.maximum(signals.received, int(saves.overdue))
+        if signal:
+            stop(state, saves, signal)
+        learning_rate = rate(step.index)
+        outcome = learner.step(step, pieces, learning_rate)
         state.step += 1
-        tools.report.step(state, micro_batches, loss=float(loss), lr=rate, grad_norm=float(norm))
-        if state.step == steps or (recipe.save_every and state.step % recipe.save_every == 0):
-            tools.save(state)
+        report.step(step, outcome, learning_rate)
+        if saves.kept_at(state.step) or overdue:
+            world.wait_at_most(LONG_WAIT)
+            saves.save(state, keep=saves.kept_at(state.step))
+        if after_step is not None:
+            world.wait_at_most(LONG_WAIT)
+            after_step(state.step)
+        # Not before the first step: it starts workers, and may compile.
+        world.wait_at_most(SHORT_WAIT)
+    world.wait_at_most(LONG_WAIT)
 
 
-def draw(drawn: Iterator[Batch], tools: Tools) -> list[Batch]:
-    """This process's share of the next global batch, in pieces that the device can take."""
+def draw(batches: Iterator[list[Batch]], signals: Signals) -> list[Batch]:
+    """This process's pieces of the next step."""
     try:
-        with tools.report.waiting():
-            share = next(drawn)
-    except RuntimeError:
+        return next(batches)
+    except OutOfMemory:
         # A signal to the whole process group ends the loader's workers too; the state is whole, so save it.
-        if tools.signals.received:
+        if signals.received:
             return []
         raise
-    return share.split(tools.plan.micro_batch)
 
 
-def stop_if_asked(state: TrainingState, tools: Tools) -> None:
-    """Save and raise Stopped if a signal came to any of the processes."""
-    number = tools.world.largest(tools.signals.received)
-    if not number:
-        return
+def stop(state: RunState, saves: Saves, signal: int) -> None:
+    """Save, and raise Stopped."""
     if state.step == 0:
         raise Stopped(
-            "stopped before the first step: nothing to save", "run it again", exit_code=exit_code(number)
+            "stopped before the first step: nothing to save", "run it again", exit_code=exit_code(signal)
         )
-    tools.save(state)
+    saves.world.wait_at_most(LONG_WAIT)
+    saves.save(state)
     raise Stopped(
         f"stopped at step {state.step:,}, saved",
         "run the same command with --resume to go on",
-        exit_code=exit_code(number),
+        exit_code=exit_code(signal),
     )
-
-
-def draws_of(seed: int, step: int, rank: int) -> int:
-    """The seed of a step's random draws (dropout): with it no generator's state need be saved."""
-    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0])
-
-
-def accumulate(module: nn.Module, micro_batches: list[Batch], tools: Tools) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of the mean loss over the global batch; returns that mean, and this process's losses.
-
-    The objective gives the mean over a micro-batch and DDP averages over processes, so each loss is weighted
-    by rows * processes / global rows: shares may differ by a row, pieces by any number.
-    """
-    world, plan = tools.world, tools.plan
-    losses = []
-    mean = torch.zeros((), dtype=torch.float64, device=world.device)
-    for index, batch in enumerate(micro_batches):
-        last = index == len(micro_batches) - 1
-        with local_gradients(module, local=not last):
-            with torch.autocast(world.device.type, tools.precision, enabled=tools.precision != torch.float32):
-                loss = module(batch.to(world.device))
-            (loss * (len(batch) * world.size / plan.global_batch)).backward()
-        losses.append(loss.detach())
-        mean += losses[-1].to(mean) * (len(batch) / plan.global_batch)
-    return world.sum(mean), losses
-
-
-def check_finite(
-    step: int, loss: Tensor, norm: Tensor, local: list[Tensor], micro_batches: list[Batch], world: World
-) -> None:
-    """Raise NonFiniteLoss on all processes, before the optimiser steps, naming the bad pieces' samples."""
-    if math.isfinite(float(loss)) and math.isfinite(float(norm)):
-        return
-    what = "gradient" if math.isfinite(float(loss)) else "loss"
-    bad = [
-        batch
-        for batch, value in zip(micro_batches, local, strict=True)
-        if what == "gradient" or not math.isfinite(float(value))
-    ]
-    samples = world.gather([int(sample) for batch in bad for sample in batch.samples])
-    shown = ", ".join(map(str, samples[:16])) + (", ..." if len(samples) > 16 else "")
-    raise NonFiniteLoss(
-        f"the {what} became non-finite at step {step:,} in a batch with samples {shown}",
-        "lower optimiser.lr, raise schedule.warmup_steps, or look at these samples; "
-        "the weights were not changed by this step",
-    )
-
-
-@contextmanager
-def memory_errors_explained(tools: Tools) -> Iterator[None]:
-    """Raise OutOfMemory where the body does not get its memory, on a GPU or a CPU."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        # torch has no class of its own for memory that a CPU does not have.
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "can't allocate memory" not in str(error):
-            raise
-        images, device = tools.plan.micro_batch, tools.world.device
-        peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-        raise OutOfMemory(
-            f"out of memory with {images} images on {device}" + (f" (peak {peak:.1f} GiB)" if peak else ""),
-            f"--set device_batch_size={images // 2} accumulates the same global batch in smaller pieces"
-            if images > 1
-            else "take a smaller tower or image",
-        ) from error

@@ -1,5 +1,7 @@
-"""AdamW, without weight decay on vectors."""
+"""AdamW, without weight decay on vectors; and the learning rate as a function of the step."""
 
+import math
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import torch
@@ -22,18 +24,57 @@ class OptimiserSettings(BaseModel):
     """The gradient is scaled down to this norm; null: left as it is."""
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decayed, and not: 1-D tensors, so biases and norms (CoreNet `no_decay_bn_filter_bias`)."""
-    learned = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in learned if p.ndim != 1], "weight_decay": weight_decay},
-        {"params": [p for p in learned if p.ndim == 1], "weight_decay": 0.0},
-    ]
+class ScheduleSettings(BaseModel):
+    """The recipe's section `schedule`; the peak is `optimiser.lr`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    warmup_steps: int = Field(default=0, ge=0)
+    warmup_lr: float = Field(default=1e-6, ge=0)
+    min_lr: float = Field(default=0.0, ge=0)
+    decimals: int | None = Field(default=None, ge=0)
+    """Decimal places to which a rate is rounded: 8 in the released code; null: none."""
 
 
-def create(settings: OptimiserSettings, module: nn.Module) -> torch.optim.AdamW:
-    """AdamW over all that learns in `module`; `lr` is set at each step by the loop."""
-    groups = [group for group in parameter_groups(module, settings.weight_decay) if group["params"]]
+def learning_rate(step: int, steps: int, peak: float, settings: ScheduleSettings) -> float:
+    """Learning rate of `step` (from 0) in a run of `steps`.
+
+    From `warmup_lr` in a straight line to the peak at step `warmup_steps`, then half a cosine that would
+    reach `min_lr` at step `steps`: the released code's rule (CoreNet `CosineScheduler`), whose 200,001
+    updates with 10,000 of warm-up are `steps=200001` here.
+    """
+    if step < settings.warmup_steps:
+        rate = settings.warmup_lr + (peak - settings.warmup_lr) * step / settings.warmup_steps
+    else:
+        done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+        rate = settings.min_lr + (peak - settings.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
+    return rate if settings.decimals is None else round(rate, settings.decimals)
+
+
+def parameter_groups(
+    module: nn.Module,
+    weight_decay: float,
+    undecayed: Iterable[str] = (),
+    rate_of: Callable[[str], float] = lambda _: 1.0,
+) -> list[dict[str, Any]]:
+    """What learns, grouped by weight decay and by `rate`, its share of the step's learning rate.
+
+    Without decay are 1-D tensors, so biases and norms (CoreNet `no_decay_bn_filter_bias`, which decays 0-D
+    ones), and those that are named in `undecayed`. rate_of: a parameter's name -> its rate.
+    """
+    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    spared = set(undecayed)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            decay = 0.0 if parameter.ndim == 1 or name in spared else weight_decay
+            rate = rate_of(name)
+            group = groups.setdefault((decay, rate), {"params": [], "weight_decay": decay, "rate": rate})
+            group["params"].append(parameter)
+    return list(groups.values())
+
+
+def create(settings: OptimiserSettings, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+    """AdamW over parameter groups; the loop sets `lr` at each step."""
     # Fused: one pass over the parameters, on a CPU too, where the default is a Python loop over tensors.
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
 
@@ -47,10 +88,19 @@ def named_state(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str
     return state
 
 
-def load_named_state(optimiser: torch.optim.Optimizer, module: nn.Module, state: dict[str, Tensor]) -> None:
-    """The reverse of `named_state`; KeyError names a parameter of which the state holds nothing."""
-    parameters = dict(module.named_parameters())
-    for path, value in state.items():
-        name, _, key = path.rpartition("/")
-        # Fused AdamW counts steps on the parameter's device.
-        optimiser.state[parameters[name]][key] = value.to(parameters[name].device)
+def load_named_state(
+    optimiser: torch.optim.Optimizer, module: nn.Module, state: dict[str, Tensor], without: Iterable[str] = ()
+) -> None:
+    """The reverse of `named_state`; `without` names parameters that never had a gradient, so no moments.
+
+    KeyError names a parameter that the module does not have, or whose moments are missing.
+    """
+    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    for name in parameters.keys() - set(without):
+        for key in ("step", "exp_avg", "exp_avg_sq"):
+            # Fused AdamW counts steps on the parameter's device.
+            value = state[f"{name}/{key}"].to(parameters[name].device)
+            optimiser.state[parameters[name]][key] = value
+    unknown = {path.rpartition("/")[0] for path in state} - parameters.keys()
+    if unknown:
+        raise KeyError(min(unknown))

@@ -1,78 +1,103 @@
-"""What a run tells of itself as it goes: the progress bar and the rows of `metrics.jsonl`."""
+"""What a run tells of itself as it goes: the progress bar, and `metrics.jsonl`, an object a logged step."""
 
+import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
-import torch
-
-from catlipctl.data.batch import Batch
+from catlipctl.data.batch import Step
+from catlipctl.files import write_text
 from catlipctl.progress import Task
-from catlipctl.training import metrics
-from catlipctl.training.plan import Plan
-from catlipctl.training.saving import TrainingState
-from catlipctl.training.world import World
+from catlipctl.training.learner import Outcome
+
+T = TypeVar("T")
+
+
+@dataclass
+class RunState:
+    """Where a run is. Random draws are no part of it: they are functions of seed and position."""
+
+    step: int = 0
+    totals: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "replaced": 0})
+    """Sums over the run: seconds of training, images replaced; and of each part of the loss, over images."""
 
 
 class Report:
-    """Clocks and counters of the training loop. All processes count; rank 0 writes."""
+    """Clocks and counters of the training loop. All processes count; the one with a path writes.
+
+    path: of `metrics.jsonl`. every: steps between rows; the first and the last step always have one.
+    """
 
     def __init__(
-        self, path: Path, task: Task, world: World, plan: Plan, *, every: int, source_size: int
+        self, path: Path | None, task: Task, state: RunState, *, steps: int, every: int, source_size: int
     ) -> None:
-        self._path, self._task, self._world, self._plan = path, task, world, plan
-        self._every, self._source_size = every, source_size
-        self._replaced = self._unlabelled = 0
-        self._start = self._since = time.perf_counter()
-        self._waited = 0.0
-        self._steps = 0
+        self._path, self._task, self._state = path, task, state
+        self._steps, self._every, self._source_size = steps, every, source_size
+        self._last = self._since = time.perf_counter()
+        self._waited, self._images = 0.0, 0
+        self._parts: dict[str, float] = {}
 
-    @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """The body waits for data."""
+    def waited(self, draw: Callable[[], T]) -> T:
+        """What `draw` gives; the time that it takes is told as waiting for data."""
         start = time.perf_counter()
-        yield
+        drawn = draw()
         self._waited += time.perf_counter() - start
+        return drawn
 
-    def step(
-        self, state: TrainingState, micro_batches: list[Batch], *, loss: float, lr: float, grad_norm: float
-    ) -> None:
+    def step(self, step: Step, outcome: Outcome, rate: float) -> None:
         """A step is done: move the bar, and write a row if it is one to log."""
-        for batch in micro_batches:
-            self._replaced += batch.replaced
-            self._unlabelled += batch.unlabelled
-        self._steps += 1
-        now = time.perf_counter()
-        self._task.advance(self._plan.global_batch, loss=loss)
-        state.totals["seconds"] += now - self._start
-        self._start = now
-        if state.step == 1 or state.step % self._every == 0 or state.step == self._plan.steps:
-            self._row(state, now - self._since, {"loss": loss, "lr": lr, "grad_norm": grad_norm})
-            self._since, self._waited, self._steps = now, 0.0, 0
+        now, totals = time.perf_counter(), self._state.totals
+        totals["seconds"] += now - self._last
+        totals["replaced"] += outcome.replaced
+        for name, mean in outcome.parts.items():
+            totals[name] = totals.get(name, 0.0) + mean * step.rows
+            self._parts[name] = self._parts.get(name, 0.0) + mean * step.rows
+        self._last = now
+        self._images += step.rows
+        self._task.advance(step.rows, loss=outcome.loss)
+        done = step.index + 1
+        if done == 1 or done % self._every == 0 or done == self._steps:
+            self._row(step, outcome, rate, now - self._since)
+            self._since, self._waited, self._images, self._parts = now, 0.0, 0, {}
 
-    def settle(self, state: TrainingState) -> None:
-        """Add this stretch's counts, over all processes, to the run's totals."""
-        counts = torch.tensor([self._replaced, self._unlabelled], device=self._world.device)
-        replaced, unlabelled = self._world.sum(counts).tolist()
-        state.totals["replaced"] += replaced
-        state.totals["unlabelled"] += unlabelled
-        self._replaced = self._unlabelled = 0
-
-    def _row(self, state: TrainingState, seconds: float, values: dict[str, float]) -> None:
-        self.settle(state)
-        if not self._world.is_main:
+    def _row(self, step: Step, outcome: Outcome, rate: float, seconds: float) -> None:
+        if self._path is None:
             return
-        samples = state.step * self._plan.global_batch
+        samples, totals = step.start + step.rows, self._state.totals
         row = {
-            "step": state.step,
+            "step": step.index + 1,
             "samples": samples,
             "epoch": round(samples / self._source_size, 4),
-            **values,
-            "images_per_second": round(self._steps * self._plan.global_batch / seconds, 2),
+            "size": step.size,
+            "loss": outcome.loss,
+            "lr": rate,
+            "grad_norm": outcome.grad_norm,
+            **{name: sum / self._images for name, sum in self._parts.items()},
+            "images_per_second": round(self._images / seconds, 2),
             "data_wait": round(self._waited / seconds, 4),
-            "seconds": round(state.totals["seconds"], 3),
-            "replaced": state.totals["replaced"],
-            "unlabelled": state.totals["unlabelled"],
+            "seconds": round(totals["seconds"], 3),
+            "replaced": int(totals["replaced"]),
         }
-        metrics.append(self._path, row)
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row) + "\n")
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics, without a last line that a kill has torn; an absent file has none."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
+def truncate_metrics(path: Path, step: int) -> None:
+    """Keep the rows up to `step`: those after it will be made again."""
+    kept = [row for row in read_metrics(path) if row["step"] <= step]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))

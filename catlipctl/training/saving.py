@@ -1,69 +1,147 @@
-"""What a checkpoint of a run under way holds beyond the weights to use."""
+"""When a run saves, what it saves, and going on from what it saved."""
 
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
-from timm.utils.model_ema import ModelEmaV3
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from catlipctl import checkpoints
-from catlipctl.objectives import Objective
-from catlipctl.training import optimiser as optimisers
-from catlipctl.training.recipe import PretrainRecipe
-from catlipctl.vocabulary import Vocabulary
+from catlipctl.checkpoints.directory import STATE_JSON, complete_steps, read_json
+from catlipctl.checkpoints.writing import discard
+from catlipctl.data.content import content_hash
+from catlipctl.data.sample import Source
+from catlipctl.errors import CheckpointError, DataError
+from catlipctl.progress import SILENT, Progress
+from catlipctl.results import library_versions
+from catlipctl.training.learner import Learner
+from catlipctl.training.report import RunState
+from catlipctl.training.steps import StepSchedule
+from catlipctl.training.world import World
+
+Parts = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
+"""The objective's weights as one should use them -> what a task writes beside the tower."""
 
 
 @dataclass
-class TrainingState:
-    """All that changes as a run goes on. Random draws are no part: they are functions of (seed, step)."""
+class Saves:
+    """The checkpoints of a run under way.
 
-    objective: Objective
-    optimiser: torch.optim.AdamW
-    average: ModelEmaV3 | None
-    step: int = 0
-    totals: dict[str, float] = field(default_factory=lambda: {"seconds": 0.0, "replaced": 0, "unlabelled": 0})
-    """Sums over the run: seconds of training, images replaced, images seen that have no label."""
+    every: steps between those that are kept. minutes: between those of which the next takes the place.
+    parts: what the task writes beside the tower. provenance: what decides the losses and stands in no recipe.
+    """
+
+    run: Path
+    learner: Learner
+    schedule: StepSchedule
+    world: World
+    parts: Parts
+    provenance: dict[str, Any]
+    every: int | None = None
+    minutes: float | None = None
+    _last: float = field(default_factory=time.monotonic)
+
+    def kept_at(self, step: int) -> bool:
+        """Is there a checkpoint to be kept after so many steps?"""
+        return step == len(self.schedule) or bool(self.every and step % self.every == 0)
 
     @property
-    def weights(self) -> dict[str, Tensor]:
-        """The model's weights as one should use them: the average where there is one."""
-        model = self.objective.model if self.average is None else self.average.module
-        return model.state_dict()
+    def overdue(self) -> bool:
+        """Is it long ago that this process saw a save? Clocks differ: processes must agree on it."""
+        return self.minutes is not None and time.monotonic() - self._last > 60 * self.minutes
 
-    def tensors(self) -> dict[str, Tensor]:
-        """What resuming needs and `weights` does not have: raw weights under an EMA, optimiser."""
-        raw = {
-            f"objective/{name}": value
-            for name, value in self.objective.state_dict().items()
-            if self.average is not None or not name.startswith("model.")
-        }
-        moments = optimisers.named_state(self.optimiser, self.objective)
-        return raw | {f"optimiser/{name}": value for name, value in moments.items()}
+    def save(self, state: RunState, *, keep: bool = True) -> None:
+        """Write the checkpoint of the state's step; all processes call. One that is not kept is replaced."""
+        weights, used = self.learner.tower_weights(), self.learner.weights()
+        tensors, without = self.learner.state_dict(), self.learner.without_moments()
+
+        def write() -> None:
+            samples = self.schedule.samples(state.step)
+            parts = dict(self.parts(used))
+            config = {**parts.pop("config"), "step": state.step, "samples": samples}
+            written = checkpoints.write_step(
+                self.run,
+                state.step,
+                tower=self.learner.objective.tower,
+                weights=weights,
+                config=config,
+                state=tensors,
+                state_json={
+                    "step": state.step,
+                    "samples": samples,
+                    "totals": state.totals,
+                    "without_moments": without,
+                    "kept": keep,
+                    **self.provenance,
+                },
+                **parts,
+            )
+            for other in complete_steps(self.run):
+                # Asked of each, not remembered: a process may have been killed just before this line.
+                if other != written and not read_json(other / STATE_JSON).get("kept", True):
+                    discard(other)
+
+        self.world.on_main(write)
+        self._last = time.monotonic()
+
+    def restore(self, checkpoint: Path, progress: Progress = SILENT) -> RunState:
+        """Put a checkpoint into the learner, as it was freshly made; where the run was. All processes call.
+
+        CheckpointError for another model or a state that is not whole, DataError for other data.
+        """
+        checkpoints.verify(checkpoint)
+        tensors, saved = checkpoints.read_state(checkpoint)
+        for warning in _differences(saved, self.provenance, self.learner.objective):
+            progress.warn(warning)
+        weights = safetensors.torch.load_file(checkpoint / "model.safetensors")
+        try:
+            self.learner.load_state_dict(weights, tensors, saved.get("without_moments", ()))
+        except (KeyError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{checkpoint} holds another model than the recipe, or not all of it: "
+                f"{str(error).splitlines()[0]}",
+                "resume with the recipe of the run (its recipe.yaml)",
+            ) from error
+        progress.note(f"resuming from {checkpoint}, step {int(saved['step']):,}")
+        return RunState(int(saved["step"]), dict(saved["totals"]))
 
 
-def save(
-    run: Path,
-    state: TrainingState,
-    recipe: PretrainRecipe,
-    vocabulary: Vocabulary,
-    circumstances: dict[str, Any],
-) -> Path:
-    """Write the checkpoint of the state's step; `circumstances` are for who resumes it (`resuming`)."""
-    samples = state.step * recipe.global_batch_size
-    return checkpoints.write_step(
-        run,
-        state.step,
-        model=state.objective.model,
-        weights=state.weights,
-        config={"recipe": recipe.model_dump(mode="json"), "step": state.step, "samples": samples},
-        vocabulary=vocabulary,
-        state=state.tensors(),
-        state_json={
-            "step": state.step,
-            "samples": samples,
-            "totals": state.totals,
-            **circumstances,
-        },
-    )
+def provenance(source: Source, processes: int, micro_batch: int) -> dict[str, Any]:
+    """What decides a run's losses and stands in no recipe; saved with each checkpoint."""
+    return {
+        "data": {"samples": len(source), "content": content_hash(source)},
+        "processes": processes,
+        "micro_batch": micro_batch,
+        "threads": torch.get_num_threads(),
+        "versions": library_versions(),
+    }
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any], module: nn.Module) -> list[str]:
+    """Warnings of what is no longer as it was when the run was saved; DataError for other data."""
+    if before["data"] != now["data"]:
+        was, is_ = (
+            f"{of['data']['samples']:,} samples (content {of['data']['content']})" for of in (before, now)
+        )
+        raise DataError(
+            f"the data is not what this run was trained on: {was} before, {is_} now",
+            "resume with the same data, or start a new run by --out",
+        )
+    warnings = []
+    if before["threads"] != now["threads"]:
+        warnings.append(
+            f"the run had {before['threads']} threads, now {now['threads']}: "
+            "losses may differ in the last digits"
+        )
+    was, is_ = (f"{of['micro_batch']} images in each of {of['processes']} processes" for of in (before, now))
+    if was != is_ and any(isinstance(part, _BatchNorm) for part in module.modules()):
+        warnings.append(
+            f"the run had {was}, now {is_}: the tower's BatchNorm takes its statistics over these, "
+            "so losses will differ"
+        )
+    return warnings

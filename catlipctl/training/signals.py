@@ -27,6 +27,8 @@ class Signals:
     def __init__(self) -> None:
         self._received = 0
         self._deferred = False
+        self.trained = False
+        """Has the run come to its last step, now or before?"""
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
         self._launcher = int(os.environ.get(LAUNCHER_VARIABLE, "0"))
@@ -44,12 +46,12 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, a signal is only remembered, for whoever polls `received`."""
+        """Inside, where a run trains, a signal is only remembered, for whoever polls `received`."""
         self._deferred = True
         try:
             yield
         finally:
-            self._deferred = False
+            self._deferred, self.trained = False, True
 
     @property
     def received(self) -> int:
@@ -67,9 +69,14 @@ class Signals:
             raise KeyboardInterrupt
         self._received = number
         if not self._deferred:
+            when = (
+                "after the last step: all is saved"
+                if self.trained
+                else "before the first step: nothing to save"
+            )
             raise Stopped(
-                f"stopped by {signal.Signals(number).name} before the first step: nothing to save",
-                "run it again",
+                f"stopped by {signal.Signals(number).name} {when}",
+                "run it again with --resume" if self.trained else "run it again",
                 exit_code=exit_code(number),
             )
 

@@ -1,22 +1,25 @@
 """The processes that train together: who they are, on which device, and how they agree."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from catlipctl.data.workers import portable
+from catlipctl.errors import MachineError
 
 T = TypeVar("T")
 
-LONGEST_WAIT = timedelta(hours=12)
+Precision = Literal["auto", "bfloat16", "float32"]
+
+LONG_WAIT = timedelta(hours=12)
 """Rank 0 may count a vocabulary over a web-sized source while the others wait."""
+SHORT_WAIT = timedelta(seconds=90)
+"""Between steps the others are a step behind at most: a process that hangs is told of soon."""
 
 
 class World:
@@ -25,7 +28,8 @@ class World:
     def __init__(self, *, cpu: bool = False) -> None:
         # Without a GPU accelerate 1.15 forms no process group unless it is told that the CPU is meant.
         cpu = cpu or not torch.cuda.is_available()
-        self._state = PartialState(cpu=cpu, timeout=LONGEST_WAIT)
+        self._state = PartialState(cpu=cpu, timeout=LONG_WAIT)
+        self._longest = LONG_WAIT
         self.device: torch.device = self._state.device
         self.rank: int = self._state.process_index
         self.size: int = self._state.num_processes
@@ -65,13 +69,35 @@ class World:
             torch.distributed.all_reduce(value)
         return value
 
-    def largest(self, value: int) -> int:
-        """The largest of the processes' numbers."""
+    def maximum(self, *values: int) -> list[int]:
+        """Of each number the largest that any process has."""
         if self.size == 1:
-            return value
-        tensor = torch.tensor(value, device=self.device)
+            return list(values)
+        tensor = torch.tensor(values, device=self.device)
         torch.distributed.all_reduce(tensor, torch.distributed.ReduceOp.MAX)
-        return int(tensor)
+        return [int(value) for value in tensor.tolist()]
+
+    def wait_at_most(self, longest: timedelta) -> None:
+        """From now on, who waits for another process gives up after `longest`."""
+        if self.size > 1 and longest != self._longest:
+            self._longest = longest
+            distributed = torch.distributed
+            # Public from torch 2.15 on.
+            change = getattr(distributed, "set_timeout", None) or distributed.distributed_c10d._set_pg_timeout
+            change(longest, distributed.group.WORLD)
+
+    def precision(self, wanted: Precision) -> torch.dtype:
+        """The type of the forward pass: `auto` is bfloat16 on GPUs that compute in it, else float32.
+
+        MachineError where bfloat16 is asked for and the device has none.
+        """
+        has = self.device.type == "cpu" or (
+            self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        )
+        if wanted == "bfloat16" and not has:
+            raise MachineError(f"{self.device} computes no bfloat16", "--set precision=float32")
+        low = wanted == "bfloat16" or (wanted == "auto" and has and self.device.type == "cuda")
+        return torch.bfloat16 if low else torch.float32
 
     def gather(self, values: list[T]) -> list[T]:
         """The processes' lists, one after the other."""
@@ -81,17 +107,8 @@ class World:
         """Go on when all have come here."""
         self._state.wait_for_everyone()
 
-    def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with its gradients averaged over all processes at each backward pass."""
-        return module if self.size == 1 else DistributedDataParallel(module)
-
     def close(self) -> None:
         """Leave the process group, in peace: all have come to their end."""
         if self.size > 1:
             self.wait()
             self._state.destroy_process_group()
-
-
-def local_gradients(module: nn.Module, *, local: bool) -> AbstractContextManager[None]:
-    """Inside, a backward pass adds to this process's gradients only, if `local`."""
-    return module.no_sync() if local and isinstance(module, DistributedDataParallel) else nullcontext()

@@ -68,7 +68,7 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--data", "x"], 2, "recipes: demo"),
+        (["--data", "x"], 2, "name one of the recipes: catlip-"),
         (["shards.tar"], 2, "quote the pattern"),
         (["demo", "shards.tar"], 2, "quote the pattern"),
         (["dmeo"], 2, "did you mean demo?"),

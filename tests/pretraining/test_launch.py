@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from catlipctl.training import PretrainRecipe, metrics, pretrain
-from catlipctl.training.run_directory import RunDirectory
+from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.training.report import read_metrics
+from catlipctl.training.run import RunDirectory
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def file(document: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def losses(run: Path) -> list[float]:
-    return [row["loss"] for row in metrics.read(run / "metrics.jsonl")]
+    return [row["loss"] for row in read_metrics(run / "metrics.jsonl")]
 
 
 def start(*arguments: object, **environment: str) -> "subprocess.Popen[str]":

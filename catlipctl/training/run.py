@@ -1,4 +1,7 @@
-"""A run's directory: one run at a time, never overwritten; `exit.json` says how it ended."""
+"""A run: its processes, its signals and its directory, which holds one run and is never overwritten.
+
+`exit.json` says how it ended, `recipe.yaml` what it was started with.
+"""
 
 import errno
 import fcntl
@@ -7,12 +10,23 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
+from catlipctl import files
+from catlipctl import recipe as recipes
 from catlipctl.errors import CatlipctlError, UsageError
+from catlipctl.progress import SILENT, Progress
+from catlipctl.recipe import schema
+from catlipctl.training.signals import Signals
+from catlipctl.training.world import World
+
+T = TypeVar("T")
 
 UNSTARTED = {"lock", "exit.json", "recipe.yaml"}
 """What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
@@ -31,6 +45,54 @@ def _let_go() -> None:
 
 
 os.register_at_fork(after_in_child=_let_go)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run under way, in each of its processes; only the first one's progress is heard."""
+
+    task: str
+    world: World
+    signals: Signals
+    directory: "RunDirectory"
+    progress: Progress
+
+    def on_main(self, function: Callable[[], T]) -> T:
+        """What `function` returns in the first process, in all of them; so its error, too."""
+        return self.world.on_main(function)
+
+
+@contextmanager
+def begin(
+    task: str,
+    out: Path | None,
+    name: str,
+    *,
+    root: Path = Path("runs"),
+    resume: bool = False,
+    cpu: bool = False,
+    progress: Progress = SILENT,
+) -> Iterator[Run]:
+    """A run of a task (`pretrain`) in `out`, or in a new ROOT/NAME, alone or as one of several processes.
+
+    `exit.json` is written as the body ends. Raises UsageError where the directory is in use or not empty.
+    """
+    world = World(cpu=cpu)
+    held: list[RunDirectory] = []
+
+    def take_directory() -> Path:
+        held.append(acquire(out, name, resume=resume, root=root))
+        return held[0].path
+
+    try:
+        with Signals() as signals:
+            directory = RunDirectory(world.on_main(take_directory))
+            with directory.recording_exit(world.rank):
+                yield Run(task, world, signals, directory, progress if world.is_main else SILENT)
+                world.close()
+    finally:
+        for directory in held:
+            directory.release()
 
 
 class RunDirectory:
@@ -79,6 +141,21 @@ class RunDirectory:
         """Does a recipe lie in it that no run wrote, but a person?"""
         ours = self.path / "lock", self.path / "checkpoints"
         return self.recipe.exists() and not any(path.exists() for path in ours)
+
+    def settle_recipe(self, recipe: BaseModel, *, resume: bool, free: Collection[str]) -> None:
+        """Write `recipe.yaml`; on resuming compare with the one there, but for the keys that are `free`.
+
+        That one stays until all else is found to fit, too: a refused resume changes no file. UsageError shows
+        the differences.
+        """
+        if resume and self.recipe.exists() and self.started:
+            refuse_changes(self.recipe, recipe, free)
+        else:
+            self.write_recipe(recipe)
+
+    def write_recipe(self, recipe: BaseModel) -> None:
+        """Write `recipe.yaml`."""
+        files.write_text(self.recipe, recipes.dump(recipe))
 
     @contextmanager
     def recording_exit(self, rank: int) -> Iterator[None]:
@@ -175,3 +252,21 @@ def newest(name: str, root: Path = Path("runs")) -> Path:
         if (match := number.fullmatch(path.name)) and RunDirectory(path).started
     ]
     return max(found, default=(1, root / name))[1]
+
+
+def refuse_changes(path: Path, recipe: BaseModel, free: Collection[str]) -> None:
+    """UsageError with a diff if a recipe differs from the run's own, at `path`, in what decides its losses.
+
+    The one there is read through today's schema, so a key that has come since has its default in both.
+    """
+    there = recipes.load(type(recipe), path, environment={}).value
+    before, after = (
+        {key: value for key, value in schema.leaves(of) if key not in free} for of in (there, recipe)
+    )
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+    if changed:
+        difference = [f"  {key}: {before.get(key)} in {path}, {after.get(key)} now" for key in changed]
+        raise UsageError(
+            "the recipe is not the one that this run was started with\n" + "\n".join(difference),
+            "resume without these changes, or start another run by --out",
+        )

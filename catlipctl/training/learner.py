@@ -1,0 +1,284 @@
+"""All that learns, ready to step: one for pre-training, fine-tuning and benchmarks.
+
+Built in this order: the objective, activation checkpointing, compilation, distribution, optimiser, average.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from catlipctl.data.batch import Batch, Step
+from catlipctl.errors import NonFiniteLoss, OutOfMemory, UsageError
+from catlipctl.objectives import Objective, unchanged_buffers
+from catlipctl.training import optimiser as optimisers
+from catlipctl.training.average import Average
+from catlipctl.training.optimiser import OptimiserSettings
+from catlipctl.training.world import World
+
+RECOMPILATIONS = 64
+"""Image sizes and batches that a compiled tower may meet, each compiled once."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to, over all processes: means over its images, and the gradient's norm unclipped."""
+
+    loss: float
+    grad_norm: float
+    parts: dict[str, float]
+    replaced: int
+
+
+class Learner:
+    """An objective with its optimiser and the average of its weights.
+
+    momentum: of the average, None for none. precision: of the forward pass. compile: the tower, by
+    `torch.compile`. activation_checkpointing: the tower's blocks are computed again in the backward pass.
+    rate_of: a parameter's name -> its share of the learning rate. UsageError where the tower can't do it.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        settings: OptimiserSettings,
+        world: World,
+        *,
+        momentum: float | None = None,
+        precision: torch.dtype = torch.float32,
+        compile: bool = False,
+        activation_checkpointing: bool = False,
+        rate_of: Callable[[str], float] = lambda _: 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.objective = objective.to(world.device).train()
+        self.settings, self.world, self.precision, self.seed = settings, world, precision, seed
+        self.recomputes = activation_checkpointing
+        if activation_checkpointing:
+            _checkpoint_activations(objective)
+        if compile:
+            torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
+            # In place: the names of the parameters stay as they are.
+            objective.model.compile(dynamic=False)
+        self.module = _distributed(objective, world)
+        self.learned = [p for p in objective.parameters() if p.requires_grad]
+        groups = optimisers.parameter_groups(
+            objective, settings.weight_decay, objective.undecayed, rate_of=rate_of
+        )
+        self.optimiser = optimisers.create(settings, groups)
+        self.average = Average(objective, momentum) if momentum is not None else None
+
+    def step(self, step: Step, pieces: Sequence[Batch], rate: float) -> Outcome:
+        """Learn from this rank's pieces of a step, at the learning rate `rate`.
+
+        Raises NonFiniteLoss on all processes, before a weight is changed, and OutOfMemory.
+        """
+        with _errors_explained(max(map(len, pieces)), self.world.device):
+            values = self.gradients(step, pieces)
+            norm = torch.nn.utils.get_total_norm([p.grad for p in self.learned if p.grad is not None])
+            loss, *parts, replaced, grad_norm = [*self.world.sum(values.totals()).tolist(), float(norm)]
+            self._check_finite(step, loss, grad_norm, pieces, values.losses)
+            self.update(norm, rate)
+        return Outcome(loss, grad_norm, dict(zip(values.names, parts, strict=True)), int(replaced))
+
+    def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
+        """Add the gradients of the mean loss over the step's images; the losses of the pieces.
+
+        The objective gives the mean over a piece and DDP averages over processes, so each loss is weighted by
+        rows * processes / global rows: shares may differ by a row, pieces by any number.
+        """
+        values = Values(step)
+        self._reseed(step.start)
+        with self._autocast():
+            self.objective.prepare(step, pieces)
+        for number, piece in enumerate(pieces):
+            # Of the position, not of the rank: dropout is the same however the step is shared out.
+            self._reseed(int(piece.positions[0]))
+            with self._synchronised(number == len(pieces) - 1):
+                with self._autocast():
+                    output = self.module(piece)
+                # What is computed again must not move a BatchNorm's statistics again.
+                with unchanged_buffers(self.objective) if self.recomputes else nullcontext():
+                    (output.loss * (piece.counted * self.world.size / step.rows)).backward()
+            values.add(piece, output.loss, output.parts)
+        return values
+
+    def update(self, norm: Tensor, rate: float) -> None:
+        """Clip the gradients of norm `norm`, take the optimiser's step, and move the average."""
+        if self.settings.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip_norm, norm)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["rate"]
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The objective's weights as one should use them: the average where there is one. All ranks call."""
+        return (self.average or self.objective).state_dict()
+
+    def tower_weights(self) -> dict[str, Tensor]:
+        """Those of the tower with its head, under its own names."""
+        return _under("model.", self.weights())
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What resuming needs beside `tower_weights`: all other weights and the optimiser. All ranks call.
+
+        Under an average `objective/` has all raw weights, `average/` what the average has beside the tower.
+        """
+        averaged = self.average is not None
+        state = {
+            f"objective/{name}": value
+            for name, value in self.objective.state_dict().items()
+            if averaged or not name.startswith("model.")
+        }
+        if averaged:
+            others = {name: v for name, v in self.weights().items() if not name.startswith("model.")}
+            state |= {f"average/{name}": value for name, value in others.items()}
+        moments = optimisers.named_state(self.optimiser, self.objective)
+        return state | {f"optimiser/{name}": value for name, value in moments.items()}
+
+    def without_moments(self) -> list[str]:
+        """Parameters that never had a gradient."""
+        parameters = self.objective.named_parameters()
+        return [name for name, p in parameters if p.requires_grad and p not in self.optimiser.state]
+
+    def load_state_dict(
+        self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], without_moments: Sequence[str] = ()
+    ) -> None:
+        """Go on from what `tower_weights` and `state_dict` gave. All ranks call.
+
+        KeyError or RuntimeError names what is missing, or does not fit.
+        """
+        raw = _under("objective/", state)
+        tower = {f"model.{name}": value for name, value in weights.items()}
+        if self.average is None:
+            raw |= tower
+        else:
+            self.average.load_state_dict(tower | _under("average/", state))
+        self.objective.load_state_dict(raw)
+        moments = _under("optimiser/", state)
+        optimisers.load_named_state(self.optimiser, self.objective, moments, without_moments)
+
+    def _reseed(self, position: int) -> None:
+        """Begin the random draws (dropout) of a position: with it no generator's state need be saved.
+
+        Not by `torch.manual_seed`: for each kind of device that is not in use it formats a stack trace, half
+        a millisecond a step or more.
+        """
+        seed = int(np.random.SeedSequence([self.seed, position]).generate_state(1, np.uint64)[0])
+        torch.default_generator.manual_seed(seed)
+        if self.world.device.type != "cpu":
+            torch.get_device_module(self.world.device).manual_seed(seed)
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self.precision != torch.float32
+        return torch.autocast(self.world.device.type, self.precision, enabled=enabled)
+
+    def _synchronised(self, last: bool) -> Any:
+        """Inside, a backward pass averages over processes only if it is the step's last."""
+        if last or not isinstance(self.module, DistributedDataParallel):
+            return nullcontext()
+        return self.module.no_sync()
+
+    def _check_finite(
+        self, step: Step, loss: float, norm: float, pieces: Sequence[Batch], losses: Sequence[Tensor]
+    ) -> None:
+        if math.isfinite(loss) and math.isfinite(norm):
+            return
+        self.optimiser.zero_grad(set_to_none=True)
+        what = "gradient" if math.isfinite(loss) else "loss"
+        bad = [
+            piece
+            for piece, value in zip(pieces, losses, strict=True)
+            if what == "gradient" or not math.isfinite(float(value))
+        ]
+        samples = self.world.gather([int(sample) for piece in bad for sample in piece.samples])
+        shown = ", ".join(map(str, samples[:16])) + (", ..." if len(samples) > 16 else "")
+        raise NonFiniteLoss(
+            f"the {what} became non-finite at step {step.index:,} in a batch with samples {shown}",
+            "lower optimiser.lr, raise schedule.warmup_steps, or look at these samples; "
+            "the weights were not changed by this step",
+        )
+
+
+class Values:
+    """Losses and their parts of the pieces of a step, on the device until all are summed up."""
+
+    def __init__(self, step: Step) -> None:
+        self.losses: list[Tensor] = []
+        self.names: list[str] = []
+        self._rows = step.rows
+        self._sums: list[Tensor] = []
+        self._replaced = 0
+
+    def add(self, piece: Batch, loss: Tensor, parts: Mapping[str, Tensor]) -> None:
+        """One piece's loss and parts, means over its images."""
+        self.names = list(parts)
+        # Apple's devices have no float64.
+        exact = torch.float32 if loss.device.type == "mps" else torch.float64
+        values = torch.stack([value.detach().to(exact) for value in (loss, *parts.values())])
+        self.losses.append(loss.detach())
+        # Not by multiplying with 0: an idle piece's loss may be infinite.
+        self._sums.append(
+            values * (piece.counted / self._rows) if piece.counted else torch.zeros_like(values)
+        )
+        self._replaced += piece.replaced
+
+    def totals(self) -> Tensor:
+        """Mean loss, mean parts and the number of replaced images: float64, this rank's share of them."""
+        sums = torch.stack(self._sums).sum(0)
+        return torch.cat([sums, sums.new_tensor([self._replaced])])
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _checkpoint_activations(objective: Objective) -> None:
+    tower: Any = objective.tower.module
+    try:
+        tower.set_grad_checkpointing(True)
+    except (AttributeError, AssertionError) as error:
+        raise UsageError(
+            f"{objective.tower.name} has no blocks whose activations can be computed again",
+            "--set activation_checkpointing=false",
+        ) from error
+
+
+def _distributed(module: nn.Module, world: World) -> nn.Module:
+    """The module with its gradients averaged over all processes at each backward pass."""
+    return module if world.size == 1 else DistributedDataParallel(module)
+
+
+@contextmanager
+def _errors_explained(images: int, device: torch.device) -> Iterator[None]:
+    """Raise OutOfMemory where the body gets no memory, UsageError where BatchNorm gets one image alone."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Expected more than 1 value per channel"):
+            raise
+        raise UsageError(
+            "the tower's BatchNorm cannot take statistics of one image alone",
+            "raise device_batch_size or global_batch_size: give each process two images at once",
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        # torch has no class of its own for memory that a CPU does not have.
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
+        raise OutOfMemory(
+            f"out of memory with {images} images on {device}" + (f" (peak {peak:.1f} GiB)" if peak else ""),
+            f"--set device_batch_size={images // 2} accumulates the same global batch in smaller pieces"
+            if images > 1
+            else "take a smaller tower or image",
+        ) from error

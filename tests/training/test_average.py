@@ -1,0 +1,39 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from catlipctl.training.average import Average, EmaSettings, left_of_start
+
+
+def test_a_fitted_average_forgets_its_start_whatever_the_length() -> None:
+    for steps in (20, 1_500, 200_000):
+        momentum = EmaSettings(momentum="fit").of(steps)
+        assert momentum is not None
+        assert left_of_start(momentum, steps) < math.exp(-10) * 1.001
+    assert left_of_start(5e-4, 1_500) == pytest.approx(0.472, abs=5e-4)
+    assert EmaSettings(momentum="fit").of(3) == 1.0
+    assert EmaSettings().of(100) is None
+
+
+def test_the_average_is_the_closed_form_buffers_included() -> None:
+    model = nn.BatchNorm1d(1)
+    average = Average(model, 0.1)
+    expected = {name: value.clone().double() for name, value in model.state_dict().items()}
+    for step in range(10):
+        with torch.no_grad():
+            model.weight.fill_(step)
+            model.running_mean.fill_(2.0 * step)
+            model.num_batches_tracked.fill_(step)
+        average.update()
+        for name in ("weight", "running_mean"):
+            expected[name] = 0.9 * expected[name] + 0.1 * model.state_dict()[name]
+    for name in ("weight", "running_mean"):
+        torch.testing.assert_close(average.state_dict()[name].double(), expected[name], rtol=1e-6, atol=1e-6)
+    assert average.state_dict()["num_batches_tracked"] == 9
+    again = Average(model, 0.1)
+    again.load_state_dict(average.state_dict())
+    assert again.state_dict() == average.state_dict()
+    with pytest.raises(KeyError, match="running_var"):
+        again.load_state_dict({"weight": model.weight, "bias": model.bias, "running_mean": model.bias})
