@@ -1,4 +1,4 @@
-"""`catlipctl eval lp`: what a frozen tower's features are worth to a linear classifier."""
+"""`catlipctl eval`: what a tower is worth, frozen under a linear classifier (`lp`) or trained (`ft`)."""
 
 import re
 from pathlib import Path
@@ -6,45 +6,52 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli import inputs
-from catlipctl.cli.options import CacheDir, Checkpoint, ImageKey, Json, LabelKey
-from catlipctl.cli.output import command
+from catlipctl.cli import inputs, plots
+from catlipctl.cli.options import CacheDir, Checkpoint, Gpus, ImageKey, Json, LabelKey, Processes
+from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from catlipctl.transfer import ProbeResult
+    from catlipctl.transfer import FinetuneResult, ProbeResult
+
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="SOURCE",
+        help="Labelled images: class folders, tars, Parquet; or emoji:transfer, the embedded ones. "
+        "A folder's train/ and test/ (or val/) are used as such.",
+        show_default=False,
+    ),
+]
+Test = Annotated[
+    str | None,
+    typer.Option(
+        "--test",
+        metavar="SOURCE",
+        help="Test images. Default: the test/ or val/ beside the folder train/, whether --data names "
+        "train/ or what it is in; else 20 % of --data, stratified by seed.",
+        show_default=False,
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="The label set whose labels the class names are. Default: names looked up in WordNet; for "
+        "emoji:transfer, emoji.",
+        show_default=False,
+    ),
+]
 
 
 def linear_probe(
     checkpoint: Checkpoint = None,
-    data: Annotated[
-        str,
-        typer.Option(
-            metavar="SOURCE",
-            help="Labelled images: class folders, tars, Parquet; or emoji:transfer, the embedded ones. "
-            "A folder's train/ and test/ (or val/) are used as such.",
-            show_default=False,
-        ),
-    ] = ...,  # type: ignore[assignment]
-    test: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SOURCE",
-            help="Test images. Default: the test/ or val/ beside the folder train/, whether --data names "
-            "train/ or what it is in; else 20 % of --data, stratified by seed.",
-            show_default=False,
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="The label set whose labels the class names are. Default: names looked up in WordNet; for "
-            "emoji:transfer, emoji.",
-            show_default=False,
-        ),
-    ] = None,
+    data: Data = ...,  # type: ignore[assignment]
+    test: Test = None,
+    target: Target = None,
     train_size: Annotated[str, typer.Option(help="Training images used: 5/class, or 10%.")] = "100%",
     init: Annotated[
         Literal["transfer", "random"],
@@ -71,11 +78,12 @@ def linear_probe(
     """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it."""
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
+        from catlipctl.data import emoji
         from catlipctl.labels import targets
-        from catlipctl.transfer import folders, splits
+        from catlipctl.transfer import splits
 
         splits.TrainSize.parse(train_size)
-        if target is None and data.startswith(splits.EMOJI):
+        if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
         labelset = None if target is None else targets.load(target)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
@@ -85,6 +93,7 @@ def linear_probe(
         )
         out.uses("data", data)
         loaded = checkpoints.load(named)
+        folder = out_dir or files.unused(loaded.run / "eval" / f"lp-{_slug(data)}", numbered=True)
         result = transfer.linear_probe(
             loaded,
             train_source,
@@ -94,13 +103,126 @@ def linear_probe(
             init=init,
             random_backbone=random_backbone,
             seed=seed,
-            out=out_dir or files.unused(folders.run_of(loaded) / "eval" / f"lp-{_slug(data)}", numbered=True),
+            out=folder,
             workers=workers,
             progress=out,
         )
-        written = f"wrote {result.checkpoint}, with result.json"
-        next_step = f"try it: catlipctl predict IMAGE... --checkpoint {result.checkpoint}"
-        out.result(result, _table(result), written, next_step)
+        written = [f"wrote {folder}, with result.json"]
+        if result.checkpoint is not None:
+            written.append(_next_step(result.checkpoint))
+        out.result(result, _table(result), *written)
+
+
+def fine_tune(
+    checkpoint: Checkpoint = None,
+    data: Data = ...,  # type: ignore[assignment]
+    test: Test = None,
+    target: Target = None,
+    init: Annotated[
+        Literal["transfer", "random"] | None,
+        typer.Option(
+            help="The classifier at the start: the pre-trained head's rows, or fresh. Default: transfer.",
+            show_default=False,
+        ),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Change one key of the run, as length.epochs. Repeats.",
+            show_default=False,
+        ),
+    ] = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out, or the last of this data.")
+    ] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", help="The run's directory. Default: RUN/eval/ft-DATA.", show_default=False),
+    ] = None,
+    label_key: LabelKey = None,
+    image_key: ImageKey = None,
+    cache_dir: CacheDir = None,
+    json: Json = False,
+) -> None:
+    """Train the whole tower on labelled images, with a classifier from Transfer Init, and test it."""
+    with command("eval ft", json=json) as out:
+        from catlipctl import checkpoints, recipe, transfer
+        from catlipctl.data import emoji
+        from catlipctl.labels import targets
+        from catlipctl.training import launch
+        from catlipctl.transfer import splits
+
+        launch.only_main_speaks()
+        if target is None and data.startswith(emoji.TRANSFER):
+            target = "emoji"
+        labelset = None if target is None else targets.load(target)
+        named = inputs.checkpoint(checkpoint, out)
+        overrides = [recipe.Override.parse(text) for text in set_ or []]
+        flags = {"checkpoint": named, "target": target, "init": init}
+        overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
+        overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
+        loaded = recipe.load(transfer.FinetuneRecipe, None, overrides)
+        cpu = inputs.only_here(gpus, processes, out)
+        train_source, test_source = splits.open_splits(
+            data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
+        )
+        out.uses("data", data)
+        start = checkpoints.load(named)
+        result = transfer.finetune(
+            loaded.value,
+            start,
+            train_source,
+            test_source,
+            target=labelset,
+            out=out_dir,
+            root=start.run / "eval",
+            name=f"ft-{_slug(data)}",
+            resume=resume,
+            cpu=cpu,
+            progress=out,
+        )
+        if launch.is_main():
+            out.result(result, _fine_tuning_table(result, _plot(result, out)), _next_step(result.run))
+
+
+def _plot(result: "FinetuneResult", out: Output) -> str | None:
+    from catlipctl import reports
+    from catlipctl.training.report import read_metrics
+
+    run = Path(result.run)
+    rows = read_metrics(run / "metrics.jsonl")
+    written = plots.save(lambda: reports.loss(rows, result.run, "Fine-tuning loss"), run / "loss", out)
+    return str(written[0]) if written else None
+
+
+def _next_step(checkpoint: str) -> str:
+    return f"try it: catlipctl predict IMAGE... --checkpoint {checkpoint}"
+
+
+def _fine_tuning_table(result: "FinetuneResult", plot: str | None) -> "Table":
+    return facts(
+        {
+            "top-1 accuracy": f"{result.acc1:.1%}",
+            "top-5 accuracy": f"{result.acc5:.1%}",
+            "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
+            "share of the largest class": f"{result.majority_share:.1%}",
+            "classes": f"{result.classes:,}",
+            "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
+            "test images": f"{result.test_images:,} ({result.split})",
+            "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
+            "loss": f"{result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
+            "classifier at the start": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n)
+            or "random",
+            "weights": result.weights,
+            "checkpoint": result.checkpoint,
+            "plot": plot,
+            "protocol": result.protocol,
+        }
+    )
 
 
 def _table(result: "ProbeResult") -> "Table":
@@ -131,6 +253,8 @@ def _number(value: float | str) -> str:
 
 def _slug(data: str) -> str:
     """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
+    from catlipctl.data import emoji
+
     parts = [part for part in re.split(r"[/:]", data) if part not in ("", ".", "..", "train")]
-    name = "-".join(parts) if data.startswith(("emoji:", "hf:")) else (parts or ["data"])[-1]
+    name = "-".join(parts) if data.startswith((emoji.PREFIX, "hf:")) else (parts or ["data"])[-1]
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "data"

@@ -21,7 +21,7 @@ from catlipctl.cli import (
     transfer_init,
 )
 from catlipctl.cli.output import Output
-from catlipctl.cli.vocab import build, export, import_, merge, overlap, prune, show
+from catlipctl.cli.vocab import build, change, overlap, show
 from catlipctl.errors import UsageError
 
 app = typer.Typer(
@@ -50,10 +50,10 @@ def _group(name: str, help: str) -> typer.Typer:
 _vocab = _group("vocab", "Vocabularies: count one, look at it, change it, compare it with a label set.")
 _vocab.command("build")(build.build)
 _vocab.command("show")(show.show)
-_vocab.command("merge")(merge.merge)
-_vocab.command("prune")(prune.prune)
-_vocab.command("import")(import_.import_)
-_vocab.command("export")(export.export)
+_vocab.command("merge")(change.merge)
+_vocab.command("prune")(change.prune)
+_vocab.command("import")(change.import_)
+_vocab.command("export")(change.export)
 _vocab.command("overlap")(overlap.overlap)
 
 _data = _group("data", "Sources of image-text pairs.")
@@ -66,6 +66,7 @@ _recipe.command("copy")(recipe.copy)
 
 _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp")(evaluate.linear_probe)
+_eval.command("ft")(evaluate.fine_tune)
 
 _checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it is whole.")
 _checkpoint.command("inspect")(checkpoint.inspect)

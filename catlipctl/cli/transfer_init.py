@@ -56,12 +56,12 @@ def transfer_init(
     with command("transfer-init", json=json) as out:
         from catlipctl import checkpoints, files
         from catlipctl.labels import targets
-        from catlipctl.transfer import folders, write_transfer_init
+        from catlipctl.transfer import write_transfer_init
 
         labelset = targets.load(target)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, out))
         out.uses("target", target)
-        folder = out_dir or files.unused(folders.run_of(loaded) / "transfer" / labelset.name)
+        folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)
         result = write_transfer_init(
             loaded, labelset, folder, min_similarity=min_similarity, seed=seed, head_only=head_only
         )

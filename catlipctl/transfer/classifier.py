@@ -1,34 +1,52 @@
-"""A tower by its name, a tower with another classifier, and a classifier alone in a file."""
+"""A tower with another classifier, a classifier alone in a file, and what its predictions are worth."""
 
 import copy
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from catlipctl import models
-from catlipctl.checkpoints import Checkpoint
 from catlipctl.files import replacing
+from catlipctl.models import TimmTower, Tower
 
 
-def architecture(checkpoint: Checkpoint) -> str:
-    """The tower's name as timm has it."""
-    return str(checkpoint.model.pretrained_cfg["architecture"])  # type: ignore[index]
+def with_head(tower: Tower, weight: Tensor, bias: Tensor) -> Tower:
+    """A copy of `tower` in eval mode with the linear classifier `weight [K, D]`, `bias [K]`.
 
-
-def with_head(model: nn.Module, weight: Tensor, bias: Tensor) -> nn.Module:
-    """A copy of `model` in eval mode with the linear classifier `weight [K, D]`, `bias [K]`."""
-    copied = copy.deepcopy(model)
-    copied.reset_classifier(len(weight))  # type: ignore[operator]
-    head = models.head(copied)
+    Raises UsageError for a tower that has another kind of head.
+    """
+    module = copy.deepcopy(tower.module).eval()
+    module.reset_classifier(len(weight))  # type: ignore[operator]
+    changed = TimmTower(module)
+    head = changed.linear_head()
     with torch.no_grad():
         head.weight.copy_(weight)
         head.bias.copy_(bias)
-    return copied.eval()
+    return changed
 
 
 def save_head(path: Path, weight: Tensor, bias: Tensor) -> None:
     """Write `weight [K, D]` and `bias [K]` alone, as safetensors."""
     with replacing(path) as temporary:
         save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)
+
+
+def top_k_accuracy(logits: Tensor, labels: Tensor, k: int) -> float:
+    """The share of images whose label is among the `k` largest logits (all of them where K <= k)."""
+    best = logits.topk(min(k, logits.shape[1]), dim=1).indices
+    return float((best == labels[:, None]).any(1).double().mean())
+
+
+def mean_per_class_recall(logits: Tensor, labels: Tensor) -> float:
+    """Recall of each class that has a test image, averaged over those classes."""
+    hits = (logits.argmax(1) == labels).double()
+    totals = torch.bincount(labels, minlength=logits.shape[1]).double()
+    correct = torch.zeros_like(totals).index_add_(0, labels, hits)
+    present = totals > 0
+    return float((correct[present] / totals[present]).mean())
+
+
+def majority_share(labels: Tensor) -> float:
+    """The accuracy of always answering the largest class."""
+    return float(torch.bincount(labels).max() / len(labels))

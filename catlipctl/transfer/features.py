@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import timm
 import torch
 from torch import Tensor, nn
 
-from catlipctl import models
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import Preprocessing, Source, read_images
+from catlipctl.data import Source, read_images
 from catlipctl.errors import CheckpointError, DataError
+from catlipctl.labels.targets import LabelSet
+from catlipctl.models import TimmTower, Tower
 from catlipctl.progress import SILENT, Progress
-from catlipctl.transfer.classifier import architecture
+from catlipctl.transfer import splits
 
 BATCH = 256
 
@@ -31,9 +33,8 @@ class Features:
 
 @torch.inference_mode()
 def extract(
-    model: nn.Module,
+    tower: Tower,
     source: Source,
-    preprocessing: Preprocessing,
     indices: Sequence[int] | None = None,
     *,
     workers: int = 0,
@@ -42,15 +43,16 @@ def extract(
 ) -> Features:
     """Features of the samples `indices` (all), in their order, a batch of images in memory at a time.
 
-    The model is used in eval mode on whatever device it is. Raises DataError where no image can be read.
+    The tower is used in eval mode on whatever device it is. Raises DataError where no image can be read.
     """
-    device = next(model.parameters()).device
-    reader = read_images(source, preprocessing, indices, batch=BATCH, workers=workers)
+    device = next(tower.module.eval().parameters()).device
+    reader = read_images(source, tower.preprocessing, indices, batch=BATCH, workers=workers)
     values, samples = [], []
     total = len(source) if indices is None else len(indices)
     with progress.task(description, total, "images") as task:
         for images, read in reader:
-            values.append(models.features(model.eval(), images.to(device)).float().cpu())
+            images = tower.preprocessing.prepared(images.to(device))
+            values.append(tower.features(images).float().cpu())
             samples.append(read)
             task.advance(len(read))
     if not values:
@@ -64,28 +66,30 @@ def extract(
         return Features(torch.cat(values).clone(), torch.cat(samples).clone(), reader.unreadable)
 
 
-def untrained(checkpoint: Checkpoint, seed: int) -> nn.Module:
+def untrained(checkpoint: Checkpoint, seed: int) -> Tower:
     """The tower of `checkpoint` as it was before any training: freshly initialised from `seed`."""
-    name = f"local-dir:{checkpoint.path}" if checkpoint.path else architecture(checkpoint)
+    trained: Any = checkpoint.tower.module
+    name = f"local-dir:{checkpoint.path}" if checkpoint.path else checkpoint.tower.name
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh = timm.create_model(name, pretrained=False, num_classes=checkpoint.model.num_classes)
+        fresh: Any = timm.create_model(name, pretrained=False, num_classes=checkpoint.tower.num_classes)
     shapes, expected = (
-        {key: value.shape for key, value in model.state_dict().items()} for model in (fresh, checkpoint.model)
+        {key: value.shape for key, value in model.state_dict().items()} for model in (fresh, trained)
     )
     if shapes != expected:
         raise CheckpointError(
             f"an untrained tower like this one cannot be made: timm's {name} is another",
             "write the model as a checkpoint of ours first: its config says how it is made",
         )
-    return fresh.eval()
+    # One that was made by its name alone has that name's preprocessing.
+    fresh.pretrained_cfg = trained.pretrained_cfg
+    return TimmTower(fresh.eval())
 
 
 @torch.no_grad()
 def reestimate_batch_norm(
-    model: nn.Module,
+    tower: Tower,
     source: Source,
-    preprocessing: Preprocessing,
     indices: Sequence[int] | None = None,
     *,
     workers: int = 0,
@@ -96,6 +100,7 @@ def reestimate_batch_norm(
     A fresh tower's are 0 and 1, which no tower of trained statistics may fairly be compared with. Towers
     without BatchNorm are left as they are.
     """
+    model = tower.module
     norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if not norms:
         return
@@ -107,8 +112,79 @@ def reestimate_batch_norm(
     device = next(model.parameters()).device
     total = len(source) if indices is None else len(indices)
     with progress.task("re-estimating BatchNorm statistics", total, "images") as task:
-        for images, read in read_images(source, preprocessing, indices, batch=BATCH, workers=workers):
+        for images, read in read_images(source, tower.preprocessing, indices, batch=BATCH, workers=workers):
             if len(read) > 1:  # one image has no variance where the map is one pixel
-                model(images.to(device))
+                model(tower.preprocessing.prepared(images.to(device)))
             task.advance(len(read))
     model.eval()
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """values: `[N, D]`, float32. labels: `[N]`, int64, class ids."""
+
+    values: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class ProbeSets:
+    """What a probe needs: features of the training and the test images, and the classes in order.
+
+    split: how the two were told apart. unreadable, unlabelled: images left out of both.
+    """
+
+    train: LabelledFeatures
+    test: LabelledFeatures
+    classes: LabelSet
+    split: str
+    unreadable: int
+    unlabelled: int
+
+
+def extract_sets(
+    tower: Tower,
+    train: Source,
+    test: Source | None,
+    *,
+    target: LabelSet | None = None,
+    train_size: splits.TrainSize = splits.ALL,
+    seed: int = 0,
+    reestimate: bool = False,
+    workers: int = 0,
+    progress: Progress = SILENT,
+) -> ProbeSets:
+    """Features and class ids of both splits.
+
+    train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
+    BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
+    need no label and a control of few images would be a straw man.
+    """
+    sets = splits.labelled_sets(train, test, target, seed)
+    all_indices = sets.train.indices
+    train_indices = all_indices[splits.subset(sets.train.labels[all_indices], train_size, seed)]
+    options: dict[str, Any] = {"workers": workers, "progress": progress}
+    if reestimate:
+        reestimate_batch_norm(tower, train, all_indices.tolist(), **options)
+    trained = extract(
+        tower,
+        train,
+        train_indices.tolist(),
+        description="features of training images",
+        **options,
+    )
+    tested = extract(
+        tower,
+        sets.test.source,
+        sets.test.indices.tolist(),
+        description="features of test images",
+        **options,
+    )
+    return ProbeSets(
+        train=LabelledFeatures(trained.values, sets.train.labels[trained.samples]),
+        test=LabelledFeatures(tested.values, sets.test.labels[tested.samples]),
+        classes=sets.classes,
+        split=sets.split,
+        unreadable=trained.unreadable + tested.unreadable,
+        unlabelled=sets.unlabelled,
+    )

@@ -15,14 +15,14 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from catlipctl import checkpoints, models
+from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets import LabelSet
 from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
-from catlipctl.transfer.mapping import MIN_SIMILARITY, How, Mapping, map_labels
+from catlipctl.transfer.matching import MIN_SIMILARITY, How, LabelMatch, match_labels
 
 ACCOUNT = "account.csv"
 
@@ -32,7 +32,7 @@ class AccountRow(BaseModel):
 
     synsets: what the label means, as WordNet names; missed: those of them that nothing fits. sources: keys of
     the vocabulary's classes whose rows were taken, source_names: their WordNet names. similarity: see
-    `Mapping.similarity`.
+    `LabelMatch.similarity`.
     """
 
     label: str
@@ -98,15 +98,15 @@ def transfer_init(
     drawn from a normal distribution with the mean and the standard deviation of the head's rows in each
     feature, so that its logits are of the others' size and level; its bias is their mean. It depends on
     `seed` and the label's place alone. Raises CheckpointError for a checkpoint without a vocabulary: nothing
-    says what its rows mean.
+    says what its rows mean; UsageError for a tower whose head is not one linear layer: it has no rows.
     """
     vocabulary = checkpoint.vocabulary
     if vocabulary is None:
         raise CheckpointError(
             f"{checkpoint.path or 'this checkpoint'} has no vocabulary: nothing says what its rows mean",
-            "take a checkpoint that `catlipctl pretrain` wrote; `catlipctl eval lp` works without one",
+            "take a run of objective catlip; `catlipctl eval lp` and `eval ft` work without a vocabulary",
         )
-    head = models.head(checkpoint.model)
+    head = checkpoint.tower.linear_head()
     rows = head.weight.detach().float().cpu()
     biases = torch.zeros(len(rows)) if head.bias is None else head.bias.detach().float().cpu()
     if len(rows) != len(vocabulary):
@@ -114,17 +114,17 @@ def transfer_init(
             f"the classifier has {len(rows):,} rows and the vocabulary {len(vocabulary):,} keys",
             "take the checkpoint that pre-training wrote, not one that was made from it",
         )
-    mappings = map_labels(labelset, vocabulary.keys, min_similarity)
+    matches = match_labels(labelset, vocabulary.keys, min_similarity)
     generator = torch.Generator().manual_seed(seed)
     spread = rows.std(0, correction=0)
-    weight = rows.mean(0) + spread * torch.randn(len(mappings), rows.shape[1], generator=generator)
-    bias = biases.mean().repeat(len(mappings))
-    for i, mapping in enumerate(mappings):
-        if mapping.matches:
-            words = [[vocabulary.index[key] for key in match.sources] for match in mapping.matches]
-            weight[i] = torch.stack([rows[word].mean(0) for word in words]).mean(0)
-            bias[i] = torch.stack([biases[word].mean() for word in words]).mean()
-    return TransferredHead(labelset.name, weight, bias, _account(labelset, mappings))
+    weight = rows.mean(0) + spread * torch.randn(len(matches), rows.shape[1], generator=generator)
+    bias = biases.mean().repeat(len(matches))
+    for i, label in enumerate(matches):
+        if label.matches:
+            classes = [[vocabulary.index[key] for key in synset.sources] for synset in label.matches]
+            weight[i] = torch.stack([rows[ids].mean(0) for ids in classes]).mean(0)
+            bias[i] = torch.stack([biases[ids].mean() for ids in classes]).mean()
+    return TransferredHead(labelset.name, weight, bias, _account(labelset, matches))
 
 
 def write_transfer_init(
@@ -158,7 +158,7 @@ def write_transfer_init(
     }
     written = checkpoints.write(
         out,
-        model=with_head(checkpoint.model, head.weight, head.bias),
+        tower=with_head(checkpoint.tower, head.weight, head.bias),
         config={**section, "from": str(checkpoint.path), "activation": "sigmoid"},
         label_names=[label.name for label in labelset.labels],
         files={ACCOUNT: account_csv(head.account)},
@@ -190,17 +190,17 @@ def account_csv(account: Sequence[AccountRow]) -> str:
     return stream.getvalue()
 
 
-def _account(labelset: LabelSet, mappings: Sequence[Mapping]) -> list[AccountRow]:
+def _account(labelset: LabelSet, matches: Sequence[LabelMatch]) -> list[AccountRow]:
     name = wordnet.nouns().name
     return [
         AccountRow(
             label=label.name,
             synsets=[name(key) for key in label.synsets],
-            how=mapping.how,
-            similarity=mapping.similarity,
-            sources=list(mapping.sources),
-            source_names=[name(key) for key in mapping.sources],
-            missed=[name(key) for key in mapping.missed],
+            how=match.how,
+            similarity=match.similarity,
+            sources=list(match.sources),
+            source_names=[name(key) for key in match.sources],
+            missed=[name(key) for key in match.missed],
         )
-        for label, mapping in zip(labelset.labels, mappings, strict=True)
+        for label, match in zip(labelset.labels, matches, strict=True)
     ]

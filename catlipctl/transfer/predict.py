@@ -7,10 +7,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from catlipctl import models
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import UnreadableImage, eval_transform
-from catlipctl.data.decode import decode
+from catlipctl.data import EvalTransform, UnreadableImage
 from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
 from catlipctl.errors import DataError
 from catlipctl.labels import wordnet
@@ -21,7 +19,7 @@ BATCH = 64
 SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 
 
-class Label(BaseModel):
+class PredictedLabel(BaseModel):
     """One label with its probability.
 
     description: in words, where the label is a key: the synset's name, `white.n.01`, where the word of a
@@ -37,7 +35,7 @@ class ImagePrediction(BaseModel):
     """The most probable labels of one image, the first one first; or its fault."""
 
     image: str
-    labels: list[Label] = []
+    labels: list[PredictedLabel] = []
     fault: str | None = None
 
 
@@ -61,18 +59,21 @@ def predict(
     """
     files = _expanded(paths)
     activation = _activation(checkpoint)
-    model = checkpoint.model.eval()
-    transform = eval_transform(models.preprocessing(model))
-    names = checkpoint.label_names or [str(i) for i in range(int(model.num_classes))]  # type: ignore[arg-type]
+    tower = checkpoint.tower
+    model, preprocessing = tower.module.eval(), tower.preprocessing
+    transform = EvalTransform(preprocessing)
+    names = checkpoint.label_names or [str(i) for i in range(tower.num_classes)]
     found: dict[Path, ImagePrediction] = {}
 
     def answer(images: list[Tensor], sources: list[Path]) -> None:
-        logits = model(torch.stack(images))
+        logits = model(preprocessing.prepared(torch.stack(images).permute(0, 3, 1, 2)))
         probabilities = logits.softmax(1) if activation == "softmax" else logits.sigmoid()
         values, classes = probabilities.topk(min(top, len(names)), dim=1)
         for source, row, ids in zip(sources, values.tolist(), classes.tolist(), strict=True):
             labels = [
-                Label(label=names[i], description=_described(checkpoint, names[i]), probability=value)
+                PredictedLabel(
+                    label=names[i], description=_described(checkpoint, names[i]), probability=value
+                )
                 for value, i in zip(row, ids, strict=True)
             ]
             found[source] = ImagePrediction(image=str(source), labels=labels)
@@ -82,7 +83,8 @@ def predict(
     with progress.task("predicting", len(files), "images") as task:
         for file in files:
             try:
-                images.append(transform(decode(file.read_bytes())))
+                pixels = transform(file.read_bytes(), 0, preprocessing.size)
+                images.append(torch.from_numpy(pixels))
                 sources.append(file)
             except (UnreadableImage, OSError) as error:
                 fault = error.message if isinstance(error, UnreadableImage) else error.strerror or str(error)

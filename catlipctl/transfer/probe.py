@@ -11,25 +11,32 @@ from typing import Literal
 import torch
 from torch import nn
 
-from catlipctl import checkpoints, models
+from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
-from catlipctl.data.content import content_hash
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import LabelSet
+from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.transfer import features, metrics, selection, splits
-from catlipctl.transfer.classifier import architecture, with_head
+from catlipctl.transfer import features, selection, splits
+from catlipctl.transfer.classifier import (
+    majority_share,
+    mean_per_class_recall,
+    save_head,
+    top_k_accuracy,
+    with_head,
+)
+from catlipctl.transfer.features import ProbeSets, extract_sets
 from catlipctl.transfer.initialise import TransferredHead
-from catlipctl.transfer.mapping import How
+from catlipctl.transfer.matching import How
 from catlipctl.transfer.prior import prior_head, prior_rows, zero_shot
-from catlipctl.transfer.probe_sets import ProbeSets, extract_sets
 from catlipctl.transfer.selection import Choice
 from catlipctl.transfer.solver import Fit, Problem, threads_for
 
 PROTOCOL = "linear probe, fast: features once, L-BFGS, prior s W0"
 Init = Literal["transfer", "random"]
+RESULT = "result.json"
 
 
 class ProbeScores(Measurement):
@@ -59,7 +66,10 @@ class ProbeScores(Measurement):
 
 
 class ProbeResult(ProbeScores):
-    """A linear probe of one tower on one data set, with the checkpoint of the fitted classifier."""
+    """A linear probe of one tower on one data set, with the checkpoint of the fitted classifier.
+
+    checkpoint: None where none was written, as for a tower whose own head is not one linear layer.
+    """
 
     checkpoint: str | None
     target: str
@@ -89,17 +99,18 @@ def linear_probe(
     class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
     tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
     rows that fit warns, and goes on without a prior. out: a checkpoint to write, tower and fitted classifier,
-    with `result.json` in it. Raises DataError for classes that don't fit, UsageError where `out` exists.
+    with `result.json` in it; a tower whose head is not one linear layer cannot hold it, and there `out` gets
+    `result.json` and the classifier alone, as `head.safetensors`. Raises DataError for classes that don't
+    fit, UsageError where `out` exists.
     """
     size = splits.TrainSize.parse(train_size)
     if out is not None and out.exists():  # said before the work, not after it
         raise UsageError(f"{out} exists already", "name another: no checkpoint is overwritten")
-    model = features.untrained(checkpoint, seed) if random_backbone else checkpoint.model
-    preprocessing = models.preprocessing(checkpoint.model)
+    tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tower.module.to(device)
     sets = extract_sets(
-        model.to(device),
-        preprocessing,
+        tower,
         train,
         test,
         target=target,
@@ -109,16 +120,17 @@ def linear_probe(
         workers=workers,
         progress=progress,
     )
-    model.cpu()
+    tower.module.cpu()
     if random_backbone:
         init = "random"
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
-    told = progress if init == "transfer" else SILENT
-    head = None if random_backbone else prior_head(checkpoint, sets.classes, seed, progress=told)
+    listener = progress if init == "transfer" else SILENT
+    head = None if random_backbone else prior_head(checkpoint, sets.classes, seed, progress=listener)
     fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
+    takes_classifier = isinstance(tower.head, nn.Linear)
     result = ProbeResult(
         **{**dict(scores), "train_size": str(size)},
-        checkpoint=None if out is None else str(out),
+        checkpoint=str(out) if out is not None and takes_classifier else None,
         target=sets.classes.name,
         random_backbone=random_backbone,
         split=sets.split,
@@ -126,9 +138,12 @@ def linear_probe(
         unlabelled=sets.unlabelled,
     )
     result.inputs = _inputs(checkpoint, train, test, target)
-    result.data = {"train": _described(train), "test": _described(test or train)}
-    if out is not None:
-        _write(out, checkpoint, model, fit, sets.classes, result)
+    result.data = {"train": splits.described(train), "test": splits.described(test or train)}
+    if out is not None and takes_classifier:
+        _write_checkpoint(out, checkpoint, tower, fit, sets.classes, result)
+    elif out is not None:
+        progress.warn(f"the head of {tower.name} is not one linear layer: the classifier is written alone")
+        _write_classifier(out, fit, result)
     return result
 
 
@@ -163,13 +178,13 @@ def probe(
     zero_shot_acc1 = None
     if prior is not None:
         zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
-        zero_shot_acc1 = metrics.top_k_accuracy(zero_shot_logits, truth, 1)
+        zero_shot_acc1 = top_k_accuracy(zero_shot_logits, truth, 1)
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
-        acc1=metrics.top_k_accuracy(logits, truth, 1),
-        acc5=metrics.top_k_accuracy(logits, truth, 5),
-        mean_per_class_recall=metrics.mean_per_class_recall(logits, truth),
+        acc1=top_k_accuracy(logits, truth, 1),
+        acc5=top_k_accuracy(logits, truth, 5),
+        mean_per_class_recall=mean_per_class_recall(logits, truth),
         zero_shot_acc1=zero_shot_acc1,
         choice=choice,
         converged=fit.converged,
@@ -177,39 +192,39 @@ def probe(
         test_images=len(truth),
         classes=count,
         images_per_class=len(labels) / count,
-        majority_share=metrics.majority_share(truth),
+        majority_share=majority_share(truth),
         prior={} if head is None or used is None else head.counts(),
         seed=seed,
     )
 
 
-def _write(
-    out: Path, checkpoint: Checkpoint, model: nn.Module, fit: Fit, present: LabelSet, result: ProbeResult
+def _write_checkpoint(
+    out: Path, checkpoint: Checkpoint, tower: Tower, fit: Fit, present: LabelSet, result: ProbeResult
 ) -> None:
     names = [label.name for label in present.labels]
-    fitted = with_head(model, fit.weight.float(), fit.bias.float())
-    # An untrained tower that was made by its name has that name's preprocessing, not the checkpoint's.
-    fitted.pretrained_cfg = checkpoint.model.pretrained_cfg
-    about = {"kind": "linear probe", "from": str(checkpoint.path or architecture(checkpoint))}
+    about = {"kind": "linear probe", "from": str(checkpoint.path or tower.name)}
     checkpoints.write(
         out,
-        model=fitted,
+        tower=with_head(tower, fit.weight.float(), fit.bias.float()),
         config={**about, "protocol": result.protocol, "activation": "softmax"},
         label_names=names,
-        files={"result.json": json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n"},
+        files={RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n"},
     )
+
+
+def _write_classifier(out: Path, fit: Fit, result: ProbeResult) -> None:
+    with files.replacing(out) as temporary:
+        temporary.mkdir()
+        save_head(temporary / "head.safetensors", fit.weight.float(), fit.bias.float())
+        result.write(temporary / RESULT)
 
 
 def _inputs(
     checkpoint: Checkpoint, train: Source, test: Source | None, target: LabelSet | None
 ) -> dict[str, str]:
-    named = {"checkpoint": str(checkpoint.path or f"timm:{architecture(checkpoint)}"), "data": train.name}
+    named = {"checkpoint": str(checkpoint.path or f"timm:{checkpoint.tower.name}"), "data": train.name}
     if test is not None:
         named["test"] = test.name
     if target is not None:
         named["target"] = target.name
     return named
-
-
-def _described(source: Source) -> dict[str, str | int]:
-    return {"source": source.name, "images": len(source), "hash": content_hash(source)}

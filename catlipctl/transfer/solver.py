@@ -50,7 +50,7 @@ class Fit:
 
 @contextmanager
 def threads_for(features: Tensor) -> Iterator[None]:
-    """One thread for small problems: more are no faster, and beside other work far slower (7 s to 100 s)."""
+    """One thread for small problems: more are no faster, and beside other work far slower."""
     before = torch.get_num_threads()
     if features.numel() < SMALL:
         torch.set_num_threads(1)

@@ -1,9 +1,11 @@
-"""Which images train a classifier and which test it: two sources, or parts of one.
+"""Which images train a classifier, which test it, and of which class each is: two sources, or parts of one.
 
 Parts are stratified by class and decided by the seed alone.
 """
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +14,19 @@ import torch
 from torch import Tensor
 
 from catlipctl import data
-from catlipctl.data import Source
+from catlipctl.data import Source, emoji
+from catlipctl.data.content import content_hash
 from catlipctl.errors import DataError, UsageError
+from catlipctl.labels import wordnet
+from catlipctl.labels.targets import Label, LabelSet
+from catlipctl.labels.targets.labelset import synsets_of
 from catlipctl.progress import SILENT, Progress
 
+TEST_SHARE = 0.2
+"""Of each class, held out for the test where the data has none."""
 TESTS = ("test", "val")
-EMOJI = "emoji:transfer"
+UNLABELLED = -1
+SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def open_splits(
     or its `train` is named (so are `emoji:transfer`'s); else there is no test source. Raises DataError for a
     folder with a `train` alone, and for what cannot be opened.
     """
-    if spec == EMOJI or (Path(spec) / "train").is_dir():
+    if spec == emoji.TRANSFER or (Path(spec) / "train").is_dir():
         spec = f"{spec}/train"
         if test is None and (test := _beside(spec)) is None:
             raise DataError(f"{Path(spec).parent} has a train/ but neither test/ nor val/", f"--data {spec}")
@@ -85,12 +94,79 @@ def open_splits(
 
 def _beside(train: str) -> str | None:
     """The test images beside a folder named train; None where there are none, or it has another name."""
-    if train == f"{EMOJI}/train":
-        return f"{EMOJI}/test"
+    if train == emoji.TRAIN:
+        return emoji.TEST
     folder = Path(train)
     if folder.name != "train" or not folder.is_dir():
         return None
     return next((str(path) for name in TESTS if (path := folder.with_name(name)).is_dir()), None)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images of a source whose classes are known.
+
+    labels: `[len(source)]`, class ids, -1 where there is none. indices: `[N]`, ascending, those meant.
+    """
+
+    source: Source
+    labels: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class LabelledSets:
+    """Training and test images, and their classes in order.
+
+    ids: label -> class id, of the labels that the data spells. split: how the two were told apart.
+    unlabelled: images left out of both.
+    """
+
+    train: Labelled
+    test: Labelled
+    classes: LabelSet
+    ids: dict[str, int]
+    split: str
+    unlabelled: int
+
+
+def labelled_sets(train: Source, test: Source | None, target: LabelSet | None, seed: int) -> LabelledSets:
+    """The labelled images of two sources, or of one of which 20 % are held out, stratified by `seed`.
+
+    target: the label set whose labels the data's class names are; None takes the names themselves. Raises
+    DataError for classes that don't fit, and where there is no test image.
+    """
+    names = train.labels()
+    classes = named_classes(names, target)
+    labels = class_ids(names, classes)
+    chosen = labels != UNLABELLED
+    unlabelled = int((~chosen).sum())
+    if test is None:
+        split = f"{TEST_SHARE:.0%} of each class held out for the test, seed {seed}"
+        tested = held_out(labels, TEST_SHARE, seed) & chosen
+        source, test_labels, chosen = train, labels, chosen & ~tested
+    else:
+        split = f"the images of {test.name}"
+        source, test_labels = test, class_ids(test.labels(), classes)
+        tested = test_labels != UNLABELLED
+        unlabelled += int((~tested).sum())
+    if not tested.any():
+        raise DataError("there is no labelled test image", "give more images a class, or --test SOURCE")
+    train_indices, test_indices = (torch.where(mask)[0] for mask in (chosen, tested))
+    ids = dict(zip((name for name in names if name is not None), labels[labels >= 0].tolist(), strict=True))
+    return LabelledSets(
+        Labelled(train, labels, train_indices),
+        Labelled(source, test_labels, test_indices),
+        classes,
+        ids,
+        split,
+        unlabelled,
+    )
+
+
+def described(source: Source) -> dict[str, str | int]:
+    """A source as results name it."""
+    return {"source": source.name, "images": len(source), "hash": content_hash(source)}
 
 
 def subset(labels: Tensor, size: TrainSize, seed: int) -> Tensor:
@@ -129,3 +205,54 @@ def _shuffled_classes(labels: Tensor, seed: int) -> list[Tensor]:
         torch.from_numpy(np.random.default_rng([seed, c]).permutation(torch.where(labels == c)[0].numpy()))
         for c in labels.unique().tolist()
     ]
+
+
+def named_classes(labels: Sequence[str | None], target: LabelSet | None) -> LabelSet:
+    """The label set of those classes that occur in `labels`.
+
+    With a target: its labels, in its order, by `LabelSet.find`. Without: the names in alphabetical order,
+    each meaning what WordNet has for it, if anything. Raises DataError for a name that the target lacks, or
+    fewer than two.
+    """
+    names = sorted({label for label in labels if label is not None})
+    if target is None:
+        graph = wordnet.nouns()
+        found = [Label(name, (name,) if name in graph else synsets_of(name, graph)) for name in names]
+        present = LabelSet("class names", tuple(found))
+    else:
+        unknown = [name for name in names if target.find(name) is None]
+        if unknown:
+            raise DataError(
+                f"{len(unknown)} classes of the data are no labels of {target.name}: {_some(unknown)}",
+                "name the class folders as the label set does, or leave --target out",
+            )
+        ids = sorted({i for name in names if (i := target.find(name)) is not None})
+        present = LabelSet(target.name, tuple(target.labels[i] for i in ids))
+    if len(present) < 2:
+        raise DataError(
+            f"the data has labels of {len(present)} classes; a classifier needs two",
+            "give class folders, or name where the label is with --label-key",
+        )
+    return present
+
+
+def class_ids(labels: Sequence[str | None], classes: LabelSet) -> Tensor:
+    """`[N]`, the class id of each sample, -1 where it has no label.
+
+    Raises DataError for labels that `classes` lacks: nothing was trained for them.
+    """
+    found = {name: classes.find(name) for name in set(labels) - {None} if name is not None}
+    missing = Counter(label for label in labels if label is not None and found[label] is None)
+    if missing:
+        raise DataError(
+            f"{missing.total():,} test images are of classes without training images: "
+            + _some(sorted(missing)),
+            "give such classes training images, or leave them out of the test",
+        )
+    ids = [UNLABELLED if label is None else found[label] for label in labels]
+    return torch.tensor(ids, dtype=torch.int64)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

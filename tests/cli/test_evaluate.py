@@ -1,7 +1,10 @@
-"""`catlipctl eval lp` as a user types it: from class folders to a saved classifier."""
+"""`catlipctl eval lp` and `ft` as a user types them: from class folders to a saved classifier."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,13 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from catlipctl import checkpoints, models
-from catlipctl.cli.evaluate import linear_probe
+from catlipctl.cli.evaluate import fine_tune, linear_probe
 from catlipctl.cli.predict import predict
+from catlipctl.training.report import read_metrics
 
 app = typer.Typer()
 app.command("lp")(linear_probe)
+app.command("ft")(fine_tune)
 app.command("predict")(predict)
 
 
@@ -31,8 +36,8 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 Image.new("RGB", (40, 40), (shade + i, shade, shade)).save(folder / f"{i}.png")
     (tmp_path / "photos" / "val" / "dark" / "broken.png").write_bytes(b"\x89PNG nothing")
     torch.manual_seed(0)
-    model = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
-    checkpoints.write(tmp_path / "tower", model=model, config={})
+    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
+    checkpoints.write(tmp_path / "tower", tower=tower, config={})
     return tmp_path / "photos"
 
 
@@ -89,3 +94,99 @@ def test_faults_have_their_exit_codes(arguments: list[str], code: int) -> None:
     assert result.exit_code == code, result.output
     assert "error:" in result.stderr
     assert "hint:" in result.stderr
+
+
+FEW = ["--set", "length.epochs=4", "--set", "global_batch_size=4", "--set", "schedule.warmup_steps=2"]
+
+
+def test_fine_tuning_from_photos_to_predictions() -> None:
+    result = CliRunner().invoke(app, ["ft", "tower", "--data", "photos", *FEW, "--json"])
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    found = document["result"]
+    assert (document["command"], document["status"], found["init"]) == ("eval ft", "ok", "random")
+    assert "no prior from Transfer Init: the checkpoint has no vocabulary" in result.stderr
+    assert (found["steps"], found["train_images"], found["test_images"], found["unreadable"]) == (
+        12,
+        12,
+        12,
+        1,
+    )
+    assert found["inputs"] == {"checkpoint": "tower", "data": "photos/train"}
+    run = Path(found["run"])
+    assert run == Path("eval/ft-photos")
+    assert json.loads((run / "result.json").read_text())["acc1"] == found["acc1"]
+    answer = CliRunner().invoke(app, ["predict", "photos/val/light", "--checkpoint", str(run), "--json"])
+    assert answer.exit_code == 0, answer.output
+    images = json.loads(answer.stdout)["result"]["images"]
+    assert {label["label"] for label in images[0]["labels"]} == {"dark", "light"}
+    assert sum(label["probability"] for label in images[0]["labels"]) == pytest.approx(1, abs=1e-3)
+
+    # Again: a run of its own, as a table; or the same one, which is complete.
+    again = CliRunner().invoke(app, ["ft", "tower", "--data", "photos/train", *FEW])
+    assert again.exit_code == 0, again.output
+    assert "eval/ft-photos-2" in again.stdout
+    assert "top-1 accuracy" in again.stdout
+    resumed = ["ft", "tower", "--data", "photos", "--out", str(run), "--resume", *FEW, "--json"]
+    complete = CliRunner().invoke(app, resumed)
+    assert complete.exit_code == 0, complete.output
+    assert json.loads(complete.stdout)["result"]["acc1"] == found["acc1"]
+    changed = CliRunner().invoke(app, [*resumed, "--set", "layer_decay=1"])
+    assert changed.exit_code == 2
+    assert "layer_decay: 0.75 in" in changed.stderr
+    taken = CliRunner().invoke(app, ["ft", "tower", "--data", "photos", "--out", str(run)])
+    assert taken.exit_code == 2
+    assert "is not empty" in taken.stderr
+
+
+def test_fine_tuning_on_two_processes_is_that_of_one() -> None:
+    settings = models.ModelSettings(
+        name="vit_tiny_patch16_224", image_size=32, model_args={"embed_dim": 24, "depth": 1, "num_heads": 2}
+    )
+    checkpoints.write(Path("vit"), tower=models.create(settings, num_classes=3), config={})
+    arguments = ["ft", "vit", "--data", "photos", *FEW, "--set", "global_batch_size=5"]
+    one = CliRunner().invoke(app, [*arguments, "--out", "one", "--json"])
+    assert one.exit_code == 0, one.output
+    two = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "catlipctl.cli.main",
+            "eval",
+            *arguments,
+            "--out",
+            "two",
+            "--processes",
+            "2",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert two.returncode == 0, two.stderr
+    found, wanted = (json.loads(text)["result"] for text in (two.stdout, one.stdout))
+    assert (found["acc1"], found["steps"]) == (wanted["acc1"], wanted["steps"])
+    losses = [[row["loss"] for row in read_metrics(Path(run) / "metrics.jsonl")] for run in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["tower", "--data", "photos", "--set", "layer_decya=1"], 2, "did you mean layer_decay?"),
+        (["tower", "--data", "photos", "--set", "classification.label_smoothing=2"], 2, "label_smoothing"),
+        (["tower", "--data", "photos", "--set", "global_batch_size=0"], 2, "global_batch_size"),
+        (["tower", "--data", "nowhere"], 3, "nowhere"),
+        (["tower", "--data", "photos", "--target", "cifar10"], 3, "are no labels of cifar10"),
+        (["nowhere", "--data", "photos"], 4, "no checkpoint at nowhere"),
+        (["tower", "--data", "photos", "--gpus", "4096"], 5, "--gpus 4096"),
+    ],
+)
+def test_faults_of_fine_tuning_have_their_exit_codes(arguments: list[str], code: int, says: str) -> None:
+    result = CliRunner().invoke(app, ["ft", *arguments, "--json"])
+    assert result.exit_code == code, result.output
+    assert says in result.stderr
+    assert json.loads(result.stdout)["error"]["exit_code"] == code
+    assert not list(Path().rglob("checkpoints"))

@@ -20,8 +20,8 @@ app.command()(predict)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    model = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=2)
-    checkpoints.write(tmp_path / "classifier", model=model, config={}, label_names=["cat", "dog"])
+    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=2)
+    checkpoints.write(tmp_path / "classifier", tower=tower, config={}, label_names=["cat", "dog"])
     Image.new("L", (50, 40)).save("grey.png")
     Path("broken.png").write_bytes(b"nothing")
 

@@ -34,9 +34,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         counted="occurrences",
         threshold=5,
     )
-    model = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
+    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
     run = tmp_path / "runs" / "demo"
-    checkpoints.write_step(run, 1, model=model, config={}, vocabulary=vocabulary)
+    checkpoints.write_step(run, 1, tower=tower, config={}, vocabulary=vocabulary)
     return run
 
 
@@ -60,7 +60,7 @@ def test_head_only_and_target_file(run: Path, tmp_path: Path) -> None:
     arguments = [str(run), "--target", "mine.tsv", "--out", "out", "--head-only", "head.safetensors"]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    rows = models.head(checkpoints.load(run).model).weight
+    rows = checkpoints.load(run).tower.linear_head().weight
     head = load_file("head.safetensors")
     assert torch.allclose(head["weight"], torch.stack([rows[0], (rows[0] + rows[1]) / 2]))
     again = CliRunner().invoke(app, [*arguments[:5], "--head-only", "other.safetensors"])
@@ -72,7 +72,7 @@ def test_head_only_and_target_file(run: Path, tmp_path: Path) -> None:
 def test_faults_have_their_exit_codes(run: Path) -> None:
     assert CliRunner().invoke(app, ["--target", "no-such-set"]).exit_code == 3
     assert CliRunner().invoke(app, ["nowhere", "--target", "cifar10"]).exit_code == 4
-    checkpoints.write(run.parent / "bare", model=checkpoints.load(run).model, config={})
+    checkpoints.write(run.parent / "bare", tower=checkpoints.load(run).tower, config={})
     result = CliRunner().invoke(app, ["runs/bare", "--target", "cifar10", "--json"])
     assert result.exit_code == 4
     assert "no vocabulary" in json.loads(result.stdout)["error"]["message"]

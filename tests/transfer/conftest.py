@@ -10,6 +10,7 @@ from torch import nn
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.labels import wordnet
+from catlipctl.models import Tower
 from catlipctl.vocabulary import Vocabulary
 
 # dog and cat, two kinds of vehicle, two parts of a meal's table, and a colour.
@@ -47,22 +48,24 @@ def vocabulary() -> Vocabulary:
     )
 
 
-def tower(classes: int, name: str = "resnet10t") -> nn.Module:
+def tower(classes: int, name: str = "resnet10t", size: int = 32) -> Tower:
     torch.manual_seed(0)
-    model = models.create(models.ModelSettings(name=name, image_size=32), num_classes=classes)
+    made = models.create(models.ModelSettings(name=name, image_size=size), num_classes=classes)
     with torch.no_grad():
-        nn.init.normal_(models.head(model).weight, mean=0.2, std=0.5)
-        nn.init.normal_(models.head(model).bias, mean=-5)
-        model.train()(torch.rand(8, 3, 32, 32))
-    return model.eval()
+        if isinstance(made.head, nn.Linear):
+            nn.init.normal_(made.head.weight, mean=0.2, std=0.5)
+            nn.init.normal_(made.head.bias, mean=-5)
+        made.module.train()(torch.rand(8, 3, size, size))
+    made.module.eval()
+    return made
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory, vocabulary: Vocabulary) -> Path:
     """A run's folder with one checkpoint."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    model = tower(len(vocabulary))
-    checkpoints.write_step(folder, 10, model=model, config={"step": 10}, vocabulary=vocabulary)
+    made = tower(len(vocabulary))
+    checkpoints.write_step(folder, 10, tower=made, config={"step": 10}, vocabulary=vocabulary)
     return folder
 
 

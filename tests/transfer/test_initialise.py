@@ -9,16 +9,15 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from catlipctl import models
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import targets
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.transfer import transfer_init, write_transfer_init
-from catlipctl.transfer.mapping import map_labels
+from catlipctl.transfer.matching import match_labels
 from catlipctl.vocabulary import overlap
 
-from .conftest import NAMES, keys
+from .conftest import NAMES, keys, tower
 
 
 def label_set(**synsets: tuple[str, ...]) -> LabelSet:
@@ -58,7 +57,7 @@ def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float) -> Non
             return None
         return "similar", {k for k, value in similarity.items() if value == best}, best
 
-    (mapping,) = map_labels(LabelSet("one", (label,)), list(vocabulary), min_similarity)
+    (mapping,) = match_labels(LabelSet("one", (label,)), list(vocabulary), min_similarity)
     words = [found for key in label.synsets if (found := expected(key)) is not None]
     assert [(m.how, set(m.sources)) for m in mapping.matches] == [(how, kinds) for how, kinds, _ in words]
     assert [m.similarity for m in mapping.matches] == pytest.approx([value for *_, value in words])
@@ -68,7 +67,7 @@ def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float) -> Non
 
 
 def test_every_way_occurs_above() -> None:
-    found = {mapping.how for mapping in map_labels(TARGET, keys(*NAMES))}
+    found = {mapping.how for mapping in match_labels(TARGET, keys(*NAMES))}
     assert found == {"exact", "hyponyms", "similar", "averaged", "random"}
 
 
@@ -85,7 +84,7 @@ def test_a_word_that_is_missed_is_said(checkpoint: Checkpoint) -> None:
 
 
 def test_instances_are_no_kinds() -> None:
-    (river,) = map_labels(label_set(body=("stream.n.01",)), keys("jordan.n.01", "niger.n.01"), 0.6)
+    (river,) = match_labels(label_set(body=("stream.n.01",)), keys("jordan.n.01", "niger.n.01"), 0.6)
     assert river.how == "random"
 
 
@@ -94,14 +93,14 @@ def test_ties_are_averaged_and_listed(checkpoint: Checkpoint) -> None:
     head = transfer_init(checkpoint, cutlery, min_similarity=0.3)
     assert head.account[0].source_names == ["spoon.n.01", "fork.n.01"]
     assert head.account[0].similarity == pytest.approx(1 / 3)
-    rows = models.head(checkpoint.model).weight.detach()
+    rows = checkpoint.tower.linear_head().weight.detach()
     assert torch.allclose(head.weight[0], (rows[4] + rows[5]) / 2)
     assert transfer_init(checkpoint, cutlery).account[0].how == "random"
 
 
 def test_rows_are_those_of_the_head(checkpoint: Checkpoint) -> None:
     head = transfer_init(checkpoint, TARGET)
-    classifier = models.head(checkpoint.model)
+    classifier = checkpoint.tower.linear_head()
     weight, bias = classifier.weight.detach(), classifier.bias.detach()
     at = {row.label: i for i, row in enumerate(head.account)}
     for label, sources in {
@@ -120,7 +119,7 @@ def test_rows_are_those_of_the_head(checkpoint: Checkpoint) -> None:
 def test_random_rows_are_seeded_and_of_the_heads_scale(checkpoint: Checkpoint) -> None:
     many = LabelSet("many", tuple(Label(f"x{i}", ()) for i in range(500)))
     head = transfer_init(checkpoint, many, seed=3)
-    rows = models.head(checkpoint.model).weight.detach()
+    rows = checkpoint.tower.linear_head().weight.detach()
     assert torch.allclose(head.weight.mean(0), rows.mean(0), atol=0.15)
     assert torch.allclose(head.weight.std(0), rows.std(0, correction=0), rtol=0.2)
     assert torch.equal(head.weight, transfer_init(checkpoint, many, seed=3).weight)
@@ -155,9 +154,17 @@ def test_timm_opens_the_tower_with_its_new_head(checkpoint: Checkpoint, tmp_path
     assert model.pretrained_cfg["label_names"] == [label.name for label in TARGET.labels]
     images, head = torch.rand(2, 3, 32, 32), load_file(tmp_path / "head.safetensors")
     with torch.no_grad():
-        features = models.features(checkpoint.model, images)
+        features = checkpoint.tower.features(images)
         assert torch.allclose(model(images), features @ head["weight"].T + head["bias"], atol=1e-4)
     assert sum(result.counts.values()) == len(TARGET) == result.labels
+
+
+def test_a_head_without_rows_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    assert checkpoint.vocabulary is not None
+    levit = replace(checkpoint, tower=tower(len(checkpoint.vocabulary), "levit_256d", 224))
+    with pytest.raises(UsageError, match=r"levit_256d has no linear classifier \(it has NormLinear\)"):
+        write_transfer_init(levit, TARGET, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ from PIL import Image
 
 from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import eval_transform
+from catlipctl.data import EvalTransform
 from catlipctl.errors import DataError
-from catlipctl.models import preprocessing
 from catlipctl.transfer import predict
 
 from .conftest import draw, tower
@@ -43,9 +42,12 @@ def test_each_is_answered_or_its_fault_named(checkpoint: Checkpoint, photos: Pat
 def test_a_pre_training_head_gives_synsets_by_sigmoid(checkpoint: Checkpoint, photos: Path) -> None:
     result = predict(checkpoint, [photos / "a.png"], top=20)
     assert result.probabilities == "sigmoid"
-    image = eval_transform(preprocessing(checkpoint.model))(Image.open(photos / "a.png").convert("RGB"))
+    expects = checkpoint.tower.preprocessing
+    pixels = EvalTransform(expects)((photos / "a.png").read_bytes(), 0, expects.size)
+    image = (pixels / 255 - expects.mean) / expects.std
     with torch.no_grad():
-        expected = torch.sigmoid(checkpoint.model(image[None])[0])
+        batch = torch.tensor(image).permute(2, 0, 1)[None].float()
+        expected = torch.sigmoid(checkpoint.tower.module(batch)[0])
     order = expected.argsort(descending=True).tolist()
     assert checkpoint.vocabulary is not None
     assert [label.label for label in result.images[0].labels] == [
@@ -59,7 +61,7 @@ def test_a_pre_training_head_gives_synsets_by_sigmoid(checkpoint: Checkpoint, ph
 
 def test_a_classifier_gives_its_labels_by_softmax(photos: Path, tmp_path: Path) -> None:
     names = ["tench", "goldfish", "shark"]
-    checkpoints.write(tmp_path / "c", model=tower(3), config={"activation": "softmax"}, label_names=names)
+    checkpoints.write(tmp_path / "c", tower=tower(3), config={"activation": "softmax"}, label_names=names)
     result = predict(checkpoints.load(tmp_path / "c"), [photos / "a.png"])
     assert result.probabilities == "softmax"
     labels = result.images[0].labels

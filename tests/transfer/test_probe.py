@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 
-from catlipctl import checkpoints, models
+from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import open_source
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.progress import Silent
 from catlipctl.transfer import features, linear_probe, selection, splits, write_transfer_init
+from catlipctl.transfer.features import LabelledFeatures, ProbeSets, extract_sets
 from catlipctl.transfer.initialise import AccountRow, TransferredHead
 from catlipctl.transfer.prior import prior_rows, zero_shot
 from catlipctl.transfer.probe import probe
-from catlipctl.transfer.probe_sets import LabelledFeatures, ProbeSets, extract_sets
 from catlipctl.transfer.solver import Problem
 from catlipctl.transfer.splits import TrainSize, open_splits
 
@@ -166,10 +167,10 @@ def test_folded_head_on_the_tower_is_the_fit(checkpoint: Checkpoint, folders: Pa
     assert result.prior == {}  # though there are rows, which the zero-shot figure uses
     assert result.zero_shot_acc1 is not None
     loaded = checkpoints.load(tmp_path / "lp")
-    sets = extract_sets(checkpoint.model, models.preprocessing(checkpoint.model), source, None)
+    sets = extract_sets(checkpoint.tower, source, None)
     fit, _ = probe(sets, None, init="random")
     with torch.no_grad():
-        logits = models.head(loaded.model)(sets.test.values)
+        logits = loaded.tower.linear_head()(sets.test.values)
     assert torch.allclose(logits.double(), fit.logits(sets.test.values), atol=1e-3)
     assert loaded.config["activation"] == "softmax"
 
@@ -190,17 +191,17 @@ def test_an_untrained_tower_is_seeded_and_has_the_images_statistics(
     checkpoint: Checkpoint, folders: Path
 ) -> None:
     source = open_source(str(folders / "train"), need="labels")
-    preprocessing = models.preprocessing(checkpoint.model)
-    one, same, other = (features.untrained(checkpoint, seed) for seed in (1, 1, 2))
+    towers = [features.untrained(checkpoint, seed) for seed in (1, 1, 2)]
+    one, same, other = (tower.module for tower in towers)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters(), strict=True))
     assert not torch.equal(one.conv1[0].weight, other.conv1[0].weight)
-    assert not torch.equal(one.conv1[0].weight, checkpoint.model.conv1[0].weight)
-    features.reestimate_batch_norm(one, source, preprocessing)
+    assert not torch.equal(one.conv1[0].weight, checkpoint.tower.module.conv1[0].weight)
+    features.reestimate_batch_norm(towers[0], source)
     from catlipctl.data import read_images
 
-    (images, _) = next(read_images(source, preprocessing, batch=100))
+    (images, _) = next(read_images(source, towers[0].preprocessing, batch=100))
     with torch.no_grad():
-        mapped = one.conv1[0](images)
+        mapped = one.conv1[0](towers[0].preprocessing.prepared(images))
     first = one.conv1[1]
     assert torch.allclose(first.running_mean, mapped.mean((0, 2, 3)), atol=1e-4)
     assert torch.allclose(first.running_var, mapped.var((0, 2, 3)), atol=1e-3)
@@ -211,31 +212,48 @@ def test_an_untrained_tower_is_seeded_and_has_the_images_statistics(
 
 
 def test_a_tower_of_timms_own_has_no_prior(folders: Path, tmp_path: Path) -> None:
-    checkpoints.write(tmp_path / "tower", model=tower(7, "vit_tiny_patch16_224"), config={})
+    checkpoints.write(tmp_path / "tower", tower=tower(7, "vit_tiny_patch16_224"), config={})
     loaded = checkpoints.load(f"timm:local-dir:{tmp_path / 'tower'}")
-    told = Warnings()
-    result = linear_probe(loaded, *open_splits(str(folders)), progress=told)
+    progress = Warnings()
+    result = linear_probe(loaded, *open_splits(str(folders)), progress=progress)
     assert result.prior == {}
     assert result.acc1 > 0.25
-    assert len(told.lines) == 1
-    assert "no vocabulary" in told.lines[0]
+    assert len(progress.lines) == 1
+    assert "no vocabulary" in progress.lines[0]
+
+
+def test_a_head_that_is_not_linear_is_not_asked_for(
+    checkpoint: Checkpoint, folders: Path, tmp_path: Path
+) -> None:
+    levit = replace(checkpoint, tower=tower(8, "levit_256d", 224), path=None)
+    progress, (train, test) = Warnings(), open_splits(str(folders))
+    result = linear_probe(levit, train, test, train_size="3/class", out=tmp_path / "lp", progress=progress)
+    assert result.checkpoint is None
+    assert result.prior == {}
+    assert "not one linear layer, so it has no rows" in progress.lines[0]
+    assert "the classifier is written alone" in progress.lines[1]
+    head = load_file(tmp_path / "lp" / "head.safetensors")
+    sets = extract_sets(levit.tower, train, test)
+    hits = (sets.test.values @ head["weight"].T + head["bias"]).argmax(1) == sets.test.labels
+    assert result.acc1 == pytest.approx(float(hits.double().mean()))
+    assert json.loads((tmp_path / "lp" / "result.json").read_text(encoding="utf-8"))["acc1"] == result.acc1
 
 
 def test_what_transfer_init_wrote_is_the_prior(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None:
     train, test = open_splits(str(folders))
     labels = [Label(name, keys(f"{name}.n.01")) for name in ("spoon", "Truck", "cat", "dog", "algebra")]
     write_transfer_init(checkpoint, LabelSet("mine", tuple(labels)), tmp_path / "all")
-    told = Warnings()
-    again = linear_probe(checkpoints.load(tmp_path / "all"), train, test, progress=told)
+    progress = Warnings()
+    again = linear_probe(checkpoints.load(tmp_path / "all"), train, test, progress=progress)
     direct = linear_probe(checkpoint, train, test)
     assert again.prior == direct.prior
     assert again.zero_shot_acc1 == direct.zero_shot_acc1
     assert again.choice == direct.choice
-    assert told.lines == []
+    assert progress.lines == []
     write_transfer_init(checkpoint, LabelSet("few", tuple(labels[1:])), tmp_path / "few")
-    lacking = linear_probe(checkpoints.load(tmp_path / "few"), train, test, progress=told)
+    lacking = linear_probe(checkpoints.load(tmp_path / "few"), train, test, progress=progress)
     assert lacking.prior == {}
-    assert "those of few, lack some" in told.lines[0]
+    assert "those of few, lack some" in progress.lines[0]
 
 
 def test_only_the_images_of_the_train_size_are_read(
@@ -244,7 +262,7 @@ def test_only_the_images_of_the_train_size_are_read(
     read: list[int] = []
 
     def extract(*arguments: Any, **options: Any) -> features.Features:
-        read.append(len(arguments[3]))
+        read.append(len(arguments[2]))
         return whole(*arguments, **options)
 
     whole = features.extract
@@ -254,10 +272,9 @@ def test_only_the_images_of_the_train_size_are_read(
     assert (result.train_images, result.train_size) == (12, "30%")
     # The very images that a subset of the features of all of them has.
     train, test = open_splits(str(folders))
-    sets = extract_sets(checkpoint.model, models.preprocessing(checkpoint.model), train, test)
+    sets = extract_sets(checkpoint.tower, train, test)
     part = extract_sets(
-        checkpoint.model,
-        models.preprocessing(checkpoint.model),
+        checkpoint.tower,
         train,
         test,
         train_size=TrainSize.parse("30%"),

@@ -26,7 +26,7 @@ MIN_SIMILARITY = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class SynsetMatch:
     """What a synset is met by: classes of the vocabulary, whose mean stands for it.
 
     similarity: of `similar` ones their path similarity to the synset, 1 for `exact`, None for `hyponyms`.
@@ -38,11 +38,11 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Mapping:
+class LabelMatch:
     """What a label is met by: one match for each of its words that has one. missed: synsets of the others."""
 
     how: How
-    matches: tuple[Match, ...]
+    matches: tuple[SynsetMatch, ...]
     missed: tuple[str, ...]
 
     @property
@@ -59,31 +59,31 @@ class Mapping:
         return min((m.similarity for m in self.matches if m.similarity is not None), default=None)
 
 
-def map_labels(
+def match_labels(
     labelset: LabelSet, vocabulary: Sequence[str], min_similarity: float = MIN_SIMILARITY
-) -> list[Mapping]:
+) -> list[LabelMatch]:
     """What each label of `labelset` is met by among the keys of `vocabulary`, in the label set's order."""
     synsets = dict.fromkeys(synset for label in labelset.labels for synset in label.synsets)
     matches = _match(list(synsets), vocabulary, min_similarity)
-    mappings = []
+    label_matches = []
     for label in labelset.labels:
         found = tuple(matches[synset] for synset in label.synsets if synset in matches)
         missed = tuple(synset for synset in label.synsets if synset not in matches)
         how: How = "random" if not found else "averaged" if len(found) > 1 else found[0].how
-        mappings.append(Mapping(how, found, missed))
-    return mappings
+        label_matches.append(LabelMatch(how, found, missed))
+    return label_matches
 
 
-def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float) -> dict[str, Match]:
+def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float) -> dict[str, SynsetMatch]:
     graph = wordnet.nouns()
     candidates = [key for key in vocabulary if key in graph]  # a vocabulary may hold keys that are no synsets
     rank = {key: i for i, key in enumerate(candidates)}
-    matches: dict[str, Match] = {}
+    matches: dict[str, SynsetMatch] = {}
     for synset in synsets:
         if synset in rank:
-            matches[synset] = Match("exact", (synset,), 1.0)
+            matches[synset] = SynsetMatch("exact", (synset,), 1.0)
         elif kinds := graph.descendants(synset) & rank.keys():
-            matches[synset] = Match("hyponyms", tuple(sorted(kinds, key=rank.__getitem__)), None)
+            matches[synset] = SynsetMatch("hyponyms", tuple(sorted(kinds, key=rank.__getitem__)), None)
     rest = [synset for synset in synsets if synset not in matches]
     # An instance is no class like another: a river is not to be made of Jordan and Niger.
     candidates = [key for key in candidates if not graph.instance_hypernyms(key)]
@@ -91,7 +91,7 @@ def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float)
         nearest = graph.nearest(rest, candidates)
         for synset, similarity, ties in zip(rest, nearest.similarity, nearest.matches, strict=True):
             if similarity >= min_similarity:
-                matches[synset] = Match(
+                matches[synset] = SynsetMatch(
                     "similar", tuple(candidates[i] for i in sorted(ties)), float(similarity)
                 )
     return matches
