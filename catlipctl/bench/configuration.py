@@ -1,16 +1,21 @@
-"""Named open_clip configurations: the model that open_clip builds, and its image tower alone."""
+"""Named open_clip configurations: the model that open_clip builds, and its parts for an objective of ours."""
 
 import copy
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import open_clip
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CLIP, CustomTextCLIP
 from open_clip.transformer import VisionTransformer
-from torch import nn
+from pydantic import ValidationError
+from torch import Tensor, nn
 
+from catlipctl.data.transform import Preprocessing
 from catlipctl.errors import UsageError
+from catlipctl.models.text import TextSettings
 
 Configuration = dict[str, Any]
 """`embed_dim`, `vision_cfg`, `text_cfg`, ... as in open_clip's `model_configs/`."""
@@ -34,12 +39,19 @@ def find(name: str) -> Configuration:
             if close
             else "ViT-S-16, ViT-B-16 and ViT-L-14 are some of them",
         )
-    vision, text = configuration["vision_cfg"], configuration["text_cfg"]
-    if "multimodal_cfg" in configuration or "hf_model_name" in text:
+    try:
+        text_settings(configuration)
+    except ValidationError as error:
         raise UsageError(
-            f"{name} is not a plain CLIP: its text side needs a decoder or a download",
-            "take a configuration with open_clip's own text tower, such as ViT-B-16",
+            f"{name} is not a plain CLIP: `pretrain` has no text tower with its "
+            + ", ".join(str(fault["loc"][0]) for fault in error.errors() if fault["loc"]),
+            "take a configuration with CLIP's own text tower, such as ViT-B-16",
+        ) from error
+    if configuration.get("quick_gelu"):
+        raise UsageError(
+            f"{name} has QuickGELU, which the text tower of `pretrain` has not", "take it without -quickgelu"
         )
+    vision = configuration["vision_cfg"]
     if isinstance(vision.get("layers"), list) or vision.get("timm_proj", "linear") != "linear":
         raise UsageError(
             f"the image tower of {name} has no projection of its own, to put a classifier in its place",
@@ -54,9 +66,9 @@ def image_size(configuration: Configuration) -> int:
     return int(size if isinstance(size, int) else size[0])
 
 
-def context_length(configuration: Configuration) -> int:
-    """Tokens that the text tower reads of each caption, padding included."""
-    return int(configuration["text_cfg"].get("context_length", 77))
+def text_settings(configuration: Configuration) -> TextSettings:
+    """Its text tower, as a recipe says it."""
+    return TextSettings(**configuration["text_cfg"])
 
 
 def clip_model(configuration: Configuration) -> nn.Module:
@@ -65,6 +77,46 @@ def clip_model(configuration: Configuration) -> nn.Module:
     custom = arguments.pop("custom_text", False)
     model: nn.Module = (CustomTextCLIP if custom else CLIP)(**arguments, output_dict=True)
     return model
+
+
+@dataclass(frozen=True, eq=False)
+class OpenClipTower:
+    """open_clip's image tower with a linear layer in its projection's place: a `models.Tower`."""
+
+    name: str
+    module: nn.Sequential
+    preprocessing: Preprocessing
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs of the head."""
+        return self.linear_head().out_features
+
+    @property
+    def head(self) -> nn.Module:
+        """The linear layer."""
+        return self.module[1]
+
+    def linear_head(self) -> nn.Linear:
+        """The same: weight `[V, D]`, bias `[V]` where it has one."""
+        assert isinstance(self.head, nn.Linear)
+        return self.head
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the head is given, `[B, D]`."""
+        pooled: Tensor = self.module[0](images)
+        return pooled
+
+
+def image_tower(name: str, outputs: int, *, bias: bool = True) -> OpenClipTower:
+    """The image tower of the configuration of that name, untrained, with a head of so many outputs."""
+    configuration = find(name)
+    trunk, width = image_trunk(configuration)
+    return OpenClipTower(
+        name=name,
+        module=nn.Sequential(trunk, nn.Linear(width, outputs, bias=bias)),
+        preprocessing=Preprocessing(image_size(configuration), OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
+    )
 
 
 def image_trunk(configuration: Configuration) -> tuple[nn.Module, int]:

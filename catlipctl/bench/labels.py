@@ -4,17 +4,22 @@ Each path has a fresh process of its own. They take turns, a block of captions e
 other order, so that whatever else the machine does meanwhile hits all alike.
 """
 
+import gzip
+import hashlib
 import multiprocessing
 import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
+from typing import NamedTuple
 
 from catlipctl.bench import label_path
-from catlipctl.bench.captions import Captions
 from catlipctl.bench.label_path import REFERENCE, Read, SetUp
 from catlipctl.bench.result import LabelsBenchmark, LabelsRow, Spread
-from catlipctl.errors import MachineError
+from catlipctl.errors import DataError, MachineError
 from catlipctl.labels import EXTRACTORS
 from catlipctl.progress import SILENT, Progress
 
@@ -22,6 +27,66 @@ BLOCKS = 20
 PASSES = 5
 WARM_SECONDS = 1.5
 """A slow path's warm passes read as many captions as take it so long, of a core."""
+TEXT = (".txt", ".txt.gz")
+LONGEST = 2**24
+"""Characters after which a line is taken for two."""
+
+
+class Captions(NamedTuple):
+    """The texts, and where they are from."""
+
+    name: str
+    texts: list[str]
+
+    def sha256(self) -> str:
+        """A hash of the texts, a line each."""
+        digest = hashlib.sha256()
+        for text in self.texts:
+            digest.update(text.encode("utf-8", "surrogatepass") + b"\n")
+        return digest.hexdigest()
+
+
+def read_captions(
+    given: str | None,
+    limit: int,
+    *,
+    caption_keys: Sequence[str] = (),
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Captions:
+    """The first `limit` captions of a text file with one a line, or of a SOURCE; default the embedded ones.
+
+    Raises:
+        DataError: there are none.
+        MachineError: the embedded ones are asked for, and the extra `demo` is not installed.
+    """
+    name = given or "the embedded emoji"
+    if given is None:
+        from catlipctl.data import emoji
+
+        texts = emoji.captions()
+        progress.note("captions: the names of the embedded emoji; name a text file or a SOURCE to take yours")
+    elif given.endswith(TEXT) and Path(given).is_file():
+        texts = _lines(Path(given))
+    else:
+        from catlipctl import data
+
+        source = data.open_source(given, caption_keys=caption_keys, cache_dir=cache_dir, progress=progress)
+        texts = chain.from_iterable(source.captions())
+    captions = Captions(name, list(islice(texts, limit)))
+    if not captions.texts:
+        raise DataError(f"{name} has no captions", "name a text file with a caption a line, or a SOURCE")
+    return captions
+
+
+def _lines(path: Path) -> Iterator[str]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", errors="replace", newline="\n") as stream:
+            while line := stream.readline(LONGEST):
+                yield line.rstrip("\r\n")
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise DataError(f"{path} is no whole gzip file: {error}", "make it again, or unpack it") from error
 
 
 @dataclass

@@ -1,95 +1,159 @@
-"""The two that are compared: CatLIP and CLIP around the same image tower, with optimiser and inputs."""
+"""What `bench step` compares: the learner that trains, around the objectives that train, on a made-up batch.
 
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+What a step costs doesn't depend on what the pictures show. It does depend on how many labels an image has and
+on how long the text tower's input is: both are as in real data.
+"""
 
-import open_clip
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from catlipctl import objectives
 from catlipctl.bench import configuration as configurations
-from catlipctl.bench import synthetic
-from catlipctl.bench.settings import Comparison
-from catlipctl.training import optimiser
+from catlipctl.data.batch import Batch, Step
+from catlipctl.models.text import TextSettings
+from catlipctl.objectives import Catlip, Clip, ClipSettings, Context, Objective
+from catlipctl.training.learner import Learner, Values
+from catlipctl.training.optimiser import OptimiserSettings
 from catlipctl.training.world import World
 
-OPTIMISER = optimiser.OptimiserSettings(
-    lr=5e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, clip_norm=None
-)
-"""open_clip's defaults for a ViT, on both sides."""
+CLASSES = 24_320
+"""The paper's vocabulary of DataComp at threshold 500 (CatLIP 3.2)."""
+LABELS_AN_IMAGE = 5
+"""Nouns of a web caption, about."""
+WORDS = 12
+"""Tokens of a web caption, about. open_clip's text tower reads the whole context whatever their number."""
+OPTIMISER = OptimiserSettings(lr=5e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, clip_norm=1.0)
+"""open_clip's defaults for a ViT, and the norm to which both papers' recipes clip; on all sides."""
+
+Mark = Callable[[str], None]
+"""Told a phase of a step when it ends: `forward` (perhaps in parts), `loss`, `backward`, `optimiser`."""
 
 
-@dataclass
-class Learner:
-    """One objective ready to train on its inputs.
+class Comparison(BaseModel):
+    """What all sides have in common.
 
-    objective: `objective(*inputs)` is the loss. towers: the part of it before the loss (image tower and
-    head, or both towers). parameters: how many numbers learn.
+    model: an open_clip configuration, by name or as a JSON file of the same form.
+    batch_size: images of each process.
     """
 
-    name: str
-    objective: nn.Module
-    towers: nn.Module
-    inputs: tuple[Any, ...]
-    optimiser: torch.optim.Optimizer
-    parameters: int
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    batch_size: int
+    classes: int
+    seed: int
 
 
-class Contrastive(nn.Module):
-    """open_clip's model and its contrastive loss, with the flags that cost least over several processes."""
+class Contestant(Protocol):
+    """What takes training steps on one batch, again and again. module: all that learns."""
 
-    def __init__(self, model: nn.Module, world: World) -> None:
-        super().__init__()
-        self.model = model
-        # open_clip 3.3 gathers by torch's older name for it.
-        warnings.filterwarnings("ignore", "torch.distributed.nn.functional.all_gather", FutureWarning)
-        self.loss = open_clip.ClipLoss(
-            local_loss=True, gather_with_grad=True, cache_labels=True, rank=world.rank, world_size=world.size
-        )
+    @property
+    def module(self) -> nn.Module: ...
 
-    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
-        loss: Tensor = self.loss(**self.model(images, tokens))
-        return loss
+    def step(self, mark: Mark) -> float:
+        """Take a step; the loss before it."""
+        ...
 
 
-def catlip(comparison: Comparison, world: World) -> Learner:
-    """CatLIP: the configuration's image tower, with a linear head in the projection's place."""
+class Engine:
+    """Our learner around an objective.
+
+    towers: the parts of the objective that end the phase `forward`. All phases are told by hooks, so that
+    the learner steps as it does in training.
+    """
+
+    def __init__(self, objective: Objective, towers: Sequence[nn.Module], batch: Batch, world: World) -> None:
+        self.module = objective
+        self.batch = batch.to(world.device)
+        self._learner = _Observed(objective, OPTIMISER, world, precision=world.precision("auto"))
+        for tower in towers:
+            tower.register_forward_hook(lambda *_: self._learner.mark("forward"))
+        self._learner.module.register_forward_hook(lambda *_: self._learner.mark("loss"))
+
+    def step(self, mark: Mark) -> float:
+        """Take a step; the loss before it."""
+        self._learner.mark = mark
+        outcome = self._learner.step(self.batch.step, [self.batch], OPTIMISER.lr)
+        mark("optimiser")
+        return outcome.loss
+
+
+class _Observed(Learner):
+    """A learner that tells when it has its gradients."""
+
+    mark: Mark
+
+    def gradients(self, step: Step, pieces: Sequence[Batch]) -> Values:
+        values = super().gradients(step, pieces)
+        self.mark("backward")
+        return values
+
+
+def catlip(comparison: Comparison, world: World) -> Contestant:
+    """CatLIP: the configuration's image tower, with a linear classifier in the projection's place."""
+    torch.manual_seed(comparison.seed)
+    tower = configurations.image_tower(comparison.model, comparison.classes)
+    objective = Catlip.build(None, _context(tower, comparison, world))
+    return Engine(objective, [objective.model], made_up_batch(comparison, world), world)
+
+
+def clip(comparison: Comparison, world: World) -> Contestant:
+    """CLIP: the configuration's image tower, and its text tower as `pretrain` makes it."""
     torch.manual_seed(comparison.seed)
     configuration = configurations.find(comparison.model)
-    trunk, width = configurations.image_trunk(configuration)
-    model = nn.Sequential(trunk, nn.Linear(width, comparison.classes))
-    batch = synthetic.image_label_batch(comparison, configurations.image_size(configuration), world.rank)
-    return _learner("CatLIP", objectives.create("catlip", model), model, (batch.to(world.device),), world)
-
-
-def clip(comparison: Comparison, world: World) -> Learner:
-    """CLIP: the configuration as open_clip builds it, and open_clip's loss."""
-    torch.manual_seed(comparison.seed)
-    configuration = configurations.find(comparison.model)
-    model = configurations.clip_model(configuration)
-    images = synthetic.image_label_batch(
-        comparison, configurations.image_size(configuration), world.rank
-    ).images
-    tokens = synthetic.token_batch(comparison, configuration["text_cfg"], world.rank)
-    inputs = (images.to(world.device), tokens.to(world.device))
-    return _learner("CLIP", Contrastive(model, world), model, inputs, world)
-
-
-LEARNERS: dict[str, Callable[[Comparison, World], Learner]] = {"CatLIP": catlip, "CLIP": clip}
-
-
-def _learner(
-    name: str, objective: nn.Module, towers: nn.Module, inputs: tuple[Any, ...], world: World
-) -> Learner:
-    objective.to(world.device).train()
-    return Learner(
-        name=name,
-        objective=world.wrap(objective),
-        towers=towers,
-        inputs=inputs,
-        optimiser=optimiser.create(OPTIMISER, objective),
-        parameters=sum(parameter.numel() for parameter in objective.parameters()),
+    settings = ClipSettings(
+        embed_dim=configuration["embed_dim"], text=configurations.text_settings(configuration)
     )
+    tower = configurations.image_tower(comparison.model, settings.embed_dim, bias=False)
+    objective = Clip.build(settings, _context(tower, comparison, world))
+    return Engine(objective, [objective.model, objective.text], made_up_batch(comparison, world), world)
+
+
+def _context(tower: configurations.OpenClipTower, comparison: Comparison, world: World) -> Context:
+    # The batch's labels are made up, not encoded.
+    return Context(tower=tower, encode=lambda _: [], rank=world.rank, world=world.size, seed=comparison.seed)
+
+
+def made_up_batch(comparison: Comparison, world: World) -> Batch:
+    """This process's images, noise in uint8, with what each objective learns of them; on the CPU."""
+    configuration = configurations.find(comparison.model)
+    rows, pixels = comparison.batch_size, configurations.image_size(configuration)
+    random = np.random.default_rng([comparison.seed, world.rank])
+    images = random.integers(0, 256, (rows, 3, pixels, pixels), dtype=np.uint8)
+    classes, counts = zipf_labels(random, rows, comparison.classes)
+    samples = torch.arange(rows) + world.rank * rows
+    return Batch(
+        step=Step(index=0, size=pixels, rows=rows * world.size, start=0),
+        images=torch.from_numpy(images),
+        targets={
+            "classes": classes,
+            "counts": counts,
+            "tokens": random_tokens(random, rows, configurations.text_settings(configuration)),
+        },
+        positions=samples,
+        samples=samples,
+        counted=rows,
+    )
+
+
+def zipf_labels(random: np.random.Generator, rows: int, classes: int) -> tuple[Tensor, Tensor]:
+    """About five class ids an image, class k as often as 1 / (k + 1); and how many each image has."""
+    frequency = 1 / np.arange(1, classes + 1)
+    drawn = random.choice(classes, (rows, LABELS_AN_IMAGE), p=frequency / frequency.sum())
+    own = [np.unique(row) for row in drawn]
+    return torch.from_numpy(np.concatenate(own)), torch.tensor([len(row) for row in own])
+
+
+def random_tokens(random: np.random.Generator, rows: int, text: TextSettings) -> Tensor:
+    """`[rows, context]`, int64: start, random words, end, padding, as open_clip's tokeniser lays them out."""
+    lengths = np.clip(random.poisson(WORDS, rows), 1, text.context_length - 2)
+    tokens = random.integers(1, text.vocab_size - 2, (rows, text.context_length))
+    place = np.arange(text.context_length)
+    tokens[:, 0] = text.vocab_size - 2
+    tokens[place > lengths[:, None] + 1] = 0
+    tokens[np.arange(rows), lengths + 1] = text.vocab_size - 1
+    return torch.from_numpy(tokens)

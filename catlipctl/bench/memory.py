@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from accelerate.utils.other import get_free_port
 
-from catlipctl.bench.settings import Comparison
+from catlipctl.bench.learners import Comparison
 from catlipctl.errors import CatlipctlError, OutOfMemory
 from catlipctl.training.world import World
 
@@ -19,11 +19,11 @@ STEPS = 2
 
 
 def peak_memory(name: str, comparison: Comparison, world: World) -> int:
-    """Bytes that training the learner of that name (`CatLIP` or `CLIP`) takes, in each process of `world`.
+    """Bytes that steps of the contestant of that name (`CatLIP`, ...) take, in each process of `world`.
 
     OutOfMemory where it does not fit.
     """
-    job = {"learner": name, "comparison": comparison.model_dump(), "cpu": world.device.type == "cpu"}
+    job = {"contestant": name, "comparison": comparison.model_dump(), "cpu": world.device.type == "cpu"}
     child = subprocess.run(
         [sys.executable, "-m", __name__],
         input=json.dumps(job),
@@ -42,7 +42,7 @@ def peak_memory(name: str, comparison: Comparison, world: World) -> int:
         raise CatlipctlError(
             f"the process that measures {name}'s memory ended with {child.returncode}: {last}"
         )
-    return world.largest(int(json.loads(child.stdout.strip().splitlines()[-1])["peak_bytes"]))
+    return world.maximum(int(json.loads(child.stdout.strip().splitlines()[-1])["peak_bytes"]))[0]
 
 
 def _environment(world: World) -> dict[str, str]:
@@ -71,13 +71,12 @@ def high_water() -> int:
 
 def measure(name: str, comparison: Comparison, world: World) -> int:
     """Train for a few steps in this process, which has done nothing else; bytes beyond those it had."""
-    from catlipctl.bench.learners import LEARNERS
-    from catlipctl.bench.timing import train_step
+    from catlipctl.bench.step import CONTESTANTS
 
     before = high_water()
-    learner = LEARNERS[name](comparison, world)
+    contestant = CONTESTANTS[name](comparison, world)
     for _ in range(STEPS):
-        train_step(learner, world.device)
+        contestant.step(lambda _: None)
     if world.device.type == "cuda":
         return torch.cuda.max_memory_allocated(world.device)
     return high_water() - before
@@ -88,8 +87,8 @@ def main() -> int:
     job = json.loads(sys.stdin.read())
     world = World(cpu=job["cpu"])
     try:
-        peak = measure(job["learner"], Comparison(**job["comparison"]), world)
-    except (MemoryError, torch.OutOfMemoryError):
+        peak = measure(job["contestant"], Comparison(**job["comparison"]), world)
+    except (OutOfMemory, MemoryError, torch.OutOfMemoryError):
         return OutOfMemory.exit_code
     world.close()
     print(json.dumps({"peak_bytes": peak}))

@@ -28,7 +28,7 @@ class Spread(BaseModel):
 
 
 class ObjectiveRow(BaseModel):
-    """What one objective costs. Times in seconds, of one step of one process's batch.
+    """What one objective, or a plain step, costs. Times in seconds, of one step of one process's batch.
 
     phases: forward, loss, backward, optimiser, in this order. rounds: the seconds of each, round by round.
     parameters: of all that learns (CLIP: both towers).
@@ -58,7 +58,9 @@ class Benchmark(Measurement):
 class StepBenchmark(Benchmark):
     """One training step of CatLIP against one of CLIP at the same batch.
 
-    ratio: CLIP's step time over CatLIP's, of each round's pair. batch_size: images of each process.
+    ratio: CLIP's step time over CatLIP's, of each round's pair. plain: objective -> the time of a plain timm
+    or open_clip step over ours, of each round's pair; empty where none was measured.
+    batch_size: images of each process.
     model: the open_clip configuration, whose image tower both have.
     context: tokens that the text tower reads of each caption.
     """
@@ -74,6 +76,7 @@ class StepBenchmark(Benchmark):
     optimiser: dict[str, Any]
     rows: list[ObjectiveRow]
     ratio: Spread
+    plain: dict[str, Spread] = Field(default_factory=dict)
 
     def bars(self) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, float]]:
         """What `reports.step` draws: medians of the phases and of the step by objective, and the ratio."""
@@ -134,3 +137,48 @@ class LabelsBenchmark(Benchmark):
     def bars(self) -> dict[str, dict[str, float]]:
         """What `reports.labels` draws: captions a second by row, cold and warm."""
         return {row.name: {"cold": row.cold, "warm": row.warm.median} for row in self.rows}
+
+
+class LoaderRow(BaseModel):
+    """How fast one path makes training chunks of images. images_per_second: over the rounds.
+
+    rounds: images a second of each, in the same rounds as the other paths of this size.
+    ratio: to the path of webdataset in the same round, None for itself and where it is left out.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    size: int
+    images_per_second: Spread
+    rounds: list[float]
+    ratio: Spread | None
+
+
+class LoaderBenchmark(Benchmark):
+    """Images of a shard to uint8 chunks `[64, S, S, 3]`: our two ways, and webdataset with torchvision.
+
+    images: of which the shard was made, all readable. formats: how many there are of each. width, height,
+    bytes: medians. workers: of each path; without any, speeds are of a core's time, else by the clock.
+    left_out: what is not installed -> the command that brings it.
+    """
+
+    images: int
+    formats: dict[str, int]
+    width: float
+    height: float
+    bytes: float
+    chunk: int
+    workers: int
+    rows: list[LoaderRow]
+    left_out: dict[str, str] = Field(default_factory=dict)
+
+    def bars(self) -> tuple[dict[str, dict[int, float]], dict[str, dict[int, float]]]:
+        """What `reports.loader` draws: median images a second, and median ratios, by path and size."""
+        speeds: dict[str, dict[int, float]] = {}
+        ratios: dict[str, dict[int, float]] = {}
+        for row in self.rows:
+            speeds.setdefault(row.name, {})[row.size] = row.images_per_second.median
+            if row.ratio is not None:
+                ratios.setdefault(row.name, {})[row.size] = row.ratio.median
+        return speeds, ratios

@@ -1,28 +1,72 @@
-"""`bench step`: one training step of CatLIP against one of CLIP.
+"""`bench step`: one training step of CatLIP against one of CLIP, and each against a plain one.
 
-The two take turns in one process, each round in the other order, so that whatever else the machine does
-meanwhile hits both alike; the ratio is taken within each round.
+They take turns in one process, each round in the other order, so that whatever else the machine does
+meanwhile hits all alike; ratios are taken within each round, of steps that follow each other.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch.utils.flop_counter import FlopCounterMode
 
 from catlipctl.bench import configuration as configurations
-from catlipctl.bench.learners import LEARNERS, OPTIMISER, Learner
+from catlipctl.bench.learners import CLASSES, OPTIMISER, Comparison, Contestant, catlip, clip
 from catlipctl.bench.memory import peak_memory
+from catlipctl.bench.plain import plain_open_clip, plain_timm
 from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
-from catlipctl.bench.settings import Comparison, StepSettings
-from catlipctl.bench.timing import PHASES, count_flops, precision, train_step
-from catlipctl.errors import NonFiniteLoss
+from catlipctl.errors import OutOfMemory
 from catlipctl.progress import SILENT, Progress
 from catlipctl.training.world import World
 
-SECONDS = 30
+PHASES = ("forward", "loss", "backward", "optimiser")
+CONTESTANTS: dict[str, Callable[[Comparison, World], Contestant]] = {
+    "CatLIP": catlip,
+    "CLIP": clip,
+    "plain timm": plain_timm,
+    "plain open_clip": plain_open_clip,
+}
+PLAIN = {"CatLIP": "plain timm", "CLIP": "plain open_clip"}
+"""What each of ours is held against."""
+TURNS = ("plain timm", "CatLIP", "CLIP", "plain open_clip")
+"""Each beside those that it is compared with."""
+
+SECONDS = 15
+"""For each contestant, where no number of rounds is asked for."""
 FEWEST, MOST = 4, 30
-"""Rounds where no number is asked for: as many as fit into SECONDS, within these bounds, and even."""
+"""Rounds then: as many as fit, within these bounds, and even."""
 
 Seconds = dict[str, float]
 """Of each phase."""
+
+
+class StepSettings(BaseModel):
+    """Settings of `bench step`; a model and a batch that are None are chosen for the device.
+
+    rounds: steps of each that count, rounded up to an even number; None takes as many as fit in a quarter of
+    a minute. plain: measure the plain steps too.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = None
+    batch_size: int | None = Field(default=None, ge=2)
+    rounds: int | None = Field(default=None, ge=1)
+    classes: int = Field(default=CLASSES, ge=1)
+    plain: bool = False
+    seed: int = 0
+
+    def comparison(self, device: torch.device) -> Comparison:
+        """ViT-B-16 and 256 images on a GPU, ViT-S-16 and 8 elsewhere, where nothing else is asked for."""
+        model, batch_size = ("ViT-B-16", 256) if device.type == "cuda" else ("ViT-S-16", 8)
+        return Comparison(
+            model=self.model or model,
+            batch_size=self.batch_size or batch_size,
+            classes=self.classes,
+            seed=self.seed,
+        )
 
 
 def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = False) -> StepBenchmark:
@@ -35,80 +79,106 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
     progress = progress if world.is_main else SILENT
     comparison = settings.comparison(world.device)
     configurations.find(comparison.model)
+    names = [name for name in CONTESTANTS if settings.plain or name in PLAIN]
     peaks = {}
-    for name in LEARNERS:
+    for name in names:
         progress.note(f"measuring the peak memory of {name} in a process of its own")
         peaks[name] = peak_memory(name, comparison, world)
     progress.note(f"warming up {comparison.model} with {comparison.batch_size} images a step")
-    learners = [build(comparison, world) for build in LEARNERS.values()]
-    flops = {learner.name: count_flops(learner, world.device) for learner in learners}
-    rounds = _rounds(learners, settings.rounds, world, progress)
+    try:
+        contestants = {name: CONTESTANTS[name](comparison, world) for name in TURNS if name in names}
+        flops = {name: count_flops(one, world.device) for name, one in contestants.items()}
+        rounds = _rounds(contestants, settings.rounds, world, progress)
+    except (OutOfMemory, torch.OutOfMemoryError) as error:
+        raise OutOfMemory(
+            f"{comparison.batch_size} images a step fit into memory for each, but not for all at once",
+            "take a smaller --batch-size",
+        ) from error
     world.close()
     rows = [
-        _row(learner, [taken[learner.name] for taken in rounds], flops, peaks, comparison, world)
-        for learner in learners
+        ObjectiveRow(
+            name=name,
+            step=(spread := Spread.of([sum(taken[name].values()) for taken in rounds])),
+            phases={phase: Spread.of([taken[name][phase] for taken in rounds]) for phase in PHASES},
+            images_per_second=comparison.batch_size * world.size / spread.median,
+            parameters=sum(parameter.numel() for parameter in contestants[name].module.parameters()),
+            flops_per_sample=flops[name] // comparison.batch_size,
+            peak_memory_bytes=peaks[name],
+            rounds=[taken[name] for taken in rounds],
+        )
+        for name in names
     ]
-    return _result(comparison, rows, _ratios(rounds), world)
+    plain = {ours: ratios(rounds, other, ours) for ours, other in PLAIN.items() if other in names}
+    return _result(comparison, rows, ratios(rounds, "CLIP", "CatLIP"), plain, world)
 
 
 def _rounds(
-    learners: Sequence[Learner], count: int | None, world: World, progress: Progress
+    contestants: Mapping[str, Contestant], count: int | None, world: World, progress: Progress
 ) -> list[dict[str, Seconds]]:
     """After one more step of each that does not count: the seconds of all phases, round by round."""
-    warm = _round(learners, world)
-    fitting = int(SECONDS / sum(sum(seconds.values()) for seconds in warm.values()))
+    turns = list(contestants)
+    warm = _round(contestants, turns, world)
+    fitting = int(len(turns) * SECONDS / sum(sum(seconds.values()) for seconds in warm.values()))
     if count and count % 2:
         count += 1
         progress.note(f"{count} rounds, not {count - 1}: each order as often as the other")
     count = count or world.on_main(lambda: min(max(fitting // 2 * 2, FEWEST), MOST))
     rounds: list[dict[str, Seconds]] = []
-    with progress.task("training steps of both", total=count, unit="rounds") as task:
+    with progress.task("training steps of all", total=count, unit="rounds") as task:
         for index in range(count):
-            rounds.append(_round(learners if index % 2 == 0 else learners[::-1], world))
-            task.advance(1, ratio=Spread.of(_ratios(rounds)).median)
+            rounds.append(_round(contestants, turns if index % 2 == 0 else turns[::-1], world))
+            task.advance(1, ratio=ratios(rounds, "CLIP", "CatLIP").median)
     return rounds
 
 
-def _round(learners: Sequence[Learner], world: World) -> dict[str, Seconds]:
+def _round(contestants: Mapping[str, Contestant], turns: Sequence[str], world: World) -> dict[str, Seconds]:
     taken = {}
-    for learner in learners:
+    for name in turns:
         world.wait()
-        taken[learner.name], loss = train_step(learner, world.device)
-        if not math.isfinite(loss):
-            raise NonFiniteLoss(f"the loss of {learner.name} became {loss}", "report it, with this command")
+        taken[name] = timed(contestants[name], world.device)
     return taken
 
 
-def _ratios(rounds: Sequence[Mapping[str, Seconds]]) -> list[float]:
-    return [sum(taken["CLIP"].values()) / sum(taken["CatLIP"].values()) for taken in rounds]
+def timed(contestant: Contestant, device: torch.device) -> Seconds:
+    """Seconds of each phase of a step. They join without a gap: their sum is the step.
+
+    The device has finished its work at the end of each.
+    """
+    marks: list[tuple[str, float]] = []
+
+    def mark(phase: str) -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        marks.append((phase, time.perf_counter()))
+
+    mark("start")
+    contestant.step(mark)
+    seconds = dict.fromkeys(PHASES, 0.0)
+    for (_, began), (phase, ended) in pairwise(marks):
+        seconds[phase] += ended - began
+    return seconds
 
 
-def _row(
-    learner: Learner,
-    rounds: list[Seconds],
-    flops: Mapping[str, int],
-    peaks: Mapping[str, int],
-    comparison: Comparison,
-    world: World,
-) -> ObjectiveRow:
-    step = Spread.of([sum(seconds.values()) for seconds in rounds])
-    return ObjectiveRow(
-        name=learner.name,
-        step=step,
-        phases={phase: Spread.of([seconds[phase] for seconds in rounds]) for phase in PHASES},
-        images_per_second=comparison.batch_size * world.size / step.median,
-        parameters=learner.parameters,
-        flops_per_sample=flops[learner.name] // comparison.batch_size,
-        peak_memory_bytes=peaks[learner.name],
-        rounds=rounds,
-    )
+def ratios(rounds: Sequence[Mapping[str, Seconds]], above: str, below: str) -> Spread:
+    """One's step over the other's, of each round's pair."""
+    return Spread.of([sum(taken[above].values()) / sum(taken[below].values()) for taken in rounds])
+
+
+def count_flops(contestant: Contestant, device: torch.device) -> int:
+    """Floating-point operations of forward, loss and backward on the contestant's batch, as dispatched.
+
+    torch counts matrix products, convolutions and attention; what is done element by element is not in it.
+    """
+    with FlopCounterMode(display=False) as counter:
+        timed(contestant, device)
+    return int(counter.get_total_flops())
 
 
 def _result(
-    comparison: Comparison, rows: list[ObjectiveRow], ratios: list[float], world: World
+    comparison: Comparison, rows: list[ObjectiveRow], ratio: Spread, plain: dict[str, Spread], world: World
 ) -> StepBenchmark:
     configuration = configurations.find(comparison.model)
-    kind = str(precision(world.device)).removeprefix("torch.")
+    kind = str(world.precision("auto")).removeprefix("torch.")
     return StepBenchmark(
         protocol=f"training step, same batch: {comparison.model}, {comparison.classes} classes, "
         f"{world.size} x {comparison.batch_size} images, {kind} on {world.device.type}",
@@ -116,7 +186,7 @@ def _result(
         data={"images": "synthetic", "labels": "synthetic", "captions": "synthetic"},
         model=comparison.model,
         image_size=configurations.image_size(configuration),
-        context=configurations.context_length(configuration),
+        context=configurations.text_settings(configuration).context_length,
         classes=comparison.classes,
         batch_size=comparison.batch_size,
         processes=world.size,
@@ -124,5 +194,6 @@ def _result(
         precision=kind,
         optimiser={"name": "AdamW", **OPTIMISER.model_dump(mode="json")},
         rows=rows,
-        ratio=Spread.of(ratios),
+        ratio=ratio,
+        plain=plain,
     )

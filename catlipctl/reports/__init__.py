@@ -1,13 +1,12 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
-from catlipctl.reports.gallery import Picture, gallery
-from catlipctl.reports.labels import labels
 from catlipctl.reports.overlap import coverage, occurrences, overlap
 from catlipctl.reports.page import Section, Table, page
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.step import step
+from catlipctl.reports.throughput import labels, loader
 from catlipctl.reports.training import loss
-from catlipctl.reports.transfer import AccuracyRow, inits, probe
+from catlipctl.reports.transfer import AccuracyRow, Picture, gallery, inits, probe
 from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
 
 __all__ = [
@@ -21,6 +20,7 @@ __all__ = [
     "inits",
     "label_frequencies",
     "labels",
+    "loader",
     "loss",
     "occurrences",
     "overlap",

@@ -66,7 +66,7 @@ def step(
     axes.set_xlabel("milliseconds")
     numbered(axes.xaxis)
     axes.spines["left"].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=len(kinds), **LEGEND)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.6 / len(phases)), ncols=len(kinds), **LEGEND)
     return figure
 
 

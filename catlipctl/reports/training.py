@@ -1,4 +1,4 @@
-"""The figure of a pre-training run."""
+"""The figure of a run that trains."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def loss(metrics: Sequence[Mapping[str, Any]], subtitle: str = "") -> "Figure":
+def loss(
+    metrics: Sequence[Mapping[str, Any]], subtitle: str = "", title: str = "Pre-training loss"
+) -> "Figure":
     """The loss over the samples seen, with the learning rate's shape as a thin line behind it.
 
     metrics: the objects of a metrics.jsonl; those without a finite `loss` and `samples` (other events) are
     passed over.
     """
     rows = [row for row in metrics if _finite(row.get("loss")) and _finite(row.get("samples"))]
-    figure, axes = canvas("Pre-training loss", subtitle)
+    figure, axes = canvas(title, subtitle)
     samples = [row["samples"] for row in rows]
     losses = [row["loss"] for row in rows]
     axes.plot(samples, losses, color=PALETTE[0], gid="loss")

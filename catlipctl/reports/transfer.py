@@ -1,7 +1,10 @@
-"""Figures of transfer: a probe against its control, and what each way to start the classifier gives."""
+"""Figures of transfer: a probe against its control, what each start of the classifier gives, what it says."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+from PIL import Image
 
 from catlipctl.reports.style import INK, LEGEND, MUTED, PALETTE, canvas, colours, end_labels
 
@@ -9,8 +12,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
 CHANCE = "largest class"
+COLUMNS = 8
+"""Of pictures in the gallery."""
 
 
 class AccuracyRow(TypedDict):
@@ -123,3 +127,32 @@ def _accuracy_axes(axes: "Axes", budgets: list[str], top: float, chance: float |
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if chance is not None:
         axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+
+
+class Picture(NamedTuple):
+    """An image file, its true label, and the most probable one."""
+
+    path: Path
+    truth: str
+    guess: str
+    probability: float
+
+
+def gallery(pictures: Sequence[Picture], subtitle: str = "") -> "Figure":
+    """Thumbnails in rows; below each what was said, and where that is wrong the truth in the second line."""
+    rows = -(-len(pictures) // COLUMNS)
+    figure, axes = canvas("What it says of images that it never saw", subtitle, size=(7.4, 0.6 + 1.22 * rows))
+    axes.set_axis_off()
+    axes.set_xlim(0, COLUMNS)
+    axes.set_ylim(1.45 * rows, 0)
+    for i, picture in enumerate(pictures):
+        left, top = i % COLUMNS, 1.45 * (i // COLUMNS)
+        image = Image.open(picture.path).convert("RGB")
+        axes.imshow(image, extent=(left + 0.1, left + 0.9, top + 0.8, top), aspect="auto")
+        right = picture.guess == picture.truth
+        said = f"{picture.guess} {picture.probability:.0%}" + ("" if right else f"\n({picture.truth})")
+        colour = INK if right else PALETTE[1]
+        axes.text(left + 0.5, top + 0.86, said, ha="center", va="top", color=colour, fontsize=7.5)
+    axes.set_xlim(0, COLUMNS)
+    axes.set_ylim(1.45 * rows, 0)
+    return figure

@@ -9,7 +9,7 @@ import pytest
 TINY: dict[str, Any] = {
     "embed_dim": 48,
     "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 1000, "width": 32, "heads": 2, "layers": 3},
+    "text_cfg": {"context_length": 77, "vocab_size": 49_408, "width": 32, "heads": 2, "layers": 3},
 }
 
 

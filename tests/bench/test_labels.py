@@ -9,7 +9,7 @@ import pytest
 from nltk.corpus import wordnet
 
 from catlipctl.bench import label_path, labels
-from catlipctl.bench.captions import Captions, read_captions
+from catlipctl.bench.labels import Captions, read_captions
 from catlipctl.bench.reference import DOWNLOAD, Reference
 from catlipctl.errors import MachineError
 

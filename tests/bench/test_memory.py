@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from catlipctl.bench.learners import Comparison
 from catlipctl.bench.memory import peak_memory
-from catlipctl.bench.settings import Comparison
 from catlipctl.errors import CatlipctlError
 from catlipctl.training.world import World
 

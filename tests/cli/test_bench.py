@@ -1,17 +1,20 @@
 """catlipctl bench, as one types it."""
 
 import gzip
+import io
 import json
 import os
 import statistics
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from accelerate.utils.other import get_free_port
+from PIL import Image
 from typer.testing import CliRunner
 
 from catlipctl import reports
@@ -23,7 +26,7 @@ from catlipctl.errors import MachineError
 TINY = {
     "embed_dim": 32,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 100, "width": 32, "heads": 1, "layers": 1},
+    "text_cfg": {"context_length": 77, "vocab_size": 49_408, "width": 32, "heads": 1, "layers": 1},
 }
 OPTIONS = ["--batch-size", "2", "--classes", "50", "--rounds", "3", "--json"]
 
@@ -133,6 +136,34 @@ def test_unknown_model_is_exit_2() -> None:
     assert "ViT-S-16" in run.stderr
 
 
+def test_plain_steps_are_paired_with_ours(tmp_path: Path) -> None:
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    options = ["--plain", "--model", str(tmp_path / "tiny.json"), "--out", str(tmp_path), *OPTIONS]
+    run = CliRunner().invoke(app, ["bench", *options])
+    assert run.exit_code == 0, run.output
+    result = json.loads(run.stdout)["result"]
+    seconds = {row["name"]: [sum(p.values()) for p in row["rounds"]] for row in result["rows"]}
+    assert list(seconds) == ["CatLIP", "CLIP", "plain timm", "plain open_clip"]
+    for ours, plain in (("CatLIP", "plain timm"), ("CLIP", "plain open_clip")):
+        ratios = [above / below for above, below in zip(seconds[plain], seconds[ours], strict=True)]
+        assert result["plain"][ours]["median"] == pytest.approx(statistics.median(ratios))
+
+
+def test_a_table_with_plain_steps_is_no_wider(
+    result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = StepBenchmark(**result)
+    names = ("plain timm", "plain open_clip")
+    kept.rows += [row.model_copy(update={"name": name}) for row, name in zip(kept.rows, names, strict=True)]
+    kept.plain = {"CatLIP": kept.ratio, "CLIP": kept.ratio.model_copy(update={"median": 0.98})}
+    monkeypatch.setattr(benchmark, "step", lambda *_, **__: kept)
+    run = CliRunner().invoke(app, ["bench", "step", "--plain", "--out", str(tmp_path)])
+    assert run.exit_code == 0
+    assert "plain open_clip step / our CLIP step = 0.98x" in run.stdout
+    table = run.stdout.partition("CLIP step")[0]
+    assert max(len(line) for line in table.splitlines()) <= 110
+
+
 @pytest.mark.slow
 def test_two_processes_measure_together(tmp_path: Path) -> None:
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
@@ -235,3 +266,41 @@ def test_captions_that_are_not_there_are_exit_3(tmp_path: Path) -> None:
         run = CliRunner().invoke(app, ["bench", "labels", str(tmp_path / name), "--out", str(tmp_path)])
         assert run.exit_code == 3
         assert name in run.stderr
+
+
+@pytest.fixture(scope="module")
+def shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("shard") / "photos.tar"
+    with tarfile.open(path, "w") as tar:
+        for number in range(3):
+            stream = io.BytesIO()
+            Image.new("RGB", (40, 30), (80 * number, 9, 9)).save(stream, "JPEG")
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = stream.tell()
+            stream.seek(0)
+            tar.addfile(member, stream)
+    return path
+
+
+def test_the_loader_is_timed_shown_and_kept(shard: Path, tmp_path: Path) -> None:
+    line = ["bench", "loader", str(shard), "--sizes", "8", "--out", str(tmp_path)]
+    run = CliRunner().invoke(app, line)
+    assert run.exit_code == 0, run.output
+    assert max(map(len, run.stdout.splitlines())) <= 110
+    assert "3 JPEG, 40 x 30" in run.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "loader-1.json",
+        "loader-1.png",
+        "loader-1.svg",
+    ]
+    result = json.loads((tmp_path / "loader-1.json").read_text())
+    fast = next(row for row in result["rows"] if row["name"] == "fast")
+    assert f"{fast['images_per_second']['median']:,.0f}" in run.stdout
+    assert result["data"]["source"] == str(shard)
+
+
+@pytest.mark.parametrize("sizes", ["0", "a", "224,", "99999", ""])
+def test_sizes_that_are_none_are_exit_2(shard: Path, tmp_path: Path, sizes: str) -> None:
+    run = CliRunner().invoke(app, ["bench", "loader", str(shard), "--sizes", sizes, "--out", str(tmp_path)])
+    assert run.exit_code == 2
+    assert "--sizes" in run.stderr

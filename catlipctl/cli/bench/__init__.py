@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from catlipctl.cli.bench.labels import labels
+from catlipctl.cli.bench.loader import loader
 from catlipctl.cli.bench.step import step
 
 
@@ -24,3 +25,4 @@ class _Group(TyperGroup):
 group = typer.Typer(cls=_Group, help="Measure this machine: without a command the training step.")
 group.command()(step)
 group.command()(labels)
+group.command()(loader)

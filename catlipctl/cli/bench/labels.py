@@ -40,9 +40,8 @@ def labels(
     with command("bench labels", json=json) as out_:
         from catlipctl import reports
         from catlipctl.bench import labels as benchmark
-        from catlipctl.bench.captions import read_captions
 
-        read = read_captions(
+        read = benchmark.read_captions(
             captions, limit, caption_keys=tuple(caption_key or ()), cache_dir=cache_dir, progress=out_
         )
         result = benchmark.labels(read, out_)

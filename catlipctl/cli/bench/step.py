@@ -1,4 +1,4 @@
-"""`catlipctl bench step`: a training step of CatLIP against one of CLIP on this machine."""
+"""`catlipctl bench step`: a training step of CatLIP against one of CLIP, and against plain ones."""
 
 import sys
 from pathlib import Path
@@ -43,7 +43,7 @@ def step(
         typer.Option(
             "--rounds",
             min=1,
-            help="Steps of each that count, rounded up to even. Default: half a minute's.",
+            help="Steps of each that count, rounded up to even. Default: a quarter of a minute's.",
             show_default=False,
         ),
     ] = None,
@@ -51,6 +51,10 @@ def step(
         int | None,
         typer.Option("--classes", min=1, help="Classes of CatLIP. Default: 24,320.", show_default=False),
     ] = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Time a plain timm step beside ours, and a plain open_clip step."),
+    ] = False,
     gpus: Gpus = None,
     processes: Processes = None,
     out: OutFolder = Path("bench"),
@@ -58,14 +62,14 @@ def step(
 ) -> None:
     """Time a training step of CatLIP against one of CLIP.
 
-    The same image tower, batch, precision and optimiser on both sides.
+    Both as `pretrain` trains them: the same learner, image tower, batch, precision and optimiser.
 
     Whatever was trained last: the pair is a named open_clip configuration, with 24,320 classes.
     """
     with command("bench step", json=json) as out_:
         from catlipctl import reports
         from catlipctl.bench import step as benchmark
-        from catlipctl.bench.settings import CLASSES, StepSettings
+        from catlipctl.bench.learners import CLASSES
         from catlipctl.training import launch
 
         launch.only_main_speaks()
@@ -78,7 +82,13 @@ def step(
                 if code:
                     raise typer.Exit(code)
                 return
-        settings = StepSettings(model=model, batch_size=batch_size, rounds=rounds, classes=classes or CLASSES)
+        settings = benchmark.StepSettings(
+            model=model,
+            batch_size=batch_size,
+            rounds=rounds,
+            classes=classes or CLASSES,
+            plain=plain,
+        )
         result = benchmark.step(settings, out_, cpu=wanted.cpu)
         if launch.is_main():
             subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
@@ -105,9 +115,9 @@ def _table(result: "StepBenchmark") -> "Table":
 
 
 def _compare(shown: "Table", name: str, values: list[float], text: "Callable[[float], str]") -> None:
-    """A row of CatLIP's value, CLIP's, and how many times CatLIP's the latter is."""
-    catlip, clip = values
-    shown.add_row(name, text(catlip), text(clip), f"{clip / catlip:.2f}")
+    """A row of all values, CatLIP's and CLIP's first, and how many times CatLIP's CLIP's is."""
+    catlip, clip, *_ = values
+    shown.add_row(name, *map(text, values), f"{clip / catlip:.2f}")
 
 
 def _ms(seconds: float) -> str:
@@ -115,8 +125,15 @@ def _ms(seconds: float) -> str:
 
 
 def _lines(result: "StepBenchmark") -> list[str]:
+    plain = [
+        f"{name} step / our {ours} step = {_times(result.plain[ours])}, median of pairs"
+        for ours, name in (("CatLIP", "plain timm"), ("CLIP", "plain open_clip"))
+        if ours in result.plain
+    ]
     return [
-        f"\nCLIP step / CatLIP step = {_times(result.ratio)}, median of pairs\n",
+        f"\nCLIP step / CatLIP step = {_times(result.ratio)}, median of pairs",
+        *plain,
+        "",
         f"The image tower of {result.model} at {result.image_size} px on both sides, with {result.classes:,} "
         f"classes or with a text tower of {result.context} tokens.",
         f"{_batch(result)} a step, {result.precision}, AdamW, {_device(result)}; "

@@ -1,0 +1,208 @@
+"""`bench loader`: training images a second, ours decoded fast and exactly, and webdataset's with torchvision.
+
+All paths read one shard, made of the first readable images of a source, their bytes unchanged. They take
+turns, a few chunks each, every other round in the other order, so that whatever else the machine does
+meanwhile hits all alike.
+"""
+
+import io
+import tarfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count, islice
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from catlipctl.bench.result import LoaderBenchmark, LoaderRow, Spread
+from catlipctl.data import Augmentation, Order, Source, TrainTransform, UnreadableImage, open_source
+from catlipctl.data.batch import Step, Targets
+from catlipctl.data.decode import decode
+from catlipctl.data.loader import Loader
+from catlipctl.data.sample import Sample
+from catlipctl.data.transform import Decode
+from catlipctl.errors import DataError
+from catlipctl.progress import SILENT, Progress
+
+CHUNK = 64
+IMAGES = 1024
+"""At most so many are put into the shard."""
+ROUNDS = 12
+REFERENCE = "webdataset"
+INSTALL = "pip install webdataset"
+
+Chunks = Callable[[Path, int, int], Iterator[Any]]
+"""Folder of the shards, pixels a side and workers to endless chunks of 64 images."""
+
+
+def loader(
+    source: Source,
+    sizes: list[int],
+    *,
+    workers: int = 0,
+    images: int = IMAGES,
+    rounds: int = ROUNDS,
+    progress: Progress = SILENT,
+) -> LoaderBenchmark:
+    """Time every path at each size, in pixels a side, on at most so many images of the source.
+
+    Raises DataError where no image can be read.
+    """
+    left_out = {}
+    paths: dict[str, Chunks] = {"fast": _ours("fast"), "exact": _ours("exact"), REFERENCE: _webdataset}
+    try:
+        import webdataset  # noqa: F401
+    except ModuleNotFoundError:
+        left_out[REFERENCE] = INSTALL
+        del paths[REFERENCE]
+        progress.warn(f"{REFERENCE} is left out: it is not installed; this brings it: {INSTALL}")
+    with TemporaryDirectory() as folder, _one_thread():
+        pictures = _write_shards(source, Path(folder), images, max(1, workers), progress)
+        rows: list[LoaderRow] = []
+        with progress.task("loading", total=rounds * len(sizes) * len(paths), unit="turns") as task:
+            for size in sizes:
+                speeds: dict[str, list[float]] = {name: [] for name in paths}
+                for number in range(-1, rounds):  # the first one warms up
+                    for name in list(paths)[:: 1 if number % 2 == 0 else -1]:
+                        speed = _speed(paths[name](Path(folder), size, workers), workers)
+                        if number >= 0:
+                            speeds[name].append(speed)
+                            task.advance()
+                rows += _rows(size, speeds)
+    return LoaderBenchmark(
+        protocol=f"shard to uint8 chunks of {CHUNK} training crops, {workers} workers",
+        data={"source": source.name, "fingerprint": source.fingerprint, "images": len(pictures)},
+        images=len(pictures),
+        formats=dict(Counter(picture.form for picture in pictures).most_common()),
+        width=median(picture.width for picture in pictures),
+        height=median(picture.height for picture in pictures),
+        bytes=median(picture.bytes for picture in pictures),
+        chunk=CHUNK,
+        workers=workers,
+        rows=rows,
+        left_out=left_out,
+    )
+
+
+def _rows(size: int, speeds: dict[str, list[float]]) -> list[LoaderRow]:
+    reference = speeds.get(REFERENCE)
+    rows = []
+    for name, rounds in speeds.items():
+        ratio = None
+        if reference is not None and name != REFERENCE:
+            ratio = Spread.of([ours / theirs for ours, theirs in zip(rounds, reference, strict=True)])
+        spread = Spread.of(rounds)
+        rows.append(LoaderRow(name=name, size=size, images_per_second=spread, rounds=rounds, ratio=ratio))
+    return rows
+
+
+def _speed(chunks: Iterator[Any], workers: int) -> float:
+    """Images a second after the first chunk; over many more than workers have made by then."""
+    timed = 4 + 8 * workers
+    clock = time.perf_counter if workers else time.process_time
+    next(chunks)
+    start = clock()
+    for _ in islice(chunks, timed):
+        pass
+    return timed * CHUNK / max(clock() - start, 1e-9)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class _Picture:
+    form: str
+    width: int
+    height: int
+    bytes: int
+
+
+def _write_shards(
+    source: Source, folder: Path, images: int, shards: int, progress: Progress
+) -> list[_Picture]:
+    """The first readable images as webdataset shards, one for each worker; what they are."""
+    pictures: list[_Picture] = []
+    with ExitStack() as opened, progress.task("writing a shard", min(images, len(source)), "images") as task:
+        tars = [
+            opened.enter_context(tarfile.open(folder / f"{shard:03d}.tar", "w")) for shard in range(shards)
+        ]
+        for index in range(len(source)):
+            image = source[index].image or b""
+            try:
+                width, height = decode(image).size
+            except UnreadableImage:
+                continue
+            form = Image.open(io.BytesIO(image)).format or ""
+            # All are called jpg, and known by their content: so every path finds them.
+            member = tarfile.TarInfo(f"{index:09d}.jpg")
+            member.size = len(image)
+            tars[len(pictures) % shards].addfile(member, io.BytesIO(image))
+            pictures.append(_Picture(form, width, height, len(image)))
+            task.advance()
+            if len(pictures) == images:
+                break
+    if len(pictures) < shards:
+        raise DataError(
+            f"{source.name}: {len(pictures)} of its images can be read, too few to time",
+            f"look at it with `catlipctl data inspect {source.name}`",
+        )
+    return pictures
+
+
+def _ours(way: Decode) -> Chunks:
+    """The loader that trains, in steps of one chunk, without labels."""
+
+    def chunks(folder: Path, size: int, workers: int) -> Iterator[torch.Tensor]:
+        source = open_source(folder, need="images", cache_dir=folder)
+        transform = TrainTransform(Augmentation(), 0, decode=way)
+        load = Loader(source, Order(len(source), 0), transform, _no_targets, workers)
+        steps = ((Step(n, size, CHUNK, n * CHUNK), [range(CHUNK)]) for n in count())
+        return (batches[0].images for batches in load(steps))
+
+    return chunks
+
+
+def _no_targets(samples: Sequence[Sample], positions: NDArray[np.int64]) -> Targets:  # noqa: ARG001
+    return {}
+
+
+def _webdataset(folder: Path, size: int, workers: int) -> Iterator[Any]:
+    """As its documentation has it, but for the float conversion, which our side also leaves to the device."""
+    import webdataset
+    from torch.utils.data import DataLoader
+    from torchvision.transforms import v2
+
+    transform = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    shards = [str(path) for path in sorted(folder.glob("*.tar"))]
+    dataset = webdataset.WebDataset(shards, shardshuffle=False).to_tuple("jpg").map(_Read(transform)).repeat()
+    return iter(DataLoader(dataset, batch_size=CHUNK, num_workers=workers))
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What webdataset's `decode("pilrgb")` does, whatever the image's extension; then the transform."""
+
+    transform: Callable[[Image.Image], torch.Tensor]
+
+    def __call__(self, sample: tuple[bytes]) -> torch.Tensor:
+        with io.BytesIO(sample[0]) as stream:
+            image = Image.open(stream)
+            image.load()
+            return self.transform(image.convert("RGB"))

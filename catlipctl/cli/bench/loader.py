@@ -1,0 +1,106 @@
+"""`catlipctl bench loader`: how fast a shard becomes training images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from catlipctl.cli.bench.keep import OutFolder, keep
+from catlipctl.cli.options import CacheDir, ImageKey, Json
+from catlipctl.cli.output import command
+from catlipctl.cli.tables import table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from catlipctl.bench.result import LoaderBenchmark
+
+EMOJI = "emoji:pairs"
+
+
+def loader(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="SOURCE", help="Images, best your own. Default: emoji.", show_default=False),
+    ] = None,
+    sizes: Annotated[str, typer.Option("--sizes", help="Pixels a side, several with commas.")] = "224,128",
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that load; 0: the speed of one core.")
+    ] = 0,
+    image_key: ImageKey = None,
+    cache_dir: CacheDir = None,
+    out: OutFolder = Path("bench"),
+    json: Json = False,
+) -> None:
+    """Time images of a shard to training crops: decoded fast, exactly, and by webdataset with torchvision.
+
+    All read one shard of the first 1,024 readable images of SOURCE.
+    """
+    with command("bench loader", json=json) as out_:
+        from catlipctl import data, reports
+        from catlipctl.bench import loader as benchmark
+
+        asked = _sizes(sizes)
+        name = source or EMOJI
+        if source is None:
+            out_.note("images: the embedded emoji, drawings as PNG; name a SOURCE to take yours")
+        opened = data.open_source(
+            name, image_key=image_key, need="images", cache_dir=cache_dir, progress=out_
+        )
+        result = benchmark.loader(opened, asked, workers=workers, progress=out_)
+        subtitle = f"{_images(result)}; x: times webdataset"
+        keep(result, lambda: reports.loader(*result.bars(), subtitle), out / "loader", out_)
+        out_.uses("data", name)
+        out_.result(result, *_tables(result), *_lines(result))
+
+
+def _sizes(text: str) -> list[int]:
+    from catlipctl.errors import UsageError
+
+    sizes = [int(size) if size.strip().isdecimal() else 0 for size in text.split(",")]
+    if not all(1 <= size <= 4096 for size in sizes):
+        raise UsageError(f"--sizes {text!r} is no list of pixels a side", "for example --sizes 224,128")
+    return list(dict.fromkeys(sizes))
+
+
+def _tables(result: "LoaderBenchmark") -> "list[Table]":
+    speed = "images/s" if result.workers else "images/s of one core"
+    shown = table("px", "path", speed, "quartiles", "times webdataset", "quartiles ", numbers=["px", speed])
+    for row in result.rows:
+        speeds, ratio = row.images_per_second, row.ratio
+        shown.add_row(
+            str(row.size),
+            row.name,
+            f"{speeds.median:,.0f}",
+            f"{speeds.low:,.0f} to {speeds.high:,.0f}",
+            "" if ratio is None else f"{ratio.median:.2f}x",
+            "" if ratio is None else f"{ratio.low:.2f} to {ratio.high:.2f}",
+        )
+    return [shown]
+
+
+def _lines(result: "LoaderBenchmark") -> list[str]:
+    rounds = len(result.rows[0].rounds)
+    lines = [
+        f"{_images(result)}, {result.bytes / 1000:,.0f} kB (medians), in one shard a worker.",
+        f"Random resized crop and flip to uint8 chunks of {result.chunk}; {rounds} rounds in turns, "
+        f"{_clock(result.workers)}.",
+        "fast: simplejpeg and torch's resize, of JPEGs. exact: Pillow.",
+    ]
+    if not result.left_out:
+        lines.append(
+            "webdataset: shard in order, DataLoader, Pillow, torchvision's v2 transforms; bytes, not floats."
+        )
+    lines += [f"{name} is left out; this brings it: {hint}" for name, hint in result.left_out.items()]
+    return lines
+
+
+def _images(result: "LoaderBenchmark") -> str:
+    formats = ", ".join(f"{count:,} {form}" for form, count in result.formats.items())
+    return f"{formats}, {result.width:.0f} x {result.height:.0f}"
+
+
+def _clock(workers: int) -> str:
+    if workers == 0:
+        return "in a core's time"
+    return f"{workers} worker{'s' if workers > 1 else ''} each, by the clock"
