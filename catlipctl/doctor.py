@@ -20,6 +20,8 @@ from catlipctl.results import Result
 LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "accelerate", "datasets", "nltk", "numpy")
 SPARE_BYTES = 2 * 2**30
 """A run of the demo and its checkpoints stay far below; a download of wheels does not."""
+SHARED_BYTES = 2**30
+"""What a loader with 16 workers holds at most."""
 MEMORY_BYTES = 4 * 2**30
 """The CPU benchmark's CLIP step takes 1.7 GiB beside Python and torch."""
 
@@ -60,6 +62,7 @@ def _checks(cache: Path) -> Iterator[Check]:
     yield guarded("devices", devices)
     yield guarded("processor", processor)
     yield guarded("memory", memory)
+    yield shared_memory()
     yield cache_folder(cache)
     yield disk("disk at the cache", cache)
     yield disk("disk here", Path.cwd())
@@ -179,6 +182,18 @@ def memory() -> Check:
     return Check(name="memory", status="ok", found=found)
 
 
+def shared_memory(folder: Path = Path("/dev/shm")) -> Check:
+    """Where loader workers hand over their images; containers often have 64 MB of it."""
+    name = "shared memory"
+    if not folder.is_dir():
+        return Check(name=name, status="ok", found=f"no {folder}: this system hands over in another way")
+    free = shutil.disk_usage(folder).free
+    if free < SHARED_BYTES:
+        mend = "docker run --shm-size=2g, or fewer loader workers: --set data.workers=N"
+        return Check(name=name, status="warning", found=f"{_gib(free)} free in {folder}", mend=mend)
+    return Check(name=name, status="ok", found=f"{_gib(free)} free in {folder}")
+
+
 def cache_folder(cache: Path) -> Check:
     """Can indexes, counts and the demo's data be written? Tried, in the nearest folder that exists."""
     try:
@@ -242,7 +257,7 @@ def plot_packages() -> Check:
 
 def demo_packages() -> Check:
     """The extra `demo`, which brings the images of the demo recipe."""
-    from catlipctl.data.emoji_split import require_packages
+    from catlipctl.data.emoji import require_packages
 
     try:
         require_packages()
@@ -253,8 +268,9 @@ def demo_packages() -> Check:
 
 def embedded_data(cache: Path) -> Check:
     """The emoji shards, which the first use builds."""
-    built = sorted(cache.glob("emoji-*/pairs")) if cache.is_dir() else []
-    found = str(built[-1].parent) if built else "not built yet: the first use does it, in about a minute"
+    from catlipctl.data import emoji
+
+    found = str(emoji.built(cache) or "not built yet: the first use does it, in about a minute")
     return Check(name="embedded data", status="ok", found=found)
 
 

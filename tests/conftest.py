@@ -1,5 +1,6 @@
 """Fixtures that several test folders share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,29 @@ settings.load_profile("repeatable")
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
-def _folder(path: Path, what: str) -> Path:
-    if not path.is_dir():
-        pytest.skip(f"{what} is not on this machine")
-    return path
+def _shared(name: str) -> Path:
+    """A folder of `shared`; where it is absent the test skips, or fails where CI is set: it promised it."""
+    folder = SHARED / name
+    if folder.is_dir():
+        return folder
+    reason = f"needs shared/{name}, which does not lie beside this checkout"
+    if os.environ.get("CI"):
+        pytest.fail(f"{reason}, and CI is set", pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real image-text pairs, captions and label lists that may not be shipped."""
-    return _folder(SHARED / "data", "the development data")
+    return _shared("data")
 
 
 @pytest.fixture(scope="session")
 def nltk_data() -> Path:
     """NLTK's corpora, with NLTK told to look there."""
-    nltk = pytest.importorskip("nltk")
-    folder = _folder(SHARED / "nltk_data", "NLTK's data")
+    import nltk
+
+    folder = _shared("nltk_data")
     if str(folder) not in nltk.data.path:
         nltk.data.path.insert(0, str(folder))
     return folder

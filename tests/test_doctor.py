@@ -4,6 +4,7 @@ from collections import namedtuple
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,6 +111,15 @@ def test_full_disk_is_a_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     full = namedtuple("full", "total used free")(2**40, 2**40 - 1, 1)
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: full)
     assert doctor.disk("disk here", tmp_path / "new").status == "warning"
+
+
+def test_little_shared_memory_is_a_warning_with_what_mends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 * 2**20))
+    found = doctor.shared_memory(tmp_path)
+    assert (found.status, "--shm-size" in found.mend) == ("warning", True)
+    assert doctor.shared_memory(tmp_path / "nowhere").status == "ok"
 
 
 def test_embedded_data_is_found_where_it_was_built(tmp_path: Path) -> None:

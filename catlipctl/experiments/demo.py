@@ -11,16 +11,17 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from catlipctl import checkpoints, files, models, recipe, training, vocabulary
+from catlipctl import checkpoints, files, recipe
+from catlipctl import vocabulary as vocabularies
 from catlipctl.bench.result import StepBenchmark
-from catlipctl.bench.settings import StepSettings
-from catlipctl.bench.step import step
+from catlipctl.bench.step import StepSettings, step
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source, emoji
 from catlipctl.labels import targets
+from catlipctl.pretraining import PretrainRecipe, PretrainResult, pretrain
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.training import PretrainRecipe, PretrainResult, metrics
+from catlipctl.training.report import read_metrics
 from catlipctl.transfer import (
     Predictions,
     ProbeResult,
@@ -30,11 +31,11 @@ from catlipctl.transfer import (
     predict,
     write_transfer_init,
 )
-from catlipctl.transfer.metrics import majority_share
+from catlipctl.transfer.classifier import majority_share
+from catlipctl.transfer.features import extract_sets
 from catlipctl.transfer.prior import prior_head
 from catlipctl.transfer.probe import PROTOCOL, probe
-from catlipctl.transfer.probe_sets import extract_sets
-from catlipctl.transfer.splits import EMOJI, TrainSize, open_splits
+from catlipctl.transfer.splits import TrainSize, open_splits
 from catlipctl.vocabulary import overlap
 from catlipctl.vocabulary.overlap import Overlap
 
@@ -119,20 +120,20 @@ def demo(
         PretrainRecipe, recipe.find(RECIPE), [recipe.Override.parse(text) for text in overrides or []]
     )
     progress.note("1 of 5  pre-training on captioned emoji")
-    pretraining = training.pretrain(
+    pretraining = pretrain(
         loaded.value, out=out, name=RECIPE, resume=resume, cache_dir=cache_dir, progress=progress
     )
     run = Path(pretraining.run)
     checkpoint = checkpoints.load(run)
-    words = vocabulary.load(run / "vocabulary.json")
+    vocabulary = vocabularies.load(run / "vocabulary.json")
     progress.note("2 of 5  the vocabulary against ImageNet-1k's classes")
-    overlapping = overlap.overlap(words, targets.load("imagenet"))
+    overlapping = overlap.overlap(vocabulary, targets.load("imagenet"))
     progress.note("3 of 5  Transfer Init: a classifier for Places365 from the pre-training head")
     transferred = write_transfer_init(
         checkpoint, targets.load("places365"), files.unused(run / "transfer" / "places365")
     )
     progress.note("4 of 5  linear probes on emoji that were not in pre-training")
-    train, test = open_splits(EMOJI, cache_dir=cache_dir, progress=progress)
+    train, test = open_splits(emoji.TRANSFER, cache_dir=cache_dir, progress=progress)
     probes = _probes(checkpoint, train, test, loaded.value.seed, progress)
     classifier = linear_probe(
         checkpoint,
@@ -147,7 +148,7 @@ def demo(
     result = DemoResult(
         report=str(run / "report.html"),
         seconds=round(time.monotonic() - started, 1),
-        recipe=loaded.value.model_dump(mode="json"),
+        recipe=recipe.plain(loaded.value),
         seed=loaded.value.seed,
         pretraining=pretraining,
         overlap=overlapping,
@@ -161,7 +162,7 @@ def demo(
     result.inputs |= {name: classifier.inputs[name] for name in ("target", "test")} | {"train": train.name}
     result.data = classifier.data
     result.write(run / "demo.json")
-    demo_page(result, words, metrics.read(run / "metrics.jsonl"), run / "report.html")
+    demo_page(result, vocabulary, read_metrics(run / "metrics.jsonl"), run / "report.html")
     return result
 
 
@@ -175,11 +176,10 @@ def _probes(
     checkpoint: Checkpoint, train: Source, test: Source | None, seed: int, progress: Progress
 ) -> Probes:
     """Probes of the tower and of the same tower untrained, on the same images, at every budget."""
-    target, preprocessing = targets.load("emoji"), models.preprocessing(checkpoint.model)
-    sets = extract_sets(checkpoint.model, preprocessing, train, test, target=target, progress=progress)
+    target = targets.load("emoji")
+    sets = extract_sets(checkpoint.tower, train, test, target=target, progress=progress)
     control = extract_sets(
         features.untrained(checkpoint, seed),
-        preprocessing,
         train,
         test,
         target=target,

@@ -16,13 +16,13 @@ _TOWERS: "tuple[Tower, Tower]" = ("pre-trained", "untrained")
 
 
 def demo_page(
-    result: "DemoResult", words: Vocabulary, metrics: Sequence[Mapping[str, Any]], path: Path
+    result: "DemoResult", vocabulary: Vocabulary, metrics: Sequence[Mapping[str, Any]], path: Path
 ) -> None:
     """Write the page: one HTML file that needs no network. metrics: the rows of the run's metrics.jsonl."""
     sections = [
         _summary(result),
         _gallery(result),
-        _frequencies(result, words),
+        _frequencies(result, vocabulary),
         _overlap(result),
         _loss(result, metrics),
         _probe(result),
@@ -79,12 +79,13 @@ def _gallery(result: "DemoResult") -> Section:
     )
 
 
-def _frequencies(result: "DemoResult", words: Vocabulary) -> Section:
+def _frequencies(result: "DemoResult", vocabulary: Vocabulary) -> Section:
     return Section(
         "Labels from captions",
-        f"{words.captions:,} captions gave these nouns; {words.captions_without_label:,} gave none. The "
-        f"{len(words):,} that were counted more than {words.threshold:,} times are the classes.",
-        figure=reports.embed(reports.label_frequencies({result.pretraining.run: words})),
+        f"{vocabulary.captions:,} captions gave these nouns; {vocabulary.captions_without_label:,} gave "
+        f"none. The {len(vocabulary):,} that were counted more than {vocabulary.threshold:,} times are the "
+        "classes.",
+        figure=reports.embed(reports.label_frequencies({result.pretraining.run: vocabulary})),
     )
 
 

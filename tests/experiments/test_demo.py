@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from catlipctl import checkpoints, experiments
-from catlipctl.bench.settings import StepSettings
+from catlipctl.bench.step import StepSettings
 
 TINY = {
     "embed_dim": 48,
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 16, "vocab_size": 1000, "width": 32, "heads": 2, "layers": 1},
+    "text_cfg": {"context_length": 16, "width": 32, "heads": 2, "layers": 1},
 }
 
 
