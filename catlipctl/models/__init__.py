@@ -1,6 +1,6 @@
 """Image towers: any of timm's by name. Importing this registers the released CatLIP ViT with timm."""
 
-from catlipctl.models.building import Counts, ModelSettings, check, counts, create
+from catlipctl.models.building import Counts, ModelSettings, check, check_sizes, counts, create
 from catlipctl.models.catlip_vit import CatlipVisionTransformer
 from catlipctl.models.range_augment import RangeAugment, RangeAugmentSettings
 from catlipctl.models.tower import TimmTower, Tower
@@ -14,6 +14,7 @@ __all__ = [
     "TimmTower",
     "Tower",
     "check",
+    "check_sizes",
     "counts",
     "create",
 ]

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from catlipctl.errors import UsageError
 from catlipctl.models import catlip_vit  # noqa: F401  (registers its names with timm)
-from catlipctl.models.tower import TimmTower
+from catlipctl.models.tower import TimmTower, Tower
 
 
 class ModelSettings(BaseModel):
@@ -84,6 +84,20 @@ def create(settings: ModelSettings, num_classes: int, sizes: Collection[int] = (
 def check(settings: ModelSettings, sizes: Collection[int] = ()) -> None:
     """Raise what `create` would, at once and with nothing allocated."""
     _on_meta(settings, 2, _resizing(settings, 2, sizes))
+
+
+def check_sizes(tower: Tower, sizes: Collection[int]) -> None:
+    """UsageError for a size that a tower, as it was loaded, does not take."""
+    module = tower.module.eval()
+    for size in sizes:
+        try:
+            with torch.inference_mode():
+                module(torch.zeros(1, 3, size, size))
+        except Exception as error:  # timm's towers raise what they like
+            raise UsageError(
+                f"{tower.name} takes no images of {size} px: {str(error).splitlines()[0]}",
+                "leave `sizes` out, or take a tower of variable size",
+            ) from error
 
 
 def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = ()) -> Counts:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -71,6 +72,18 @@ def parameter_groups(
             group = groups.setdefault((decay, rate), {"params": [], "weight_decay": decay, "rate": rate})
             group["params"].append(parameter)
     return list(groups.values())
+
+
+def layer_rates(module: Any, decay: float) -> Callable[[str], float]:
+    """A parameter's share of the learning rate: 1 in the classifier, times `decay` with each block before it.
+
+    Blocks are timm's, as its own layer-wise decay counts them. Names are an objective's: with `model.`.
+    """
+    if decay == 1:
+        return lambda _: 1.0
+    groups = group_parameters(module, module.group_matcher(coarse=False), reverse=True)
+    last = max(groups.values())
+    return lambda name: decay ** (last - groups.get(name.removeprefix("model."), last))
 
 
 def create(settings: OptimiserSettings, groups: list[dict[str, Any]]) -> torch.optim.AdamW:

@@ -1,14 +1,21 @@
 """A tower with another classifier, a classifier alone in a file, and what its predictions are worth."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from catlipctl.data import read_images
+from catlipctl.errors import DataError
 from catlipctl.files import replacing
 from catlipctl.models import TimmTower, Tower
+from catlipctl.transfer.splits import Labelled
+
+BATCH = 256
 
 
 def with_head(tower: Tower, weight: Tensor, bias: Tensor) -> Tower:
@@ -50,3 +57,34 @@ def mean_per_class_recall(logits: Tensor, labels: Tensor) -> float:
 def majority_share(labels: Tensor) -> float:
     """The accuracy of always answering the largest class."""
     return float(torch.bincount(labels).max() / len(labels))
+
+
+def scores(
+    tower: Tower, weights: Mapping[str, Tensor], test: Labelled, *, workers: int = 0
+) -> dict[str, Any]:
+    """Accuracies on the test images of a tower with these weights, on their device. DataError without any."""
+    module = copy.deepcopy(tower.module)
+    module.load_state_dict(weights)
+    device = next(module.parameters()).device
+    reader = read_images(
+        test.source, tower.preprocessing, test.indices.tolist(), batch=BATCH, workers=workers
+    )
+    logits, samples = [], []
+    with torch.inference_mode():
+        module.eval()
+        for images, read in reader:
+            logits.append(module(tower.preprocessing.prepared(images.to(device))).float().cpu())
+            samples.append(read)
+    if not samples:
+        raise DataError(
+            f"none of the test images of {test.source.name} can be read", "check that they are images"
+        )
+    predicted, truth = torch.cat(logits), test.labels[torch.cat(samples)]
+    return {
+        "acc1": top_k_accuracy(predicted, truth, 1),
+        "acc5": top_k_accuracy(predicted, truth, 5),
+        "mean_per_class_recall": mean_per_class_recall(predicted, truth),
+        "majority_share": majority_share(truth),
+        "test_images": len(truth),
+        "unreadable": reader.unreadable,
+    }

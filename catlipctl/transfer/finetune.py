@@ -2,45 +2,42 @@
 
 import copy
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from timm.models import group_parameters
 from torch import Tensor
 
 from catlipctl import checkpoints, training
 from catlipctl import recipe as recipes
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import Augmentation, Source, read_images
+from catlipctl.data import Augmentation, Source
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import Decode, TrainTransform
-from catlipctl.errors import DataError, UsageError
 from catlipctl.files import write_text
 from catlipctl.labels.targets import LabelSet
-from catlipctl.models import TimmTower, Tower
-from catlipctl.objectives import Context
+from catlipctl.models import TimmTower, Tower, check_sizes
+from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.classification import Classification, ClassificationSettings
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.training import FREE_ON_RESUME, Learner, Run, TrainingSettings
-from catlipctl.training.optimiser import OptimiserSettings, ScheduleSettings
-from catlipctl.training.report import read_metrics
-from catlipctl.training.steps import Length
-from catlipctl.transfer.classifier import majority_share, mean_per_class_recall, top_k_accuracy, with_head
+from catlipctl.training.optimiser import OptimiserSettings, ScheduleSettings, layer_rates
+from catlipctl.training.report import RunState, read_metrics
+from catlipctl.training.steps import Length, StepSchedule
+from catlipctl.transfer.classifier import scores, with_head
 from catlipctl.transfer.initialise import TransferredHead
 from catlipctl.transfer.matching import How
 from catlipctl.transfer.prior import prior_head
-from catlipctl.transfer.splits import Labelled, described, labelled_sets
+from catlipctl.transfer.splits import LabelledSets, described, labelled_sets
 
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
 Init = Literal["transfer", "random"]
-BATCH = 256
 EVALUATIONS = "evaluations.jsonl"
 FREE = FREE_ON_RESUME | {"workers", "sources", "evaluate_epochs"}
 """Keys that may change on resuming."""
@@ -135,82 +132,124 @@ def finetune(
     with training.begin("fine-tune", out, name, root=root, resume=resume, cpu=cpu, progress=progress) as run:
         run.on_main(lambda: run.directory.settle_recipe(recipe, resume=resume, free=FREE))
         run.progress.note(f"run: {run.directory.path}")
-        sets = labelled_sets(train, test, target, recipe.seed)
-        prior = None
-        if recipe.init == "transfer":
-            prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
-        tower = with_classifier(checkpoint, len(sets.classes), prior, recipe.seed)
-        size = tower.preprocessing.size
-        recipe.must_share_out(size, run.world.size)
-        check_sizes(tower, recipe.image_sizes(size))
-        source = Selection(sets.train.source, sets.train.indices.tolist())
-        schedule = recipe.steps(size, len(source))
-        assert schedule is not None, "the source is open, so its epochs have a length"
-        for warning in recipe.warnings(len(schedule)):
+        tuning = settled(recipe, run, checkpoint, labelled_sets(train, test, target, recipe.seed))
+        for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
-        objective = Classification.build(
-            recipe.classification,
-            Context(tower=tower, encode=ClassEncoder(sets.ids), rank=run.world.rank, world=run.world.size),
-        )
-        learner = Learner(
-            objective,
-            recipe.optimiser,
-            run.world,
-            precision=run.world.precision(recipe.precision),
-            rate_of=layer_rates(tower.module, recipe.layer_decay),
-            **recipe.learner_options(len(schedule)),
-        )
-        loader = make_loader(recipe, run, source, objective)
-
-        def parts(_: Mapping[str, Tensor]) -> Mapping[str, Any]:
-            about = {"kind": "fine-tuning", "from": str(checkpoint.path or tower.name)}
-            return {
-                "config": {**about, "activation": "softmax", "recipe": recipes.plain(recipe)},
-                "label_names": [label.name for label in sets.classes.labels],
-            }
-
-        def evaluate(step: int) -> None:
-            """After each step: on the way a row of `evaluations.jsonl` where one is due."""
-            every = recipe.evaluate_epochs and recipe.evaluate_epochs * len(source)
-            if every and schedule.samples(step) // every > schedule.samples(step - 1) // every:
-                weights = learner.tower_weights()
-                run.on_main(lambda: append_scores(run, step, scores_of(tower, weights, sets.test, recipe)))
-
+        learner = tuning.learner()
         state = training.fit(
-            run, recipe, learner, schedule, loader, parts, resume=resume, after_step=evaluate
+            run,
+            recipe,
+            learner,
+            tuning.schedule,
+            tuning.loader(learner.objective),
+            tuning.parts,
+            resume=resume,
+            after_step=lambda step: tuning.evaluate_where_due(step, learner),
         )
         weights = learner.tower_weights()
+        averaged = learner.average is not None
+        return run.on_main(lambda: tuning.result(state, weights, averaged=averaged))
 
-        def result() -> FinetuneResult:
-            scores = scores_of(tower, weights, sets.test, recipe)
-            losses = [row["loss"] for row in read_metrics(run.directory.metrics)]
-            few = max(1, len(losses) // 20)
-            found = FinetuneResult(
-                **scores,
-                checkpoint=str(checkpoints.latest(run.directory.path)),
-                run=str(run.directory.path),
-                init="transfer" if prior is not None else "random",
-                target=sets.classes.name,
-                split=sets.split,
-                weights="raw" if learner.average is None else "average",
-                prior={} if prior is None else prior.counts(),
-                steps=state.step,
-                seconds=round(state.totals["seconds"], 3),
-                first_loss=sum(losses[:few]) / few,
-                final_loss=sum(losses[-few:]) / few,
-                train_images=len(source),
-                classes=len(sets.classes),
-                unlabelled=sets.unlabelled,
-                history=read_metrics(run.directory.path / EVALUATIONS),
-                seed=recipe.seed,
-                recipe=recipes.plain(recipe),
-            )
-            found.inputs = {"checkpoint": recipe.checkpoint, "data": train.name}
-            found.data = {"train": described(train), "test": described(sets.test.source)}
-            found.write(run.directory.path / "result.json")
-            return found
 
-        return run.on_main(result)
+def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: LabelledSets) -> "FineTuning":
+    """All that a run needs before it trains; UsageError for sizes that the tower does not take."""
+    prior = None
+    if recipe.init == "transfer":
+        prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
+    tower = with_classifier(checkpoint, len(sets.classes), prior, recipe.seed)
+    size = tower.preprocessing.size
+    recipe.must_share_out(size, run.world.size)
+    check_sizes(tower, recipe.image_sizes(size))
+    source = Selection(sets.train.source, sets.train.indices.tolist())
+    schedule = recipe.steps(size, len(source))
+    assert schedule is not None, "the source is open, so its epochs have a length"
+    return FineTuning(recipe, run, sets, source, schedule, tower, prior, str(checkpoint.path or tower.name))
+
+
+@dataclass(frozen=True)
+class FineTuning:
+    """One run: the labelled images, the steps, and the tower with its classifier as they start."""
+
+    recipe: FinetuneRecipe
+    run: Run
+    sets: LabelledSets
+    source: Selection
+    schedule: StepSchedule
+    tower: Tower
+    prior: TransferredHead | None
+    origin: str
+
+    def learner(self) -> Learner:
+        """The tower under cross-entropy, with learning rates by layer."""
+        recipe, world = self.recipe, self.run.world
+        encode = ClassEncoder(self.sets.ids)
+        context = Context(tower=self.tower, encode=encode, rank=world.rank, world=world.size)
+        return Learner(
+            Classification.build(recipe.classification, context),
+            recipe.optimiser,
+            world,
+            precision=world.precision(recipe.precision),
+            rate_of=layer_rates(self.tower.module, recipe.layer_decay),
+            **recipe.learner_options(len(self.schedule)),
+        )
+
+    def loader(self, objective: Objective) -> Loader:
+        """Labelled images in their order, cropped at random."""
+        recipe, source = self.recipe, self.source
+        interpolation = self.tower.preprocessing.interpolation
+        transform = TrainTransform(recipe.augmentation, recipe.seed, interpolation, recipe.decode)
+        order = Order(len(source), recipe.seed)
+        return Loader(source, order, transform, objective.collate, recipe.workers, self.run.world.device)
+
+    def parts(self, weights: Mapping[str, Tensor]) -> Mapping[str, Any]:  # noqa: ARG002
+        """What a checkpoint has beside the tower."""
+        about = {"kind": "fine-tuning", "from": self.origin, "activation": "softmax"}
+        return {
+            "config": {**about, "recipe": recipes.plain(self.recipe)},
+            "label_names": [label.name for label in self.sets.classes.labels],
+        }
+
+    def evaluate_where_due(self, step: int, learner: Learner) -> None:
+        """After a step: a row of `evaluations.jsonl` where `evaluate_epochs` have passed."""
+        every = self.recipe.evaluate_epochs and self.recipe.evaluate_epochs * len(self.source)
+        samples = self.schedule.samples
+        if every and samples(step) // every > samples(step - 1) // every:
+            weights = learner.tower_weights()
+            self.run.on_main(lambda: append_scores(self.run, step, self.scores(weights)))
+
+    def scores(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+        """Accuracies on the test images of the tower with these weights."""
+        return scores(self.tower, weights, self.sets.test, workers=self.recipe.workers)
+
+    def result(self, state: RunState, weights: Mapping[str, Tensor], *, averaged: bool) -> FinetuneResult:
+        """Evaluate the weights, write `result.json`, and tell of the run."""
+        directory, sets = self.run.directory, self.sets
+        losses = [row["loss"] for row in read_metrics(directory.metrics)]
+        few = max(1, len(losses) // 20)
+        found = FinetuneResult(
+            **self.scores(weights),
+            checkpoint=str(checkpoints.latest(directory.path)),
+            run=str(directory.path),
+            init="transfer" if self.prior is not None else "random",
+            target=sets.classes.name,
+            split=sets.split,
+            weights="average" if averaged else "raw",
+            prior={} if self.prior is None else self.prior.counts(),
+            steps=state.step,
+            seconds=round(state.totals["seconds"], 3),
+            first_loss=sum(losses[:few]) / few,
+            final_loss=sum(losses[-few:]) / few,
+            train_images=len(self.source),
+            classes=len(sets.classes),
+            unlabelled=sets.unlabelled,
+            history=read_metrics(directory.path / EVALUATIONS),
+            seed=self.recipe.seed,
+            recipe=recipes.plain(self.recipe),
+        )
+        found.inputs = {"checkpoint": self.recipe.checkpoint, "data": sets.train.source.name}
+        found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
+        found.write(directory.path / "result.json")
+        return found
 
 
 def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead | None, seed: int) -> Tower:
@@ -221,75 +260,6 @@ def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead
     module: Any = copy.deepcopy(checkpoint.tower.module)
     module.reset_classifier(classes)
     return TimmTower(module)
-
-
-def make_loader(recipe: FinetuneRecipe, run: Run, source: Source, objective: Classification) -> Loader:
-    """Labelled images in their order, cropped at random."""
-    transform = TrainTransform(
-        recipe.augmentation,
-        recipe.seed,
-        interpolation=objective.tower.preprocessing.interpolation,
-        decode=recipe.decode,
-    )
-    order = Order(len(source), recipe.seed)
-    return Loader(source, order, transform, objective.collate, recipe.workers, run.world.device)
-
-
-def layer_rates(module: Any, decay: float) -> Callable[[str], float]:
-    """A parameter's share of the learning rate: 1 in the classifier, times `decay` with each block before it.
-
-    Blocks are timm's, as its own layer-wise decay counts them. Names are an objective's: with `model.`.
-    """
-    if decay == 1:
-        return lambda _: 1.0
-    groups = group_parameters(module, module.group_matcher(coarse=False), reverse=True)
-    last = max(groups.values())
-    return lambda name: decay ** (last - groups.get(name.removeprefix("model."), last))
-
-
-def check_sizes(tower: Tower, sizes: list[int]) -> None:
-    """UsageError for a size that a loaded tower does not take."""
-    module = tower.module.eval()
-    for size in sizes:
-        try:
-            with torch.inference_mode():
-                module(torch.zeros(1, 3, size, size))
-        except Exception as error:  # timm's towers raise what they like
-            raise UsageError(
-                f"{tower.name} takes no images of {size} px: {str(error).splitlines()[0]}",
-                "leave `sizes` out, or take a tower of variable size",
-            ) from error
-
-
-def scores_of(
-    tower: Tower, weights: Mapping[str, Tensor], test: Labelled, recipe: FinetuneRecipe
-) -> dict[str, Any]:
-    """Accuracies on the test images of a tower with these weights, on their device. DataError without any."""
-    module = copy.deepcopy(tower.module)
-    module.load_state_dict(weights)
-    device = next(module.parameters()).device
-    reader = read_images(
-        test.source, tower.preprocessing, test.indices.tolist(), batch=BATCH, workers=recipe.workers
-    )
-    logits, samples = [], []
-    with torch.inference_mode():
-        module.eval()
-        for images, read in reader:
-            logits.append(module(tower.preprocessing.prepared(images.to(device))).float().cpu())
-            samples.append(read)
-    if not samples:
-        raise DataError(
-            f"none of the test images of {test.source.name} can be read", "check that they are images"
-        )
-    predicted, truth = torch.cat(logits), test.labels[torch.cat(samples)]
-    return {
-        "acc1": top_k_accuracy(predicted, truth, 1),
-        "acc5": top_k_accuracy(predicted, truth, 5),
-        "mean_per_class_recall": mean_per_class_recall(predicted, truth),
-        "majority_share": majority_share(truth),
-        "test_images": len(truth),
-        "unreadable": reader.unreadable,
-    }
 
 
 def append_scores(run: Run, step: int, scores: Mapping[str, Any]) -> None:

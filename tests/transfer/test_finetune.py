@@ -21,9 +21,9 @@ from catlipctl.data import Source
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import DataError, Stopped, UsageError
 from catlipctl.training.learner import Learner
+from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import read_metrics
 from catlipctl.transfer import FinetuneRecipe, finetune
-from catlipctl.transfer.finetune import layer_rates
 from catlipctl.transfer.splits import labelled_sets
 
 
