@@ -61,6 +61,14 @@ class Clip(Objective):
         """The head is the projection of images."""
         return (settings or ClipSettings()).embed_dim
 
+    @staticmethod
+    def parameters_beside(settings: ClipSettings | None) -> int:
+        """The text tower's, and the scale."""
+        made = settings or ClipSettings()
+        with torch.device("meta"):
+            text = create_text_tower(made.text, made.embed_dim)
+        return 1 + sum(parameter.numel() for parameter in text.parameters())
+
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """Contrast all pieces of a step before the first is learned from; one alone is left to `forward`.
 

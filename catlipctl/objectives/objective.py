@@ -94,6 +94,11 @@ class Objective(nn.Module, ABC):
         assert classes is not None
         return classes
 
+    @staticmethod
+    def parameters_beside(settings: Any) -> int:  # noqa: ARG004
+        """How many numbers learn beside the tower with its head; nothing is allocated."""
+        return 0
+
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """See this rank's share of a whole step before its first forward; most objectives need not."""
 

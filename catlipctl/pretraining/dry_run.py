@@ -78,8 +78,12 @@ def dry_run(loaded: Loaded[PretrainRecipe], processes: int) -> DryRun:
     bare, with_one = (models.counts(recipe.model, count, [base]) for count in (2, 3))
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
-    flops_of = models.counts(recipe.model, classes or 2, recipe.image_sizes(base)).flops
-    rows = [] if schedule is None else _by_size(schedule, flops_of)
+    total += OBJECTIVES[recipe.objective].parameters_beside(recipe.clip)
+    sizes = recipe.image_sizes(base)
+    models.check(recipe.model, sizes)
+    rows = []
+    if schedule is not None:
+        rows = _by_size(schedule, models.counts(recipe.model, classes or 2, sizes).flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
     averaged = recipe.ema.momentum is not None
     return DryRun(

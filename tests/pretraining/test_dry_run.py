@@ -7,7 +7,10 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from catlipctl import models
 from catlipctl.cli.pretrain import pretrain
+from catlipctl.models.text import TextSettings
+from catlipctl.objectives import Clip, ClipSettings, Context
 from catlipctl.pretraining import PretrainRecipe
 from catlipctl.pretraining.dry_run import DryRun, dry_run
 from catlipctl.recipe import Override, find, load
@@ -84,3 +87,15 @@ def test_on_the_command_line_it_is_one_document() -> None:
     assert (found["steps"], found["process_batch"]) == (200_001, 512)
     assert found["parameters"] / 1e6 == pytest.approx(328.77, abs=0.005)
     assert {row["size"]: row["images"] for row in found["sizes"]}[320] == 128 * 250
+
+
+def test_a_text_towers_parameters_are_counted() -> None:
+    text = TextSettings(width=64, heads=2, layers=2, context_length=16)
+    settings = ClipSettings(embed_dim=64, text=text)
+    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), 64)
+    learned = sum(p.numel() for p in Clip.build(settings, Context(tower=tower)).parameters())
+    sizes = [
+        "clip.embed_dim=64",
+        f"clip.text={{{', '.join(f'{k}: {v}' for k, v in text.model_dump().items())}}}",
+    ]
+    assert dry("clip-demo", 1, *sizes).parameters == learned
