@@ -51,3 +51,9 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """No test reads or fills the user's cache: all share one of the test run's own."""
     root = tmp_path_factory.getbasetemp() / "catlipctl-cache"
     monkeypatch.setenv("CATLIPCTL_CACHE_DIR", str(root))
+
+
+@pytest.fixture(autouse=True)
+def _own_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables are as wide as they are by default, whatever terminal or runner the tests were started from."""
+    monkeypatch.delenv("COLUMNS", raising=False)
