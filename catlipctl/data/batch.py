@@ -1,6 +1,6 @@
 """What goes from the loader to an objective: a piece of one rank's share of a step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -55,17 +55,3 @@ class Batch:
         """The batch with its images and targets on `device`."""
         targets = {name: tensor.to(device, non_blocking=True) for name, tensor in self.targets.items()}
         return replace(self, images=self.images.to(device, non_blocking=True), targets=targets)
-
-    @classmethod
-    def joined(cls, chunks: Sequence["Batch"], images: Tensor) -> "Batch":
-        """One batch of chunks that follow each other in a step; `images` are theirs, end to end."""
-        first = chunks[0]
-        return cls(
-            step=first.step,
-            images=images,
-            targets={name: torch.cat([chunk.targets[name] for chunk in chunks]) for name in first.targets},
-            positions=torch.cat([chunk.positions for chunk in chunks]),
-            samples=torch.cat([chunk.samples for chunk in chunks]),
-            counted=sum(chunk.counted for chunk in chunks),
-            replaced=sum(chunk.replaced for chunk in chunks),
-        )

@@ -7,11 +7,12 @@ the same for any number of workers, after a resume, and, laid end to end, for an
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, tee
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from catlipctl.data.batch import Batch, Step, Targets, share
 from catlipctl.data.decode import UnreadableImage
@@ -83,33 +84,36 @@ class Loader:
         """The batches of each step, on the device. On a GPU the next step's are under way meanwhile."""
         asked, taken = tee([_requests(step, rows, pieces) for rows in pieces] for step, pieces in steps)
         chunks = ahead(
-            _Chunk(self.source, self.order, self.transform, self.collate),
+            _Maker(self.source, self.order, self.transform, self.collate),
             (request for pieces in asked for requests in pieces for request in requests),
             workers=self.workers,
         )
         made = ([self._joined(chunks, requests) for requests in pieces] for pieces in taken)
         return _on_gpu(made, self.device) if self.device.type == "cuda" else made
 
-    def _joined(self, chunks: Iterator[Batch], requests: Sequence[Request]) -> Batch:
+    def _joined(self, chunks: Iterator["Chunk"], requests: Sequence[Request]) -> Batch:
         """The next chunks as one batch, copied out of the memory that is shared with the workers."""
-        size = requests[0].step.size
-        images = torch.empty(
-            (sum(request.count for request in requests), size, size, 3),
-            dtype=torch.uint8,
-            pin_memory=self.device.type == "cuda",
-        ).permute(0, 3, 1, 2)
-        parts: list[Batch] = []
-        for at, chunk in zip(_starts(requests), islice(chunks, len(requests)), strict=True):
-            images[at : at + len(chunk)] = chunk.images
+        step, rows = requests[0].step, sum(request.count for request in requests)
+        pinned = self.device.type == "cuda"
+        images = torch.empty((rows, step.size, step.size, 3), dtype=torch.uint8, pin_memory=pinned)
+        parts: list[Chunk] = []
+        for request, chunk in zip(requests, islice(chunks, len(requests)), strict=True):
+            at = request.first - requests[0].first
+            images[at : at + request.count] = torch.as_tensor(chunk.images)
             parts.append(replace(chunk, images=images[:0]))
-        return Batch.joined(parts, images)
-
-
-def _starts(requests: Sequence[Request]) -> Iterator[int]:
-    start = 0
-    for request in requests:
-        yield start
-        start += request.count
+        start = step.start + requests[0].first
+        return Batch(
+            step=step,
+            images=images.permute(0, 3, 1, 2),
+            targets={
+                name: torch.from_numpy(np.concatenate([part.targets[name] for part in parts]))
+                for name in parts[0].targets
+            },
+            positions=torch.arange(start, start + rows),
+            samples=torch.from_numpy(np.concatenate([part.samples for part in parts])),
+            counted=sum(request.counted for request in requests),
+            replaced=sum(part.replaced for part in parts),
+        )
 
 
 def _requests(step: Step, rows: range, pieces: Sequence[range]) -> list[Request]:
@@ -140,8 +144,21 @@ def _on_gpu(made: Iterator[list[Batch]], device: torch.device) -> Iterator[list[
         yield batches
 
 
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a worker hands over: images uint8 `[N, S, S, 3]`, if large in shared memory, and what a batch has.
+
+    The rest are arrays, which go through the pipe. A tensor would be handed over as a file of its own.
+    """
+
+    images: Tensor | NDArray[np.uint8]
+    targets: dict[str, NDArray[Any]]
+    samples: NDArray[np.int64]
+    replaced: int
+
+
 @dataclass(frozen=True)
-class _Chunk:
+class _Maker:
     """Makes the chunk of a request."""
 
     source: Source
@@ -149,7 +166,7 @@ class _Chunk:
     transform: Transform
     collate: Callable[[Sequence[Sample], NDArray[np.int64]], Targets]
 
-    def __call__(self, request: Request) -> Batch:
+    def __call__(self, request: Request) -> Chunk:
         step, start = request.step, request.step.start + request.first
         wanted = self.order.take(start, request.count)
         positions = np.arange(start, start + request.count)
@@ -160,13 +177,10 @@ class _Chunk:
             sample, found[row], pixels[row] = self._read(index, start + row, step.size)
             # Collators want captions and labels; the image's bytes are done with.
             samples.append(sample._replace(image=None))
-        return Batch(
-            step=step,
-            images=images.permute(0, 3, 1, 2),
-            targets=self.collate(samples, positions),
-            positions=torch.from_numpy(positions),
-            samples=torch.from_numpy(found),
-            counted=request.counted,
+        return Chunk(
+            images=images if images.is_shared() else pixels,
+            targets={name: made.numpy() for name, made in self.collate(samples, positions).items()},
+            samples=found,
             replaced=int((found != wanted).sum()) if request.counted else 0,
         )
 

@@ -224,8 +224,9 @@ def test_shared_memory_that_is_full_is_an_error_in_the_worker_not_a_hang(
         )
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", refuse)
+    steps = schedule(Length(steps=1), 64, base_size=96)
     with pytest.raises(OutOfMemory, match="shared memory is full") as caught:
-        load(workers=1)
+        load(steps=steps, workers=1)
     assert "data.workers" in caught.value.hint
 
 
