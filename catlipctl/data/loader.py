@@ -95,12 +95,16 @@ class Loader:
         """The next chunks as one batch, copied out of the memory that is shared with the workers."""
         step, rows = requests[0].step, sum(request.count for request in requests)
         pinned = self.device.type == "cuda"
-        images = torch.empty((rows, step.size, step.size, 3), dtype=torch.uint8, pin_memory=pinned)
         parts: list[Chunk] = []
-        for request, chunk in zip(requests, islice(chunks, len(requests)), strict=True):
-            at = request.first - requests[0].first
-            images[at : at + request.count] = torch.as_tensor(chunk.images)
-            parts.append(replace(chunk, images=images[:0]))
+        if self.workers == 0 and len(requests) == 1 and not pinned:
+            parts.append(next(chunks))
+            images = torch.as_tensor(parts[0].images)
+        else:
+            images = torch.empty((rows, step.size, step.size, 3), dtype=torch.uint8, pin_memory=pinned)
+            for request, chunk in zip(requests, islice(chunks, len(requests)), strict=True):
+                at = request.first - requests[0].first
+                images[at : at + request.count] = torch.as_tensor(chunk.images)
+                parts.append(replace(chunk, images=images[:0]))
         start = step.start + requests[0].first
         return Batch(
             step=step,
