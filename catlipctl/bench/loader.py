@@ -161,7 +161,7 @@ def _write_shards(
     if len(pictures) < shards:
         raise DataError(
             f"{source.name}: {len(pictures)} of its images can be read, too few to time",
-            f"look at it with `catlipctl data inspect {source.name}`",
+            f"look at it with `catlipctl data inspect --data {source.name}`",
         )
     return pictures
 

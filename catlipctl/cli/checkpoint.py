@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from catlipctl.cli import inputs
-from catlipctl.cli.options import Checkpoint, Json, OwnCheckpoint
+from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, OwnCheckpoint
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import facts, table
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from catlipctl.checkpoints import Inspection
 
 
-def inspect(checkpoint: Checkpoint = None, json: Json = False) -> None:
+def inspect(checkpoint: Checkpoint = None, word: CheckpointWord = None, json: Json = False) -> None:
     """Show a checkpoint's tower, head, labels, origin and files."""
     with command("checkpoint inspect", json=json) as out:
         from catlipctl import checkpoints
 
-        result = checkpoints.inspect(inputs.checkpoint(checkpoint, out))
+        result = checkpoints.inspect(inputs.checkpoint(checkpoint, word, out))
         out.result(result, *_tables(result))
 
 
-def verify(checkpoint: OwnCheckpoint = None, json: Json = False) -> None:
+def verify(checkpoint: OwnCheckpoint = None, word: CheckpointWord = None, json: Json = False) -> None:
     """Compare every file of a checkpoint with its manifest, by size and SHA-256."""
     with command("checkpoint verify", json=json) as out:
         from catlipctl import checkpoints
 
-        result = checkpoints.verify(checkpoints.resolve(inputs.checkpoint(checkpoint, out)))
+        result = checkpoints.verify(checkpoints.resolve(inputs.checkpoint(checkpoint, word, out)))
         shown = table("file", "bytes", "SHA-256", "", numbers=["bytes"])
         for name, entry in result.files.items():
             shown.add_row(name, f"{entry.bytes:,}", entry.sha256[:16], "ok")

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, LabelKey, Strict
+from catlipctl.cli import inputs
+from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, LabelKey, Sources, SourceWords, Strict
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -15,14 +16,8 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Tar, quoted pattern, folder, Parquet, listing, hf:ORG/NAME or URL; =WEIGHT may follow.",
-            show_default=False,
-        ),
-    ],
+    data: Sources = None,
+    words: SourceWords = None,
     sample: Annotated[int, typer.Option("--sample", min=1, help="How many images to decode.")] = 2000,
     all_images: Annotated[bool, typer.Option("--all", help="Decode every image.")] = False,
     image_key: ImageKey = None,
@@ -39,7 +34,7 @@ def inspect(
         from catlipctl.data.inspect import inspect as inspect_source
 
         opened = open_source(
-            source,
+            inputs.sources(data, words),
             image_key=image_key,
             caption_keys=caption_key or (),
             label_key=label_key,

@@ -6,8 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli import inputs, plots
-from catlipctl.cli.options import CacheDir, Checkpoint, Gpus, ImageKey, Json, LabelKey, Processes
+from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli.options import (
+    CacheDir,
+    Checkpoint,
+    CheckpointWord,
+    Gpus,
+    ImageKey,
+    Json,
+    LabelKey,
+    Processes,
+)
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts
 
@@ -21,6 +30,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="SOURCE",
+        autocompletion=completion.sources,
         help="Labelled images: class folders, tars, Parquet; or emoji:transfer, the embedded ones. "
         "A folder's train/ and test/ (or val/) are used as such.",
         show_default=False,
@@ -40,6 +50,8 @@ Target = Annotated[
     str | None,
     typer.Option(
         "--target",
+        metavar="TARGET",
+        autocompletion=completion.targets,
         help="The label set whose labels the class names are. Default: names looked up in WordNet; for "
         "emoji:transfer, emoji.",
         show_default=False,
@@ -48,8 +60,9 @@ Target = Annotated[
 
 
 def linear_probe(
+    data: Data,
     checkpoint: Checkpoint = None,
-    data: Data = ...,  # type: ignore[assignment]
+    word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
     train_size: Annotated[str, typer.Option(help="Training images used: 5/class, or 10%.")] = "100%",
@@ -87,7 +100,7 @@ def linear_probe(
             target = "emoji"
         labelset = None if target is None else targets.load(target)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
-        named = inputs.checkpoint(checkpoint, out)
+        named = inputs.checkpoint(checkpoint, word, out)
         train_source, test_source = splits.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
@@ -114,8 +127,9 @@ def linear_probe(
 
 
 def fine_tune(
+    data: Data,
     checkpoint: Checkpoint = None,
-    data: Data = ...,  # type: ignore[assignment]
+    word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
     init: Annotated[
@@ -160,7 +174,7 @@ def fine_tune(
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
         labelset = None if target is None else targets.load(target)
-        named = inputs.checkpoint(checkpoint, out)
+        named = inputs.checkpoint(checkpoint, word, out)
         overrides = [recipe.Override.parse(text) for text in set_ or []]
         flags = {"checkpoint": named, "target": target, "init": init}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]

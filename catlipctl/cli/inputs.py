@@ -2,15 +2,36 @@
 
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import typer
 
 from catlipctl.cli.output import Output, age
 from catlipctl.errors import DataError, UsageError
 
+T = TypeVar("T")
 
-def checkpoint(given: str | None, out: Output) -> str:
+
+def either(option: T | None, word: T | None, name: str) -> T | None:
+    """What was named by an option, or by the word that stood for it before; UsageError for both."""
+    if option and word:
+        raise UsageError(f"{name} is given twice: {option} and {word}", f"name it once, by {name}")
+    return option or word
+
+
+def sources(option: list[str] | None, words: list[str] | None) -> list[str]:
+    """The sources named by --data, or by words alone; UsageError for none."""
+    named = either(option, words, "--data")
+    if not named:
+        raise UsageError(
+            "no source is named", "name one by --data: a tar, a quoted pattern, a folder, hf:ORG/NAME"
+        )
+    return named
+
+
+def checkpoint(option: str | None, word: str | None, out: Output) -> str:
     """The checkpoint that was named, or the newest run under ./runs."""
+    given = option if word is None else either(option, word, "--checkpoint")
     if given is None:
         from catlipctl import checkpoints
 
@@ -58,7 +79,8 @@ def _vocabulary_of(given: Path) -> Path:
 def _existing(path: Path) -> Path:
     if not path.is_file():
         raise DataError(
-            f"no vocabulary at {path}", "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
+            f"no vocabulary at {path}",
+            "build one with: catlipctl vocab build --data SOURCE --out vocabulary.json",
         )
     return path
 

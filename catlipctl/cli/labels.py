@@ -24,7 +24,7 @@ SHOWN_CHARACTERS = 1_000
 
 def labels(
     captions: Annotated[
-        list[str], typer.Argument(metavar="CAPTION...|-", help="Captions, or - for one a line from stdin.")
+        list[str], typer.Argument(metavar="CAPTION...", help="Captions, or - for one a line from stdin.")
     ],
     extractor: Extractor = "corenet",
     json: Json = False,

@@ -20,6 +20,7 @@ from catlipctl.cli import (
     recipe,
     transfer_init,
 )
+from catlipctl.cli.grammar import Command
 from catlipctl.cli.output import Output
 from catlipctl.cli.vocab import build, change, overlap, show
 from catlipctl.errors import UsageError
@@ -32,12 +33,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo.demo)
-app.command()(doctor.doctor)
-app.command()(labels.labels)
-app.command()(pretrain.pretrain)
-app.command("transfer-init")(transfer_init.transfer_init)
-app.command()(predict.predict)
+app.command(cls=Command)(demo.demo)
+app.command(cls=Command)(doctor.doctor)
+app.command(cls=Command)(labels.labels)
+app.command(cls=Command)(pretrain.pretrain)
+app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
+app.command(cls=Command)(predict.predict)
 app.add_typer(bench.group, name="bench")
 
 
@@ -48,29 +49,29 @@ def _group(name: str, help: str) -> typer.Typer:
 
 
 _vocab = _group("vocab", "Vocabularies: count one, look at it, change it, compare it with a label set.")
-_vocab.command("build")(build.build)
-_vocab.command("show")(show.show)
-_vocab.command("merge")(change.merge)
-_vocab.command("prune")(change.prune)
-_vocab.command("import")(change.import_)
-_vocab.command("export")(change.export)
-_vocab.command("overlap")(overlap.overlap)
+_vocab.command("build", cls=Command)(build.build)
+_vocab.command("show", cls=Command)(show.show)
+_vocab.command("merge", cls=Command)(change.merge)
+_vocab.command("prune", cls=Command)(change.prune)
+_vocab.command("import", cls=Command)(change.import_)
+_vocab.command("export", cls=Command)(change.export)
+_vocab.command("overlap", cls=Command)(overlap.overlap)
 
 _data = _group("data", "Sources of image-text pairs.")
-_data.command("inspect")(data.inspect)
+_data.command("inspect", cls=Command)(data.inspect)
 
 _recipe = _group("recipe", "Recipes: list them, show one, copy one to change it.")
-_recipe.command("list")(recipe.list_)
-_recipe.command("show")(recipe.show)
-_recipe.command("copy")(recipe.copy)
+_recipe.command("list", cls=Command)(recipe.list_)
+_recipe.command("show", cls=Command)(recipe.show)
+_recipe.command("copy", cls=Command)(recipe.copy)
 
 _eval = _group("eval", "Measure what a tower has learned.")
-_eval.command("lp")(evaluate.linear_probe)
-_eval.command("ft")(evaluate.fine_tune)
+_eval.command("lp", cls=Command)(evaluate.linear_probe)
+_eval.command("ft", cls=Command)(evaluate.fine_tune)
 
 _checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it is whole.")
-_checkpoint.command("inspect")(checkpoint.inspect)
-_checkpoint.command("verify")(checkpoint.verify)
+_checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
+_checkpoint.command("verify", cls=Command)(checkpoint.verify)
 
 
 def _version(value: bool) -> None:
@@ -82,7 +83,8 @@ def _version(value: bool) -> None:
 @app.callback()
 def _callback(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     pass

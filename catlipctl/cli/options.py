@@ -5,24 +5,49 @@ from typing import Annotated
 
 import typer
 
+from catlipctl.cli import completion
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
 Checkpoint = Annotated[
     str | None,
-    typer.Argument(
+    typer.Option(
+        "--checkpoint",
         metavar="CHECKPOINT",
         help="A run, its checkpoints/, one step-*, or timm:NAME. Default: the newest run under ./runs.",
         show_default=False,
+        autocompletion=completion.runs,
     ),
 ]
 OwnCheckpoint = Annotated[
     str | None,
-    typer.Argument(
+    typer.Option(
+        "--checkpoint",
         metavar="CHECKPOINT",
         help="A run, its checkpoints/, or one step-*. Default: the newest run under ./runs.",
         show_default=False,
+        autocompletion=completion.runs,
     ),
 ]
 """One that catlipctl wrote: with a manifest, and a vocabulary's head."""
+CheckpointWord = Annotated[
+    str | None, typer.Argument(metavar="CHECKPOINT", hidden=True, autocompletion=completion.runs)
+]
+"""The spelling before `--checkpoint`."""
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        metavar="SOURCE[=WEIGHT]",
+        help="Tar, quoted pattern, folder, Parquet, listing, hf:ORG/NAME or URL. Repeats; a source of weight "
+        "2 stands twice.",
+        show_default=False,
+        autocompletion=completion.sources,
+    ),
+]
+SourceWords = Annotated[
+    list[str] | None, typer.Argument(metavar="SOURCE...", hidden=True, autocompletion=completion.sources)
+]
+"""The spelling before `--data`."""
 CacheDir = Annotated[
     Path | None,
     typer.Option(
@@ -52,7 +77,11 @@ LabelKey = Annotated[
 ]
 Extractor = Annotated[
     str,
-    typer.Option("--extractor", help="What makes labels of a caption: corenet, nouns or subword."),
+    typer.Option(
+        "--extractor",
+        help="What makes labels of a caption: corenet, nouns or subword.",
+        autocompletion=completion.extractors,
+    ),
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first damaged shard instead of using what is whole.")
@@ -71,5 +100,6 @@ VocabularyArgument = Annotated[
         metavar="VOCABULARY",
         help="A vocabulary.json, a run or a checkpoint. Default: the newest run's under ./runs.",
         show_default=False,
+        autocompletion=completion.vocabularies,
     ),
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from catlipctl.cli import inputs
-from catlipctl.cli.options import Json
+from catlipctl.cli.options import Checkpoint, Json
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -19,13 +19,7 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
     ],
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            help="A run, a checkpoint, or timm:NAME. Default: the newest run under ./runs.",
-            show_default=False,
-        ),
-    ] = None,
+    checkpoint: Checkpoint = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels an image.")] = 5,
     json: Json = False,
 ) -> None:
@@ -35,7 +29,7 @@ def predict(
         from catlipctl.transfer import predict as predict_images
 
         result = predict_images(
-            checkpoints.load(inputs.checkpoint(checkpoint, out)), images, top, progress=out
+            checkpoints.load(inputs.checkpoint(checkpoint, None, out)), images, top, progress=out
         )
         probability = f"probability ({result.probabilities})"
         shown = table("image", "label", "", probability, numbers=[probability])

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import inputs, plots
-from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Strict
+from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Sources, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
 
@@ -25,18 +25,21 @@ def pretrain(
     recipe: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RECIPE]",
+            metavar="RECIPE",
+            autocompletion=completion.recipes,
             help="A recipe's name (catlipctl recipe list) or file. Default: demo.",
             show_default=False,
         ),
     ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option("--data", metavar="SOURCE", help="Image-text pairs. Repeats.", show_default=False),
-    ] = None,
+    data: Sources = None,
     vocab: Annotated[
         Path | None,
-        typer.Option("--vocab", help="Vocabulary file. Default: counted from the data.", show_default=False),
+        typer.Option(
+            "--vocab",
+            help="Vocabulary file. Default: counted from the data.",
+            show_default=False,
+            autocompletion=completion.vocabularies,
+        ),
     ] = None,
     out: Annotated[
         Path | None,

@@ -5,11 +5,20 @@ from typing import Annotated
 
 import typer
 
+from catlipctl.cli import completion
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import facts
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A recipe's name or file.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A recipe's name or file.",
+        show_default=False,
+        autocompletion=completion.recipes,
+    ),
+]
 
 
 def list_(json: Json = False) -> None:
@@ -36,7 +45,7 @@ def copy(
     name: Name,
     path: Annotated[
         Path | None,
-        typer.Argument(metavar="[PATH]", help="The new file. Default: NAME.yaml here.", show_default=False),
+        typer.Argument(metavar="PATH", help="The new file. Default: NAME.yaml here.", show_default=False),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import inputs
-from catlipctl.cli.options import Json, OwnCheckpoint
+from catlipctl.cli import completion, inputs
+from catlipctl.cli.options import CheckpointWord, Json, OwnCheckpoint
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -20,14 +20,17 @@ SHOWN_ROWS = 20
 
 
 def transfer_init(
-    checkpoint: OwnCheckpoint = None,
     target: Annotated[
         str,
         typer.Option(
+            metavar="TARGET",
+            autocompletion=completion.targets,
             help="A built-in label set (imagenet, places365, ...), a TSV file, or an account.csv.",
             show_default=False,
         ),
-    ] = ...,  # type: ignore[assignment]
+    ],
+    checkpoint: OwnCheckpoint = None,
+    word: CheckpointWord = None,
     out_dir: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +62,7 @@ def transfer_init(
         from catlipctl.transfer import write_transfer_init
 
         labelset = targets.load(target)
-        loaded = checkpoints.load(inputs.checkpoint(checkpoint, out))
+        loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out))
         out.uses("target", target)
         folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)
         result = write_transfer_init(

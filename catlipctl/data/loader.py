@@ -201,5 +201,5 @@ class _Maker:
                 continue
         raise DataError(
             f"{self.source.name}: over {MOST_UNREADABLE} unreadable images in a row from sample {wanted}",
-            f"look at the source with `catlipctl data inspect {self.source.name}`",
+            f"look at the source with `catlipctl data inspect --data {self.source.name}`",
         )

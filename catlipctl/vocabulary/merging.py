@@ -92,7 +92,7 @@ def _refuse_different(parts: Sequence[tuple[str, Vocabulary]]) -> None:
             if this != that:
                 raise DataError(
                     f"{first} and {name} cannot be added: one has {what} {this}, the other {that}",
-                    "count both alike: catlipctl vocab build SOURCE --extractor NAME --count WHAT",
+                    "count both alike: catlipctl vocab build --data SOURCE --extractor NAME --count WHAT",
                 )
 
 

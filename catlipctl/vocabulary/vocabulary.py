@@ -19,7 +19,7 @@ MAX_CLASSES = 1_000_000
 MAX_KEY_LENGTH = 200
 
 Counted = Literal["occurrences", "captions"]
-BUILD_HINT = "build one with: catlipctl vocab build SOURCE --out vocabulary.json"
+BUILD_HINT = "build one with: catlipctl vocab build --data SOURCE --out vocabulary.json"
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ class Encoder:
             raise DataError(
                 f"the vocabulary was counted with {vocabulary.extractor} {vocabulary.extractor_version}; "
                 f"this is {vocabulary.extractor} {self._extract.version}, whose labels differ",
-                "count it again: catlipctl vocab build SOURCE --out vocabulary.json",
+                "count it again: catlipctl vocab build --data SOURCE --out vocabulary.json",
             )
         self._index = vocabulary.index
 

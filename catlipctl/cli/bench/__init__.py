@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 from catlipctl.cli.bench.labels import labels
 from catlipctl.cli.bench.loader import loader
 from catlipctl.cli.bench.step import step
+from catlipctl.cli.grammar import Command
 
 
 class _Group(TyperGroup):
@@ -23,6 +24,6 @@ class _Group(TyperGroup):
 
 
 group = typer.Typer(cls=_Group, help="Measure this machine: without a command the training step.")
-group.command()(step)
-group.command()(labels)
-group.command()(loader)
+group.command(cls=Command)(step)
+group.command(cls=Command)(labels)
+group.command(cls=Command)(loader)

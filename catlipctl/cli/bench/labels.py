@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import completion, inputs
 from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import CacheDir, CaptionKey, Json
 from catlipctl.cli.output import command
@@ -17,14 +18,17 @@ if TYPE_CHECKING:
 
 
 def labels(
-    captions: Annotated[
+    data: Annotated[
         str | None,
-        typer.Argument(
-            metavar="CAPTIONS",
-            help="A text file with a caption a line (.txt, .txt.gz), or a SOURCE. Default: emoji.",
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Captions: a text file with one a line (.txt, .txt.gz), or a SOURCE. Default: emoji.",
             show_default=False,
+            autocompletion=completion.sources,
         ),
     ] = None,
+    word: Annotated[str | None, typer.Argument(metavar="SOURCE", hidden=True)] = None,
     limit: Annotated[
         int, typer.Option("--limit", min=1, help="Read at most so many captions, the first ones.")
     ] = 30_000,
@@ -42,7 +46,11 @@ def labels(
         from catlipctl.bench import labels as benchmark
 
         read = benchmark.read_captions(
-            captions, limit, caption_keys=tuple(caption_key or ()), cache_dir=cache_dir, progress=out_
+            inputs.either(data, word, "--data"),
+            limit,
+            caption_keys=tuple(caption_key or ()),
+            cache_dir=cache_dir,
+            progress=out_,
         )
         result = benchmark.labels(read, out_)
         subtitle = f"{result.captions:,} captions, {Path(read.name).name}; x: times the reference"

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import completion, inputs
 from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import CacheDir, ImageKey, Json
 from catlipctl.cli.output import command
@@ -19,10 +20,17 @@ EMOJI = "emoji:pairs"
 
 
 def loader(
-    source: Annotated[
+    data: Annotated[
         str | None,
-        typer.Argument(metavar="SOURCE", help="Images, best your own. Default: emoji.", show_default=False),
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Images, best your own. Default: emoji.",
+            show_default=False,
+            autocompletion=completion.sources,
+        ),
     ] = None,
+    word: Annotated[str | None, typer.Argument(metavar="SOURCE", hidden=True)] = None,
     sizes: Annotated[str, typer.Option("--sizes", help="Pixels a side, several with commas.")] = "224,128",
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that load; 0: the speed of one core.")
@@ -37,16 +45,16 @@ def loader(
     All read one shard of the first 1,024 readable images of SOURCE.
     """
     with command("bench loader", json=json) as out_:
-        from catlipctl import data, reports
+        from catlipctl import reports
         from catlipctl.bench import loader as benchmark
+        from catlipctl.data import open_source
 
         asked = _sizes(sizes)
+        source = inputs.either(data, word, "--data")
         name = source or EMOJI
         if source is None:
-            out_.note("images: the embedded emoji, drawings as PNG; name a SOURCE to take yours")
-        opened = data.open_source(
-            name, image_key=image_key, need="images", cache_dir=cache_dir, progress=out_
-        )
+            out_.note("images: the embedded emoji, drawings as PNG; --data takes yours")
+        opened = open_source(name, image_key=image_key, need="images", cache_dir=cache_dir, progress=out_)
         result = benchmark.loader(opened, asked, workers=workers, progress=out_)
         subtitle = f"{_images(result)}; x: times webdataset"
         keep(result, lambda: reports.loader(*result.bars(), subtitle), out / "loader", out_)

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli import plots
-from catlipctl.cli.options import CacheDir, CaptionKey, Extractor, ImageKey, Json, Strict
+from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli.options import CacheDir, CaptionKey, Extractor, ImageKey, Json, SourceWords, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.vocab.show import refuse_taken, summary_tables
 from catlipctl.errors import UsageError
@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 
 
 def build(
-    sources: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Where the captions are: tars, folders, Parquet, listings, hf:ORG/NAME, URLs.",
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="SOURCE",
+            help="Where the captions are: tars, folders, Parquet, listings, hf:ORG/NAME, URLs. Repeats.",
+            show_default=False,
+            autocompletion=completion.sources,
         ),
-    ],
+    ] = None,
+    words: SourceWords = None,
     threshold: Annotated[
         int | None,
         typer.Option(
@@ -76,6 +80,7 @@ def build(
 ) -> None:
     """Count the labels of all captions into a vocabulary; a stopped build goes on where it was."""
     with command("vocab build", json=json) as out:
+        sources = inputs.sources(data, words)
         _check_target(out_file)
         from catlipctl import labels, vocabulary
         from catlipctl.data.caption_shards import caption_shards

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli import inputs
+from catlipctl.cli import completion, inputs
 from catlipctl.cli.options import Json, VocabularyArgument
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.vocab.show import refuse_taken, summary_tables
@@ -42,7 +42,11 @@ def prune(
 def merge(
     vocabularies: Annotated[
         list[Path],
-        typer.Argument(metavar="VOCABULARY...", help="Each a vocabulary.json, a run or a checkpoint."),
+        typer.Argument(
+            metavar="VOCABULARY...",
+            help="Each a vocabulary.json, a run or a checkpoint.",
+            autocompletion=completion.vocabularies,
+        ),
     ],
     out_file: OutFile,
     threshold: Annotated[

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from catlipctl import files
-from catlipctl.cli import inputs, plots
+from catlipctl.cli import completion, inputs, plots
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
+from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,18 +34,23 @@ ENDINGS = (".csv", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png"
 
 def overlap(
     target: Annotated[
-        str,
-        typer.Argument(
-            metavar="TARGET", help="A built-in label set (imagenet, places365, ...) or a TSV file."
+        str | None,
+        typer.Option(
+            "--target",
+            metavar="TARGET",
+            help="A built-in label set (imagenet, places365, ...) or a TSV file.  [required]",
+            show_default=False,
+            autocompletion=completion.targets,
         ),
-    ],
+    ] = None,
     vocabularies: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="VOCABULARY...",
             help="One or several: a vocabulary.json, a run or a checkpoint. "
             "Default: the newest run's under ./runs.",
             show_default=False,
+            autocompletion=completion.vocabularies,
         ),
     ] = None,
     senses: Annotated[
@@ -69,8 +75,15 @@ def overlap(
     with command("vocab overlap", json=json) as out:
         from catlipctl.labels import targets
 
+        words = vocabularies or []
+        if target is None:  # the spelling before --target: its word came first
+            target, words = words[0] if words else None, words[1:]
+        if target is None:
+            raise UsageError(
+                "no target is named", f"name one by --target: {', '.join(targets.BUILT_IN)}, or a TSV file"
+            )
         label_set = targets.load(target)
-        paths = inputs.vocabularies(vocabularies or [], out)
+        paths = inputs.vocabularies([Path(word) for word in words], out)
         from catlipctl.vocabulary import load
         from catlipctl.vocabulary.overlap import Overlaps
         from catlipctl.vocabulary.overlap import overlap as compare

@@ -1,0 +1,5 @@
+"""`python -m catlipctl` is `catlipctl`."""
+
+from catlipctl.cli.main import main
+
+main()
