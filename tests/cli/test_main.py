@@ -62,7 +62,7 @@ def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
         (("labels", "--json", "--nonsense"), "labels", "no such option: --nonsense"),
         (("vocab", "show", "--json", "--top", "many"), "vocab show", "invalid value for '--top'"),
         (("vocab", "show", "--json", "--top"), "vocab show", "requires an argument"),
-        (("vocab", "overlap", "--json"), "vocab overlap", "missing argument"),
+        (("recipe", "show", "--json"), "recipe show", "missing argument"),
         (("vocab", "count", "--json"), "vocab", "no such command 'count'"),
         (("--nonsense", "--json"), "catlipctl", "no such option"),
     ],
