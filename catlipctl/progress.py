@@ -23,9 +23,12 @@ class Progress(Protocol):
     """Where work reports to."""
 
     def task(
-        self, description: str, total: int | None = None, unit: str = "it"
+        self, description: str, total: int | None = None, unit: str = "it", done: int = 0
     ) -> AbstractContextManager[Task]:
-        """A piece of work of `total` units (None: unknown), under way inside the `with` block."""
+        """A piece of work of `total` units (None: unknown), under way inside the `with` block.
+
+        done: units that an earlier start has done; rate and ETA are told of this one.
+        """
 
     def note(self, message: str) -> None:
         """One line that is worth knowing."""
@@ -46,7 +49,13 @@ class Silent:
     """Reports to nobody."""
 
     @contextmanager
-    def task(self, description: str, total: int | None = None, unit: str = "it") -> Iterator[Task]:  # noqa: ARG002
+    def task(
+        self,
+        description: str,  # noqa: ARG002
+        total: int | None = None,  # noqa: ARG002
+        unit: str = "it",  # noqa: ARG002
+        done: int = 0,  # noqa: ARG002
+    ) -> Iterator[Task]:
         yield _SilentTask()
 
     def note(self, message: str) -> None:

@@ -81,13 +81,15 @@ class Output:
         print_error(error)
 
     @contextmanager
-    def task(self, description: str, total: int | None = None, unit: str = "it") -> Iterator[Task]:
+    def task(
+        self, description: str, total: int | None = None, unit: str = "it", done: int = 0
+    ) -> Iterator[Task]:
         """A bar with rate and ETA on a terminal, a line every few seconds elsewhere."""
         if sys.stderr.isatty() and not os.environ.get("CATLIPCTL_NO_PROGRESS"):
-            with _bar(description, total, unit) as task:
+            with _bar(description, total, unit, done) as task:
                 yield task
         else:
-            lines = _Lines(self, description, total, unit)
+            lines = _Lines(self, description, total, unit, done)
             yield lines
             lines.close()
 
@@ -113,7 +115,7 @@ def command(name: str, *, json: bool = False) -> Iterator[Output]:
         raise typer.Exit(128 + 13) from None
     except Exception as error:
         known = as_known(error)
-        if known.__cause__ is not None and os.environ.get("CATLIPCTL_DEBUG"):
+        if os.environ.get("CATLIPCTL_DEBUG"):
             traceback.print_exception(error)
         out.fail(known)
         raise typer.Exit(known.exit_code) from None
@@ -157,7 +159,7 @@ def _columns() -> int:
 
 
 @contextmanager
-def _bar(description: str, total: int | None, unit: str) -> Iterator[Task]:
+def _bar(description: str, total: int | None, unit: str, done: int) -> Iterator[Task]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -173,7 +175,7 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Task]:
     )
     of = "?" if total is None else f"{total:,}"
     with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
-        identity = progress.add_task(description, total=total, of=of, speed="", shown="")
+        identity = progress.add_task(description, total=total, completed=done, of=of, speed="", shown="")
 
         class Bar:
             def advance(self, amount: int = 1, **fields: float | str) -> None:
@@ -194,12 +196,14 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Task]:
 class _Lines:
     """Progress where no terminal is: a line at the start, every few seconds, and at the end."""
 
-    def __init__(self, out: Output, description: str, total: int | None, unit: str) -> None:
+    def __init__(self, out: Output, description: str, total: int | None, unit: str, done: int) -> None:
         self._out, self._description, self._total, self._unit = out, description, total, unit
-        self._done, self._printed, self._shown = 0, 0, ""
+        self._before = self._done = self._printed = done
+        self._shown = ""
         self._of = f"/{total:,}" if total is not None else ""
         self._start = self._last = time.monotonic()
-        out.note(f"{description}: {total:,} {unit}" if total is not None else f"{description} ...")
+        begun = f"{done:,}{self._of}" if done else self._of.removeprefix("/")
+        out.note(f"{description}: {begun} {unit}" if total is not None else f"{description} ...")
 
     def advance(self, amount: int = 1, **fields: float | str) -> None:
         self._done += amount
@@ -219,12 +223,12 @@ class _Lines:
 
     def _print(self, now: float) -> None:
         self._printed = self._done
-        rate = self._done / max(now - self._start, 1e-9)
+        rate = (self._done - self._before) / max(now - self._start, 1e-9)
         parts = [
             f"{self._description}: {self._done:,}{self._of} {self._unit}",
             f"{_rate(rate)} {self._unit}/s",
         ]
-        if self._total is not None and 0 < self._done < self._total:
+        if self._total is not None and self._before < self._done < self._total:
             parts.append(f"eta {(self._total - self._done) / rate:,.0f} s")
         self._out.note(", ".join([*parts, self._shown] if self._shown else parts))
 

@@ -51,8 +51,8 @@ def fit(
         run.signals.trained = True
         run.progress.note(f"{directory.path} is complete: {len(schedule):,} steps")
         return state
-    remaining = schedule.samples() - schedule.samples(state.step)
-    with run.signals.deferred(), run.progress.task(run.task, remaining, "images") as task:
+    whole, done = schedule.samples(), schedule.samples(state.step)
+    with run.signals.deferred(), run.progress.task(run.task, whole, "images", done) as task:
         report = Report(
             directory.metrics if world.is_main else None,
             task,

@@ -1,11 +1,14 @@
-"""Progress where no terminal is."""
+"""Progress, on a terminal and where none is; and how errors are said."""
 
+import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from catlipctl.cli import output
 from catlipctl.cli.output import Output
+from catlipctl.errors import UsageError
 
 
 def test_progress_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +46,38 @@ def test_an_error_of_the_system_names_the_file_and_a_mend() -> None:
     assert known.message == "nowhere/at/all: No such file or directory"
     assert known.hint
     assert output.as_known(OSError("a pipe broke")).message == "a pipe broke"
+
+
+def test_work_that_goes_on_counts_the_whole_and_its_rate_is_of_this_start(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with Output("test", json=False).task("pretrain", total=12_000, unit="images", done=6_000) as task:
+        assert capsys.readouterr().err == "pretrain: 6,000/12,000 images\n"
+        now = 10.0
+        task.advance(1_000)
+        assert capsys.readouterr().err == "pretrain: 7,000/12,000 images, 100 images/s, eta 50 s\n"
+
+
+def test_a_terminals_bar_starts_where_the_run_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "200")
+    with Output("test", json=False).task("pretrain", total=12_000, unit="images", done=6_000) as task:
+        task.advance(1_000)
+    assert "7,000/12,000 images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_a_traceback_is_shown_where_it_was_asked_for_of_our_own_errors_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, debug: bool
+) -> None:
+    monkeypatch.setenv("CATLIPCTL_DEBUG", "1" if debug else "")
+    with pytest.raises(typer.Exit) as ended, output.command("test"):
+        raise UsageError("it cannot be", "do otherwise")
+    shown = capsys.readouterr().err
+    assert ("Traceback" in shown) is debug
+    assert shown.endswith("error: it cannot be\nhint: do otherwise\n")
+    assert ended.value.exit_code == 2

@@ -23,9 +23,9 @@ class Recorded(Silent):
         self.warnings.append(message)
 
     @contextmanager
-    def task(self, description: str, total: int | None = None, unit: str = "it"):
+    def task(self, description: str, total: int | None = None, unit: str = "it", done: int = 0):
         self.tasks.append(description)
-        with super().task(description, total, unit) as task:
+        with super().task(description, total, unit, done) as task:
             yield task
 
 
