@@ -18,7 +18,7 @@ from catlipctl.cli.options import (
     Processes,
 )
 from catlipctl.cli.output import Output, command
-from catlipctl.cli.tables import facts
+from catlipctl.cli.tables import facts, losses
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -228,7 +228,7 @@ def _fine_tuning_table(result: "FinetuneResult", plot: str | None) -> "Table":
             "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
             "test images": f"{result.test_images:,} ({result.split})",
             "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
-            "loss": f"{result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
+            "loss": losses(result.first_loss, result.final_loss),
             "classifier at the start": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n)
             or "random",
             "weights": result.weights,

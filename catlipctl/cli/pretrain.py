@@ -9,7 +9,7 @@ import typer
 from catlipctl.cli import completion, inputs, plots
 from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Sources, Strict
 from catlipctl.cli.output import Output, command
-from catlipctl.cli.tables import facts, table
+from catlipctl.cli.tables import facts, losses, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -229,7 +229,7 @@ def _show(out: Output, result: "PretrainResult") -> None:
         "checkpoint": result.checkpoint,
         "steps": f"{result.steps:,} ({result.samples:,} images in {result.seconds:,.1f} s, "
         f"{result.images_per_second:,.0f} images/s)",
-        "loss": f"{result.first_loss:.4f} at first, {result.final_loss:.4f} at last",
+        "loss": losses(result.first_loss, result.final_loss),
         "vocabulary": None if result.vocabulary_size is None else f"{result.vocabulary_size:,} classes",
         "passed over": ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items()),
         "images without a label": _share(result.unlabelled_share),

@@ -18,6 +18,11 @@ def table(*columns: str, numbers: Collection[str] = (), title: str | None = None
     return made
 
 
+def losses(first: float | None, final: float | None) -> str | None:
+    """The loss of a run's first and last logged step, as `metrics.jsonl` has them."""
+    return None if first is None or final is None else f"{first:.4f} at first, {final:.4f} at last"
+
+
 def facts(values: Mapping[str, object]) -> "Table":
     """A name and a value a line; those that are None or empty are left out."""
     from rich.table import Table

@@ -99,11 +99,11 @@ def _overlap(result: "DemoResult") -> Section:
 
 
 def _loss(result: "DemoResult", metrics: Sequence[Mapping[str, Any]]) -> Section:
-    run = result.pretraining
+    run, first, final = result.pretraining, metrics[0]["loss"], metrics[-1]["loss"]
     return Section(
         "Pre-training",
-        f"Binary cross-entropy, summed over {run.vocabulary_size:,} classes: {run.first_loss:.1f} at first, "
-        f"{run.final_loss:.2f} at last, at {run.images_per_second:,.0f} images/s.",
+        f"Binary cross-entropy, summed over {run.vocabulary_size:,} classes: {first:.1f} at first, "
+        f"{final:.2f} at last, at {run.images_per_second:,.0f} images/s.",
         figure=reports.embed(reports.loss(metrics, run.run)),
     )
 

@@ -17,16 +17,16 @@ from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
-from catlipctl.pretraining.recipe import FREE_ON_RESUME, PretrainRecipe
+from catlipctl.pretraining.recipe import FREE_ON_RESUME, PretrainRecipe, VocabularySettings
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.training import Learner, Run
-from catlipctl.training.report import RunState, read_metrics
+from catlipctl.training.report import RunState, first_and_final_loss
 from catlipctl.vocabulary import Vocabulary
 
 
 class PretrainResult(Result):
-    """A complete run. Losses are means over the first and the last twentieth of the logged steps."""
+    """A complete run. Losses are those of the first and the last row of `metrics.jsonl`."""
 
     run: str
     checkpoint: str
@@ -34,8 +34,8 @@ class PretrainResult(Result):
     samples: int
     seconds: float
     images_per_second: float
-    first_loss: float
-    final_loss: float
+    first_loss: float | None
+    final_loss: float | None
     vocabulary_size: int | None
     """None where the objective has no vocabulary."""
     faults: dict[str, int]
@@ -147,19 +147,32 @@ def settle_vocabulary(
     def settle() -> None:
         if run.directory.vocabulary.exists():
             return
-        found = given or vocabulary.build(
-            source,
-            extractor=settings.extractor or "corenet",
-            threshold=settings.threshold,
-            max_size=settings.max_size,
-            count=settings.count,
-            progress=run.progress,
-        )
+        found = given or counted(settings, source, run.progress)
         found.save(run.directory.vocabulary)
         run.progress.note(f"vocabulary: {len(found):,} classes")
 
     run.on_main(settle)
     return vocabulary.load(run.directory.vocabulary)
+
+
+def counted(settings: VocabularySettings, source: Source, progress: Progress) -> Vocabulary:
+    """The labels that the recipe keeps of the source's captions; TooFewLabels hints at its key."""
+    try:
+        return vocabulary.build(
+            source,
+            extractor=settings.extractor or "corenet",
+            threshold=settings.threshold,
+            max_size=settings.max_size,
+            count=settings.count,
+            progress=progress,
+        )
+    except vocabulary.TooFewLabels as error:
+        error.hint = (
+            "give more captions by --data, or a vocabulary of others by --vocab FILE"
+            if error.enough is None
+            else f"--set vocabulary.threshold={error.enough}"
+        )
+        raise
 
 
 def make_objective(recipe: PretrainRecipe, run: Run, classes: Vocabulary | None, steps: int) -> Objective:
@@ -214,8 +227,7 @@ def summary(
     run: Run, source: Source, classes: Vocabulary | None, state: RunState, samples: int
 ) -> PretrainResult:
     """What is told of a complete run."""
-    losses = [row["loss"] for row in read_metrics(run.directory.metrics)]
-    few = max(1, len(losses) // 20)
+    first_loss, final_loss = first_and_final_loss(run.directory.metrics)
     seconds, unlabelled = state.totals["seconds"], state.totals.get("unlabelled")
     return PretrainResult(
         inputs={"data": source.name},
@@ -225,8 +237,8 @@ def summary(
         samples=samples,
         seconds=round(seconds, 3),
         images_per_second=round(samples / max(seconds, 1e-9), 2),
-        first_loss=sum(losses[:few]) / few,
-        final_loss=sum(losses[-few:]) / few,
+        first_loss=first_loss,
+        final_loss=final_loss,
         vocabulary_size=None if classes is None else len(classes),
         faults=dict(source.faults),
         replaced=int(state.totals["replaced"]),

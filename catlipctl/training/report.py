@@ -97,6 +97,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def first_and_final_loss(path: Path) -> tuple[float | None, float | None]:
+    """The loss in the first and in the last row of a run's metrics; None where there is no row."""
+    losses = [row["loss"] for row in read_metrics(path)] or [None]
+    return losses[0], losses[-1]
+
+
 def truncate_metrics(path: Path, step: int) -> None:
     """Keep the rows up to `step`: those after it will be made again."""
     kept = [row for row in read_metrics(path) if row["step"] <= step]

@@ -28,7 +28,7 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.training import FREE_ON_RESUME, Learner, Run, TrainingSettings
 from catlipctl.training.optimiser import OptimiserSettings, ScheduleSettings, layer_rates
-from catlipctl.training.report import RunState, read_metrics
+from catlipctl.training.report import RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import Length, StepSchedule
 from catlipctl.transfer.classifier import scores, with_head
 from catlipctl.transfer.initialise import TransferredHead
@@ -88,8 +88,8 @@ class FinetuneResult(Measurement):
     prior: dict[How, int]
     steps: int
     seconds: float
-    first_loss: float
-    final_loss: float
+    first_loss: float | None
+    final_loss: float | None
     train_images: int
     test_images: int
     classes: int
@@ -224,8 +224,7 @@ class FineTuning:
     def result(self, state: RunState, weights: Mapping[str, Tensor], *, averaged: bool) -> FinetuneResult:
         """Evaluate the weights, write `result.json`, and tell of the run."""
         directory, sets = self.run.directory, self.sets
-        losses = [row["loss"] for row in read_metrics(directory.metrics)]
-        few = max(1, len(losses) // 20)
+        first_loss, final_loss = first_and_final_loss(directory.metrics)
         found = FinetuneResult(
             **self.scores(weights),
             checkpoint=str(checkpoints.latest(directory.path)),
@@ -237,8 +236,8 @@ class FineTuning:
             prior={} if self.prior is None else self.prior.counts(),
             steps=state.step,
             seconds=round(state.totals["seconds"], 3),
-            first_loss=sum(losses[:few]) / few,
-            final_loss=sum(losses[-few:]) / few,
+            first_loss=first_loss,
+            final_loss=final_loss,
             train_images=len(self.source),
             classes=len(sets.classes),
             unlabelled=sets.unlabelled,

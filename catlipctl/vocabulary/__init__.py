@@ -3,12 +3,13 @@
 from catlipctl.vocabulary.counting import build, count_shards
 from catlipctl.vocabulary.counts import Counts
 from catlipctl.vocabulary.merging import merge
-from catlipctl.vocabulary.pruning import prune, pruned
+from catlipctl.vocabulary.pruning import TooFewLabels, prune, pruned
 from catlipctl.vocabulary.vocabulary import Encoder, Vocabulary, load, parse
 
 __all__ = [
     "Counts",
     "Encoder",
+    "TooFewLabels",
     "Vocabulary",
     "build",
     "count_shards",

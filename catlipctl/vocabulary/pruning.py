@@ -14,6 +14,18 @@ MIN_CLASSES = 100
 SHOWN_THRESHOLDS = (5, 10, 50, 100)
 
 
+class TooFewLabels(DataError):
+    """Fewer labels are left than a vocabulary has; `enough` is the highest threshold that leaves enough.
+
+    `enough` is None where no threshold does. The hint is the option of `catlipctl vocab`.
+    """
+
+    def __init__(self, message: str, enough: int | None = None) -> None:
+        hint = "count more captions" if enough is None else f"take a lower one: --threshold {enough}"
+        super().__init__(message, hint)
+        self.enough = enough
+
+
 def limits(threshold: int | None, max_size: int | None) -> int:
     """The threshold: 500 where neither is given, and 0 where only `max_size` is.
 
@@ -44,7 +56,7 @@ def pruned(
 
     The threshold is 500 where neither is given, and 0 where only `max_size` is; given both, both hold.
     What counts are occurrences where it is not said, as in CatLIP; of sub-words captions, as in SuperClass.
-    Raises DataError where fewer than 100 keys are left.
+    Raises TooFewLabels where fewer than 100 keys are left.
     """
     threshold = limits(threshold, max_size)
     count = count or ("captions" if extractor == "subword" else "occurrences")
@@ -79,7 +91,7 @@ def prune(vocabulary: Vocabulary, *, threshold: int | None = None, max_size: int
     Raises:
         UsageError: neither is given, or the threshold is below the vocabulary's `least_threshold`: keys that
             count so little are no longer in it.
-        DataError: fewer than 100 keys are left.
+        TooFewLabels: fewer than 100 keys are left.
     """
     if threshold is None and max_size is None:
         raise UsageError("nothing says how far to prune", "give a threshold, a max size, or both")
@@ -112,13 +124,12 @@ def _plus(known: int | None, more: int) -> int | None:
     return None if known is None else known + more
 
 
-def _too_few(left: int, threshold: int, counts: Sequence[int], least: int = 0) -> DataError:
+def _too_few(left: int, threshold: int, counts: Sequence[int], least: int = 0) -> TooFewLabels:
     """`counts` in descending order; `least`: no threshold below it may be asked for."""
     sizes = ((at, sum(count > at for count in counts)) for at in SHOWN_THRESHOLDS if at >= least)
     listed = ", ".join(f"{size:,} at {at}" for at, size in sizes)
     message = f"{left} labels occur more than {threshold:,} times: fewer than {MIN_CLASSES}"
     enough = counts[MIN_CLASSES - 1] - 1 if len(counts) >= MIN_CLASSES else -1
-    return DataError(
-        message + (f"; by threshold: {listed}" if listed else ""),
-        f"take a lower one: --threshold {enough}" if enough >= least else "count more captions",
+    return TooFewLabels(
+        message + (f"; by threshold: {listed}" if listed else ""), enough if enough >= least else None
     )

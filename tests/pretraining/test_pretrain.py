@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -10,10 +11,12 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from PIL import Image
 
-from catlipctl import checkpoints, data, vocabulary
+from catlipctl import checkpoints, data, labels, vocabulary
 from catlipctl.data.batch import Batch
 from catlipctl.errors import CatlipctlError, DataError, NonFiniteLoss, OutOfMemory, Stopped, UsageError
+from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
 from catlipctl.pretraining import PretrainRecipe, pretrain
 from catlipctl.progress import Silent
@@ -57,7 +60,9 @@ def test_a_run_is_repeatable_and_its_files_say_what_happened(recipe: PretrainRec
     assert [row["step"] for row in rows] == list(range(1, 9))
     assert [row["samples"] for row in rows] == list(range(10, 90, 10))
     assert rows[5]["epoch"] == 1.0
-    assert result.final_loss == losses(tmp_path / "one")[-1] < result.first_loss
+    told = losses(tmp_path / "one")
+    assert (result.first_loss, result.final_loss) == (told[0], told[-1])
+    assert told[-1] < told[0]
     assert (result.steps, result.samples, result.vocabulary_size) == (8, 80, 10)
     assert json.loads((tmp_path / "one" / "exit.json").read_text())["exit_code"] == 0
     timm.create_model(f"local-dir:{result.checkpoint}", pretrained=True)
@@ -335,3 +340,33 @@ def test_the_first_of_all_processes_to_fail_is_the_one_recorded(tmp_path: Path) 
     assert caught.value.exit_code == 3
     assert json.loads(run.exit.read_text())["rank"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["exit.json"]
+
+
+def test_the_loss_that_is_told_is_that_of_the_metrics(document: dict[str, Any], tmp_path: Path) -> None:
+    """Of a run so long that a twentieth of its rows is more than one."""
+    result = pretrain(changed(document, length={"steps": 40}), out=tmp_path / "run")
+    told = losses(tmp_path / "run")
+    assert len(set(told)) == 40
+    assert (result.first_loss, result.final_loss) == (told[0], told[-1])
+
+
+def test_the_hint_of_too_few_labels_is_the_recipes_key_and_mends_it(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    """150 nouns, each of them twice in all captions."""
+    names = [label.name for label in targets.load("imagenet").labels if label.name.isalpha()]
+    nouns = [name.lower() for name in names if len(labels.extractor("corenet")(name.lower())) == 1][:150]
+    captions = [" ".join(nouns[start : start + 30]) for start in range(0, 150, 30)] * 2
+    with tarfile.open(tmp_path / "pairs.tar", "w") as tar:
+        for index, caption in enumerate(captions):
+            image = io.BytesIO()
+            Image.new("RGB", (32, 32), (20 * index, 90, 0)).save(image, "png")
+            for ending, content in (("png", image.getvalue()), ("txt", caption.encode())):
+                entry = tarfile.TarInfo(f"{index}.{ending}")
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+    document |= {"data": {"sources": [str(tmp_path / "pairs.tar")]}, "vocabulary": {}, "length": {"steps": 1}}
+    with pytest.raises(DataError, match="fewer than 100") as refused:
+        pretrain(changed(document), out=tmp_path / "run")
+    key, _, threshold = refused.value.hint.removeprefix("--set vocabulary.").partition("=")
+    assert pretrain(changed(document, vocabulary={key: int(threshold)}), out=tmp_path / "run").steps == 1
