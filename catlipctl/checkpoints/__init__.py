@@ -15,7 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from catlipctl.checkpoints.directory import NewestRun, Verification, latest, newest_run, resolve, verify
+    from catlipctl.checkpoints.directory import (
+        NewestRun,
+        Verification,
+        latest,
+        newest_run,
+        resolve,
+        run_of,
+        verify,
+    )
     from catlipctl.checkpoints.loading import Checkpoint, Inspection, inspect, load, read_state
     from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
     from catlipctl.checkpoints.writing import write, write_step
@@ -34,6 +42,7 @@ __all__ = [
     "open_clip_files",
     "read_state",
     "resolve",
+    "run_of",
     "verify",
     "write",
     "write_step",
@@ -54,6 +63,7 @@ _MODULES = {
     "open_clip_files": "open_clip",
     "read_state": "loading",
     "resolve": "directory",
+    "run_of": "directory",
     "verify": "directory",
     "write": "writing",
     "write_step": "writing",

@@ -155,16 +155,26 @@ class NewestRun(NamedTuple):
     age_seconds: float
 
 
+def run_of(directory: Path) -> Path:
+    """The folder of the run that a checkpoint belongs to."""
+    parent = directory.parent
+    return parent.parent if parent.name in ("checkpoints", "transfer", "eval") else parent
+
+
 def step_name(step: int) -> str:
     """The folder of a step: `step-00001000`."""
     return f"step-{step:08d}"
 
 
+def steps(run: Path) -> list[Path]:
+    """The run's checkpoints, complete or not, the newest first."""
+    found = [path for path in (run / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+
+
 def complete_steps(run: Path) -> list[Path]:
     """The run's complete checkpoints, the newest first."""
-    found = [path for path in (run / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name)]
-    found.sort(key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
-    return [path for path in found if complete(path)]
+    return [path for path in steps(run) if complete(path)]
 
 
 def pointed(run: Path) -> Path | None:

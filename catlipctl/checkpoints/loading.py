@@ -22,6 +22,7 @@ from catlipctl.checkpoints.directory import (
     read_json,
     read_manifest,
     resolve,
+    run_of,
 )
 from catlipctl.errors import CheckpointError, MachineError
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
@@ -53,8 +54,7 @@ class Checkpoint:
         """The folder of its run, where what is made from it is kept; `runs/NAME` for one of timm's."""
         if self.path is None:
             return Path("runs") / self.tower.name
-        parent = self.path.parent
-        return parent.parent if parent.name in ("checkpoints", "transfer", "eval") else parent
+        return run_of(self.path)
 
 
 class Inspection(Result):

@@ -107,8 +107,13 @@ def write_step(run: Path, step: int, **parts: Any) -> Path:
     if directory.exists():  # written by a run that was then cut off, or set back, to before it
         discard(directory)
     write(directory, **parts)
-    atomic.write_text(folder / POINTER, directory.name + "\n")
+    point(directory)
     return directory
+
+
+def point(directory: Path) -> None:
+    """Make a checkpoint the one that its run's pointer `latest` names."""
+    atomic.write_text(directory.parent / POINTER, directory.name + "\n")
 
 
 def discard(directory: Path) -> None:

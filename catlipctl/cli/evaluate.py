@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli import resume as resuming
 from catlipctl.cli.options import (
+    AllowRecipeChange,
     CacheDir,
     Checkpoint,
     CheckpointWord,
@@ -151,8 +153,12 @@ def fine_tune(
     gpus: Gpus = None,
     processes: Processes = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out, or the last of this data.")
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run in --out, or the newest unfinished one of this data."
+        ),
     ] = False,
+    allow_recipe_change: AllowRecipeChange = False,
     out_dir: Annotated[
         Path | None,
         typer.Option("--out", help="The run's directory. Default: RUN/eval/ft-DATA.", show_default=False),
@@ -171,16 +177,26 @@ def fine_tune(
         from catlipctl.transfer import splits
 
         launch.only_main_speaks()
+        name, further, settled = f"ft-{_slug(data)}", [], None
+        checkpoint = inputs.either(checkpoint, word, "--checkpoint")
+        run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
+        if run is not None:
+            # What is not named is as the run has it.
+            settled = recipe.load(transfer.FinetuneRecipe, run.recipe, environment={}).value
+            checkpoint, target = checkpoint or settled.checkpoint, target or settled.target
+            if settled.sources[0] == data:
+                test = test or next(iter(settled.sources[1:]), None)
+            further = [] if out_dir else ["--out", str(run.path)]
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
         labelset = None if target is None else targets.load(target)
-        named = inputs.checkpoint(checkpoint, word, out)
+        named = inputs.checkpoint(checkpoint, None, out)
         overrides = [recipe.Override.parse(text) for text in set_ or []]
         flags = {"checkpoint": named, "target": target, "init": init}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
         overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
-        loaded = recipe.load(transfer.FinetuneRecipe, None, overrides)
-        cpu = inputs.only_here(gpus, processes, out)
+        loaded = recipe.load(transfer.FinetuneRecipe, run.recipe if run else None, overrides)
+        cpu = inputs.only_here(gpus, processes, out, further)
         train_source, test_source = splits.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
@@ -192,10 +208,11 @@ def fine_tune(
             train_source,
             test_source,
             target=labelset,
-            out=out_dir,
+            out=run.path if run else out_dir,
             root=start.run / "eval",
-            name=f"ft-{_slug(data)}",
+            name=name,
             resume=resume,
+            allow_changes=allow_recipe_change,
             cpu=cpu,
             progress=out,
         )

@@ -1,6 +1,7 @@
 """What a command works on: what the user named, else the newest run's, said so on stderr."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,9 +86,10 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def only_here(gpus: int | None, processes: int | None, out: Output) -> bool:
+def only_here(gpus: int | None, processes: int | None, out: Output, further: Sequence[str] = ()) -> bool:
     """Start this command in as many processes as are wanted, and end when they have ended.
 
+    further: arguments that each of them gets beside those that were typed.
     Returns where it is to be worked on in this process, alone or as one of several: whether on the CPU.
     """
     from catlipctl.training import launch
@@ -98,5 +100,5 @@ def only_here(gpus: int | None, processes: int | None, out: Output) -> bool:
     if wanted.note:
         out.note(wanted.note)
     if wanted.processes > 1:
-        raise typer.Exit(launch.launch(sys.argv[1:], wanted, out))
+        raise typer.Exit(launch.launch([*sys.argv[1:], *further], wanted, out))
     return wanted.cpu

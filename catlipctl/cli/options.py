@@ -94,6 +94,13 @@ Processes = Annotated[
     int | None,
     typer.Option("--processes", min=1, help="Processes on CPUs. Default: 1.", show_default=False),
 ]
+AllowRecipeChange = Annotated[
+    bool,
+    typer.Option(
+        "--allow-recipe-change",
+        help="With --resume: go on under a changed recipe, as a larger length. Model and classes stay.",
+    ),
+]
 VocabularyArgument = Annotated[
     Path | None,
     typer.Argument(

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import completion, inputs, plots
-from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Sources, Strict
+from catlipctl.cli import resume as resuming
+from catlipctl.cli.options import (
+    AllowRecipeChange,
+    CacheDir,
+    CaptionKey,
+    Gpus,
+    ImageKey,
+    Json,
+    Processes,
+    Sources,
+    Strict,
+)
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, losses, table
 
@@ -18,8 +29,6 @@ if TYPE_CHECKING:
     from catlipctl.pretraining.dry_run import DryRun
     from catlipctl.recipe import Loaded
 
-DEFAULT_RECIPE = "demo"
-
 
 def pretrain(
     recipe: Annotated[
@@ -27,7 +36,7 @@ def pretrain(
         typer.Argument(
             metavar="RECIPE",
             autocompletion=completion.recipes,
-            help="A recipe's name (catlipctl recipe list) or file. Default: demo.",
+            help="A recipe's name (catlipctl recipe list) or file; with --resume also a run. Default: demo.",
             show_default=False,
         ),
     ] = None,
@@ -55,9 +64,11 @@ def pretrain(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run in --out, or the last of this recipe; start it if there is none.",
+            help="Go on with the run named as RECIPE or by --out, else the newest unfinished one: of RECIPE, "
+            "which starts where it has none, or of all under ./runs.",
         ),
     ] = False,
+    allow_recipe_change: AllowRecipeChange = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show every value, its origin, and how large the run is.")
     ] = False,
@@ -89,51 +100,31 @@ def pretrain(
         }
         overrides = [Override.parse(text) for text in set_ or []]
         overrides += [Override(key, value, flag) for key, (flag, value) in flags.items() if value]
-        path, name = _recipe_path(recipe or [], data or [], out, resume=resume)
-        loaded = load(pretraining.PretrainRecipe, path, overrides)
+        chosen = resuming.pretraining(
+            recipe or [], out, out_, data=bool(data), resume=resume, allow_changes=allow_recipe_change
+        )
+        loaded = load(pretraining.PretrainRecipe, chosen.recipe, overrides)
+        # The processes that this one starts must not choose again.
+        arguments = [] if out or chosen.out is None else ["--out", str(chosen.out)]
         if dry_run:
             _show_dry_run(out_, loaded, gpus, processes)
             return
         if print_launch:
-            _show_launch(out_, gpus, processes)
+            _show_launch(out_, gpus, processes, arguments)
             return
-        cpu = inputs.only_here(gpus, processes, out_)
+        cpu = inputs.only_here(gpus, processes, out_, arguments)
         result = pretraining.pretrain(
             loaded.value,
-            out=out,
-            name=name,
+            out=chosen.out,
+            name=chosen.name,
             resume=resume,
+            allow_changes=allow_recipe_change,
             cpu=cpu,
             cache_dir=cache_dir,
             progress=out_,
         )
         if launch.is_main():
             _show(out_, result)
-
-
-def _recipe_path(given: list[str], data: list[str], out: Path | None, *, resume: bool) -> tuple[Path, str]:
-    """The recipe's file, and the name that a new run gets."""
-    from catlipctl.errors import UsageError
-    from catlipctl.recipe import find, names
-
-    tars = [text for text in given if text.endswith((".tar", ".tar.gz", ".tgz")) and Path(text).exists()]
-    if tars or len(given) > 1:
-        raise UsageError(
-            f"{(tars or given)[0]} stands in the place of the recipe",
-            "quote the pattern, so that the shell does not unfold it: --data 'shards/{0000..0099}.tar'",
-        )
-    if given:
-        path = find(given[0])
-        return path, path.stem
-    if resume:
-        from catlipctl.training.run import newest
-
-        settled = (out or newest(DEFAULT_RECIPE)) / "recipe.yaml"
-        if settled.exists():
-            return settled, DEFAULT_RECIPE
-    if data:
-        raise UsageError("--data without a recipe", f"name one of the recipes: {', '.join(names())}")
-    return find(DEFAULT_RECIPE), DEFAULT_RECIPE
 
 
 def _show_dry_run(
@@ -206,12 +197,12 @@ def _averaged(result: "DryRun") -> bool:
     return any(row.key == "ema.momentum" and row.value is not None for row in result.values)
 
 
-def _show_launch(out: Output, gpus: int | None, processes: int | None) -> None:
+def _show_launch(out: Output, gpus: int | None, processes: int | None, further: list[str]) -> None:
     """The line for a node that has the devices; this machine need not have them."""
     from catlipctl.training.launch import Devices, LaunchCommand, command_line, world_size
 
     arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
-    line = command_line(arguments, Devices(world_size(gpus, processes), cpu=not gpus))
+    line = command_line([*arguments, *further], Devices(world_size(gpus, processes), cpu=not gpus))
     out.result(LaunchCommand(command=line), line)
 
 

@@ -17,7 +17,7 @@ from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
-from catlipctl.pretraining.recipe import FREE_ON_RESUME, PretrainRecipe, VocabularySettings
+from catlipctl.pretraining.recipe import RULES, PretrainRecipe, VocabularySettings
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.training import Learner, Run
@@ -52,6 +52,7 @@ def pretrain(
     out: Path | None = None,
     name: str = "pretrain",
     resume: bool = False,
+    allow_changes: bool = False,
     cpu: bool = False,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
@@ -59,18 +60,26 @@ def pretrain(
     """Train by the recipe into `out` (default: a new `runs/NAME`), alone or as one of several processes.
 
     `resume` goes on with the run in `out`, starts it where there is none, and returns at once where it is
-    complete.
+    complete. allow_changes: on under another recipe, which becomes the run's, but for what `RULES` fixes.
     Raises UsageError (directory in use or not empty, recipe changed on resume), DataError (data changed on
     resume), NonFiniteLoss, OutOfMemory, and Stopped after a save at SIGINT, SIGTERM or SIGUSR1.
     """
-    with training.begin("pretrain", out, name, resume=resume, cpu=cpu, progress=progress) as run:
-        run.on_main(lambda: run.directory.settle_recipe(recipe, resume=resume, free=FREE_ON_RESUME))
-        run.progress.note(f"run: {run.directory.path}")
+    with training.begin(
+        "pretrain",
+        recipe,
+        RULES,
+        out,
+        name,
+        resume=resume,
+        allow_changes=allow_changes,
+        cpu=cpu,
+        progress=progress,
+    ) as run:
         check(recipe, run)
         given = run.on_main(lambda: given_vocabulary(recipe, run))
         source = open_source(recipe, run, cache_dir)
         classes = settle_vocabulary(recipe, run, source, given)
-        schedule = recipe.steps(recipe.model.image_size, len(source))
+        schedule = recipe.steps(recipe.model.image_size, len(source), (run.start.step, run.start.samples))
         assert schedule is not None, "the source is open, so its epochs have a length"
         for warning in recipe.warnings(len(schedule)):
             run.progress.warn(warning)
@@ -88,7 +97,7 @@ def pretrain(
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
             return {"config": config, "vocabulary": classes, **for_open_clip(objective, weights)}
 
-        state = training.fit(run, recipe, learner, schedule, loader, parts, resume=resume)
+        state = training.fit(run, recipe, learner, schedule, loader, parts)
         return run.on_main(lambda: summary(run, source, classes, state, schedule.samples(state.step)))
 
 

@@ -13,6 +13,7 @@ from catlipctl.models.range_augment import RangeAugmentSettings
 from catlipctl.objectives import OBJECTIVES
 from catlipctl.objectives.clip import ClipSettings
 from catlipctl.training import settings
+from catlipctl.training.resuming import Rules
 from catlipctl.training.settings import TrainingSettings
 
 
@@ -86,5 +87,16 @@ def _one_of(names: Collection[str], name: str) -> str:
     return name
 
 
-FREE_ON_RESUME = settings.FREE_ON_RESUME | {"data.workers", "data.sources", "vocabulary.path"}
-"""Keys that may change on resuming. Where data lies is one: what it holds is compared by itself."""
+RULES = Rules(
+    # Where data lies is free: what it holds is compared by itself.
+    free=settings.FREE_ON_RESUME | {"data.workers", "data.sources", "vocabulary.path"},
+    fixed={
+        **settings.FIXED_ON_RESUME,
+        "model": "the weights are of this tower",
+        "objective": "the weights were learned by this one",
+        "clip": "the weights are of this text tower",
+        "range_augment": "its ranges are learned with the weights",
+        "vocabulary": "the head has an output for each of its classes",
+    },
+)
+"""What may change while a run goes on, and what may not."""

@@ -2,7 +2,17 @@
 
 from catlipctl.training.learner import Learner
 from catlipctl.training.loop import fit
+from catlipctl.training.resuming import Rules
 from catlipctl.training.run import Run, begin
-from catlipctl.training.settings import FREE_ON_RESUME, TrainingSettings
+from catlipctl.training.settings import FIXED_ON_RESUME, FREE_ON_RESUME, TrainingSettings
 
-__all__ = ["FREE_ON_RESUME", "Learner", "Run", "TrainingSettings", "begin", "fit"]
+__all__ = [
+    "FIXED_ON_RESUME",
+    "FREE_ON_RESUME",
+    "Learner",
+    "Rules",
+    "Run",
+    "TrainingSettings",
+    "begin",
+    "fit",
+]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 
-from catlipctl import checkpoints
 from catlipctl.data.batch import Batch
 from catlipctl.data.loader import Loader
 from catlipctl.errors import OutOfMemory, Stopped
@@ -26,10 +25,9 @@ def fit(
     loader: Loader,
     parts: saving.Parts,
     *,
-    resume: bool,
     after_step: Callable[[int], None] | None = None,
 ) -> RunState:
-    """Train to the end of the schedule, from the start or, to resume, from the run's newest checkpoint.
+    """Train to the end of the schedule, from the run's start: nothing or a checkpoint.
 
     parts: what the task writes into a checkpoint beside the tower. after_step: what it does on the way, told
     how many steps are done. All processes call.
@@ -39,18 +37,29 @@ def fit(
     micro_batch = max(map(len, first))
     provenance = run.on_main(lambda: saving.provenance(loader.source, world.size, micro_batch))
     saves = Saves(
-        directory.path, learner, schedule, world, parts, provenance, recipe.save_every, recipe.save_minutes
+        directory.path,
+        learner,
+        schedule,
+        world,
+        parts,
+        provenance,
+        recipe.save_every,
+        recipe.save_minutes,
+        recipe.keep_last,
     )
-    checkpoint = run.on_main(lambda: checkpoints.latest(directory.path)) if resume else None
     state = RunState()
-    if checkpoint is not None:
-        state = saves.restore(checkpoint, run.progress)
-    run.on_main(lambda: directory.write_recipe(recipe))
+    if run.start.checkpoint is not None:
+        state = saves.restore(run.start.checkpoint, run.progress)
     run.on_main(lambda: truncate_metrics(directory.metrics, state.step))
     if state.step >= len(schedule):
         run.signals.trained = True
-        run.progress.note(f"{directory.path} is complete: {len(schedule):,} steps")
+        run.progress.note(
+            f"{directory.path} is complete: {len(schedule):,} steps; "
+            f"to lengthen it, add: --out {directory.path} --allow-recipe-change "
+            f"--set length.{recipe.length.unit}=N"
+        )
         return state
+    run.training_begins(recipe)
     whole, done = schedule.samples(), schedule.samples(state.step)
     with run.signals.deferred(), run.progress.task(run.task, whole, "images", done) as task:
         report = Report(

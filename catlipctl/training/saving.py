@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catlipctl import checkpoints
-from catlipctl.checkpoints.directory import STATE_JSON, complete_steps, read_json
-from catlipctl.checkpoints.writing import discard
+from catlipctl.checkpoints.directory import STATE_JSON, complete_steps, pointed, read_json
+from catlipctl.checkpoints.writing import discard, point
 from catlipctl.data.content import content_hash
 from catlipctl.data.sample import Source
 from catlipctl.errors import CheckpointError, DataError
@@ -33,7 +33,8 @@ class Saves:
     """The checkpoints of a run under way.
 
     every: steps between those that are kept. minutes: between those of which the next takes the place.
-    parts: what the task writes beside the tower. provenance: what decides the losses and stands in no recipe.
+    keep_last: how many of those that are kept stay. parts: what the task writes beside the tower.
+    provenance: what decides the losses and stands in no recipe.
     """
 
     run: Path
@@ -44,6 +45,7 @@ class Saves:
     provenance: dict[str, Any]
     every: int | None = None
     minutes: float | None = None
+    keep_last: int | None = None
     _last: float = field(default_factory=time.monotonic)
 
     def kept_at(self, step: int) -> bool:
@@ -81,20 +83,30 @@ class Saves:
                 },
                 **parts,
             )
-            for other in complete_steps(self.run):
-                # Asked of each, not remembered: a process may have been killed just before this line.
-                if other != written and not read_json(other / STATE_JSON).get("kept", True):
-                    discard(other)
+            self._take_away_before(written)
 
         self.world.on_main(write)
         self._last = time.monotonic()
+
+    def _take_away_before(self, written: Path) -> None:
+        """Delete the checkpoints of which the one just written takes the place; it is complete.
+
+        Which those are is asked of each, not remembered: a process may have been killed just before this.
+        """
+        whole = complete_steps(self.run)
+        kept = [path for path in whole if is_kept(path)]
+        # Those of later steps are of a run that was set back: they do not count, and are replaced one by one.
+        counted = [path for path in whole[whole.index(written) :] if path in kept]
+        surplus = [] if self.keep_last is None else counted[self.keep_last :]
+        for path in whole:
+            if path != written and (path not in kept or path in surplus):
+                discard(path)
 
     def restore(self, checkpoint: Path, progress: Progress = SILENT) -> RunState:
         """Put a checkpoint into the learner, as it was freshly made; where the run was. All processes call.
 
         CheckpointError for another model or a state that is not whole, DataError for other data.
         """
-        checkpoints.verify(checkpoint)
         tensors, saved = checkpoints.read_state(checkpoint)
         for warning in _differences(saved, self.provenance, self.learner.objective):
             progress.warn(warning)
@@ -107,8 +119,18 @@ class Saves:
                 f"{str(error).splitlines()[0]}",
                 "resume with the recipe of the run (its recipe.yaml)",
             ) from error
+        if pointed(self.run) != checkpoint:  # that one is damaged, and is to be written again
+            self.world.on_main(lambda: point(checkpoint))
         progress.note(f"resuming from {checkpoint}, step {int(saved['step']):,}")
         return RunState(int(saved["step"]), dict(saved["totals"]))
+
+
+def is_kept(checkpoint: Path) -> bool:
+    """Does it stay when the next is written? So does one that does not say."""
+    try:
+        return bool(read_json(checkpoint / STATE_JSON).get("kept", True))
+    except (CheckpointError, AttributeError):
+        return True
 
 
 def provenance(source: Source, processes: int, micro_batch: int) -> dict[str, Any]:

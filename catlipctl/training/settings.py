@@ -37,9 +37,16 @@ class TrainingSettings(BaseModel):
     """Steps between checkpoints that are kept; there is always one at the end and at a signal."""
     save_minutes: float | None = Field(default=10, gt=0)
     """Minutes between checkpoints of which the next one takes the place."""
+    keep_last: int | None = Field(default=None, ge=1)
+    """How many of the checkpoints that are kept stay, the newest ones; null: all."""
 
-    def steps(self, base_size: int, source_size: int | None = None) -> StepSchedule | None:
-        """All steps of the run; None where they depend on the size of a source that was not opened."""
+    def steps(
+        self, base_size: int, source_size: int | None = None, begun: tuple[int, int] = (0, 0)
+    ) -> StepSchedule | None:
+        """All steps of the run; None where they depend on the size of a source that was not opened.
+
+        begun: steps and samples that the run has behind it.
+        """
         return schedule(
             self.length,
             self.global_batch_size,
@@ -47,6 +54,7 @@ class TrainingSettings(BaseModel):
             sizes=self.sizes,
             seed=self.seed,
             source_size=source_size,
+            begun=begun,
         )
 
     def image_sizes(self, base_size: int) -> list[int]:
@@ -92,10 +100,21 @@ class TrainingSettings(BaseModel):
 
 
 FREE_ON_RESUME = frozenset(
-    {"log_every", "save_every", "save_minutes", "device_batch_size", "compile", "activation_checkpointing"}
+    {
+        "log_every",
+        "save_every",
+        "save_minutes",
+        "keep_last",
+        "device_batch_size",
+        "compile",
+        "activation_checkpointing",
+    }
 )
 """Keys that do not change what a step sees.
 
 Nor what it does with it, but for one: a tower with BatchNorm takes its statistics over what one device has at
 once, so another `device_batch_size` (like another number of processes) changes them, and resuming warns.
 """
+
+FIXED_ON_RESUME = {"ema": "the average goes on as it began"}
+"""Keys that may not change even where changes are allowed -> why."""

@@ -38,6 +38,11 @@ class Length(BaseModel):
             raise ValueError(f"give one of samples, epochs and steps, not {', '.join(given) or 'none'}")
         return self
 
+    @property
+    def unit(self) -> str:
+        """Which of the three it is."""
+        return next(name for name in self.exclusive if getattr(self, name) is not None)
+
     def in_samples(self, source_size: int | None) -> int | None:
         """Samples to see; None where steps were given, or for epochs of a source of unknown size."""
         if self.epochs is not None:
@@ -162,25 +167,31 @@ def schedule(
     sizes: Sizes | None = None,
     seed: int = 0,
     source_size: int | None = None,
+    begun: tuple[int, int] = (0, 0),
 ) -> StepSchedule | None:
     """The steps of a run that sees at least `length`; None for epochs of a source of unknown size.
 
-    batch: images of a step at the base size, over all processes. base_size: pixels a side.
+    batch: images of a step at the base size, over all processes. base_size: pixels a side. begun: steps and
+    samples that the run has behind it: those of another recipe, where batch, sizes or length have changed.
     """
+    step, consumed = begun
     samples = length.in_samples(source_size)
     if length.steps is None and samples is None:
         return None
     choices = [base_size] if sizes is None else sizes.choices(base_size)
     rows_of = {size: batch if sizes is None else sizes.rows(size, base_size, batch) for size in choices}
+    most = length.steps or step + -(-max(0, (samples or 0) - consumed) // min(rows_of.values()))
+    most = max(most, step)
     if sizes is not None and sizes.grows:
         found = _growing(choices, rows_of, length.steps, samples)
+        found = np.pad(found, (0, max(0, most - len(found))), mode="edge")
     else:
-        count = length.steps or -(-(samples or 0) // min(rows_of.values()))
-        found = _drawn(choices, count, seed)
+        found = _drawn(choices, most, seed)
     rows = np.vectorize(rows_of.__getitem__, otypes=[np.int64])(found)
     starts = np.concatenate([[0], np.cumsum(rows)])
+    starts += consumed - starts[step]
     if length.steps is None and samples is not None:
-        last = int(np.searchsorted(starts, samples))
+        last = max(step, int(np.searchsorted(starts, samples)))
         found, rows, starts = found[:last], rows[:last], starts[: last + 1]
     return StepSchedule(found, rows, starts, base_size)
 

@@ -26,7 +26,7 @@ from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.classification import Classification, ClassificationSettings
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.training import FREE_ON_RESUME, Learner, Run, TrainingSettings
+from catlipctl.training import FIXED_ON_RESUME, FREE_ON_RESUME, Learner, Rules, Run, TrainingSettings
 from catlipctl.training.optimiser import OptimiserSettings, ScheduleSettings, layer_rates
 from catlipctl.training.report import RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import Length, StepSchedule
@@ -39,8 +39,16 @@ from catlipctl.transfer.splits import LabelledSets, described, labelled_sets
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
 Init = Literal["transfer", "random"]
 EVALUATIONS = "evaluations.jsonl"
-FREE = FREE_ON_RESUME | {"workers", "sources", "evaluate_epochs"}
-"""Keys that may change on resuming."""
+RULES = Rules(
+    free=FREE_ON_RESUME | {"workers", "sources", "evaluate_epochs"},
+    fixed={
+        **FIXED_ON_RESUME,
+        "checkpoint": "the weights began as its",
+        "target": "the classifier has an output for each of its classes",
+        "init": "the classifier began by it",
+    },
+)
+"""What may change while a run goes on, and what may not."""
 
 
 class FinetuneRecipe(TrainingSettings):
@@ -120,6 +128,7 @@ def finetune(
     root: Path = Path("runs"),
     name: str = "ft",
     resume: bool = False,
+    allow_changes: bool = False,
     cpu: bool = False,
     progress: Progress = SILENT,
 ) -> FinetuneResult:
@@ -129,9 +138,18 @@ def finetune(
     class names are; None maps the names themselves through WordNet. The run holds checkpoints, `result.json`
     and `metrics.jsonl`. Raises what `pretrain` raises, and DataError for classes that don't fit.
     """
-    with training.begin("fine-tune", out, name, root=root, resume=resume, cpu=cpu, progress=progress) as run:
-        run.on_main(lambda: run.directory.settle_recipe(recipe, resume=resume, free=FREE))
-        run.progress.note(f"run: {run.directory.path}")
+    with training.begin(
+        "fine-tune",
+        recipe,
+        RULES,
+        out,
+        name,
+        root=root,
+        resume=resume,
+        allow_changes=allow_changes,
+        cpu=cpu,
+        progress=progress,
+    ) as run:
         tuning = settled(recipe, run, checkpoint, labelled_sets(train, test, target, recipe.seed))
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
@@ -143,7 +161,6 @@ def finetune(
             tuning.schedule,
             tuning.loader(learner.objective),
             tuning.parts,
-            resume=resume,
             after_step=lambda step: tuning.evaluate_where_due(step, learner),
         )
         weights = learner.tower_weights()
@@ -161,7 +178,7 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     recipe.must_share_out(size, run.world.size)
     check_sizes(tower, recipe.image_sizes(size))
     source = Selection(sets.train.source, sets.train.indices.tolist())
-    schedule = recipe.steps(size, len(source))
+    schedule = recipe.steps(size, len(source), (run.start.step, run.start.samples))
     assert schedule is not None, "the source is open, so its epochs have a length"
     return FineTuning(recipe, run, sets, source, schedule, tower, prior, str(checkpoint.path or tower.name))
 

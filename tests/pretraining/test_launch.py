@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
-from catlipctl.training.run import RunDirectory
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
 from catlipctl.pretraining import PretrainRecipe, pretrain
 from catlipctl.progress import Silent
+from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
-from catlipctl.training.run import RunDirectory
 from catlipctl.training.signals import Signals
 
 

@@ -1,0 +1,240 @@
+"""A run's directory: it holds one run, is never overwritten, and belongs to one process group at a time.
+
+`exit.json` says how its last start ended, `starts.jsonl` how each began, `recipe.yaml` what it trains by.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from catlipctl import files
+from catlipctl import recipe as recipes
+from catlipctl.errors import CatlipctlError, UsageError
+
+UNSTARTED = {"lock", "exit.json", "recipe.yaml", "starts.jsonl"}
+"""What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
+
+_LEFTOVER = re.compile(r"\..+\.tmp")
+"""What a process leaves that was killed while it wrote."""
+
+_held: set[int] = set()
+"""Descriptors of the locks that this process holds."""
+
+
+def _let_go() -> None:
+    """In a forked child, a loader's worker: it would hold the lock for seconds after a parent was killed."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+class RunDirectory:
+    """A directory held by this process group until it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe = path / "recipe.yaml"
+        self.vocabulary = path / "vocabulary.json"
+        self.metrics = path / "metrics.jsonl"
+        self.starts = path / "starts.jsonl"
+        self.exit = path / "exit.json"
+        self.complete = False
+        """Is nothing left to be done? `exit.json` keeps it; a start that is refused leaves it as it was."""
+        self._lock: int | None = None
+
+    def lock(self) -> bool:
+        """Hold the directory, creating it, until this process ends; False if another process holds it."""
+        file = self.path / "lock"
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # a start that failed has just taken the directory away
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = file.exists() and os.path.samestat(os.fstat(descriptor), file.stat())
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.ENOENT):
+                raise
+            return False
+        if not held:  # the lock of a directory that has been taken away
+            os.close(descriptor)
+            return False
+        self._lock = descriptor
+        _held.add(descriptor)
+        return True
+
+    def release(self) -> None:
+        """Let go of the directory."""
+        if self._lock in _held:
+            _held.remove(self._lock)
+            os.close(self._lock)
+        self._lock = None
+
+    def discard_unstarted(self) -> None:
+        """Take the directory away where a start failed before anything worth keeping; the lock is held."""
+        if self.started:
+            return
+        aside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
+        with suppress(OSError):
+            os.replace(self.path, aside)
+            shutil.rmtree(aside)
+
+    @property
+    def started(self) -> bool:
+        """Does it hold anything that a new run could harm?"""
+        if not self.path.is_dir():
+            return False
+        names = {entry.name for entry in self.path.iterdir()} - UNSTARTED
+        if "metrics.jsonl" in names and self.metrics.stat().st_size == 0:
+            names.remove("metrics.jsonl")
+        return self.foreign or any(not _LEFTOVER.fullmatch(name) for name in names)
+
+    @property
+    def foreign(self) -> bool:
+        """Does a recipe lie in it that no run wrote, but a person?"""
+        ours = self.path / "lock", self.path / "checkpoints"
+        return self.recipe.exists() and not any(path.exists() for path in ours)
+
+    @property
+    def is_run(self) -> bool:
+        """Has a run written its recipe here?"""
+        return self.recipe.exists() and not self.foreign
+
+    @property
+    def was_complete(self) -> bool:
+        """Did its last start leave it complete?"""
+        try:
+            ended = json.loads(self.exit.read_text(encoding="utf-8"))
+            # Runs of version 0.1 say it by their exit code alone.
+            return bool(ended.get("complete", ended["exit_code"] == 0))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    @property
+    def worked_at(self) -> float:
+        """When a run was last at work here, in seconds since 1970; 0 where none was."""
+        paths = (self.recipe, self.vocabulary, self.metrics)
+        return max((path.stat().st_mtime for path in paths if path.exists()), default=0.0)
+
+    def write_recipe(self, recipe: BaseModel) -> None:
+        """Write `recipe.yaml`."""
+        files.write_text(self.recipe, recipes.dump(recipe))
+
+    def add_start(self, row: dict[str, Any]) -> None:
+        """Append a row to `starts.jsonl`."""
+        before = self.starts.read_text(encoding="utf-8") if self.starts.exists() else ""
+        files.write_text(self.starts, before + json.dumps(row, ensure_ascii=False) + "\n")
+
+    @contextmanager
+    def recording_exit(self, rank: int) -> Iterator[None]:
+        """Write `exit.json` at the end of the body; the first of all processes to fail is the one recorded.
+
+        torchrun and accelerate launch return 1 whatever their children said. A process that fails because
+        another one is gone raises the other's error.
+        """
+        try:
+            yield
+        except BaseException as error:
+            first = self._record(_as_record(error, rank))
+            if first["rank"] != rank and not isinstance(error, CatlipctlError):
+                other = CatlipctlError(f"process {first['rank']}: {first['message']}", first["hint"])
+                other.exit_code = first["exit_code"]
+                raise other from error
+            raise
+        if rank == 0:
+            self.complete = True
+            self._record({"exit_code": 0, "message": "complete", "hint": "", "rank": 0})
+
+    def _record(self, record: dict[str, Any]) -> dict[str, Any]:
+        now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        text = json.dumps({**record, "complete": self.complete, "time": now}, indent=2) + "\n"
+        temporary = self.path / f".exit.json.{secrets.token_hex(4)}.tmp"
+        # What cannot be recorded (a full disk) must not hide the error that was to be recorded.
+        with suppress(OSError):
+            temporary.write_text(text, encoding="utf-8")
+            try:
+                os.link(temporary, self.exit)
+            except FileExistsError:
+                return {**record, **json.loads(self.exit.read_text(encoding="utf-8"))}
+            except OSError:
+                # A file system without hard links: there the last one to fail is recorded.
+                os.replace(temporary, self.exit)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return record
+
+
+def _as_record(error: BaseException, rank: int) -> dict[str, Any]:
+    if isinstance(error, CatlipctlError):
+        return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint, "rank": rank}
+    code = 130 if isinstance(error, KeyboardInterrupt) else 7 if isinstance(error, MemoryError) else 1
+    return {"exit_code": code, "message": f"{type(error).__name__}: {error}", "hint": "", "rank": rank}
+
+
+def acquire(out: Path | None, name: str, *, resume: bool, root: Path = Path("runs")) -> RunDirectory:
+    """The directory to run in, locked: `out`, or a `runs/NAME`, `runs/NAME-2`, ... (to resume, the last)."""
+    run = _named(out, resume=resume) if out is not None else _numbered(name, root, resume=resume)
+    run.complete = run.was_complete
+    run.exit.unlink(missing_ok=True)
+    return run
+
+
+def _named(out: Path, *, resume: bool) -> RunDirectory:
+    run = RunDirectory(out)
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file", "--out names the directory of a run")
+    if run.foreign:
+        raise UsageError(
+            f"--out {out} holds a recipe.yaml that is no run's, and a run writes its own under this name",
+            "choose another directory by --out",
+        )
+    if run.started and not resume:
+        raise UsageError(
+            f"--out {out} is not empty",
+            "go on with the run in it by --resume, or choose another directory by --out",
+        )
+    if not run.lock():
+        raise UsageError(f"run directory in use: {out}", "wait for the other run, or choose another by --out")
+    return run
+
+
+def _numbered(name: str, root: Path, *, resume: bool) -> RunDirectory:
+    """Whoever locks an unstarted directory has it, so two runs started at once get two directories."""
+    if resume:
+        runs = numbered(name, root)
+        return _named(max(runs, key=lambda path: runs[path], default=root / name), resume=True)
+    number = 1
+    candidate = RunDirectory(root / name)
+    while True:
+        if not candidate.started and candidate.lock():
+            # Another run may have come and gone between the look and the lock.
+            if not candidate.started:
+                return candidate
+            candidate.release()
+        number += 1
+        candidate = RunDirectory(root / f"{name}-{number}")
+
+
+def numbered(name: str, root: Path = Path("runs")) -> dict[Path, int]:
+    """The started runs NAME and NAME-<number> under `root`, with their numbers; NAME's is 1."""
+    number = re.compile(re.escape(name) + r"(?:-([0-9]+))?")
+    return {
+        path: int(match[1] or 1)
+        for path in (root.iterdir() if root.is_dir() else ())
+        if (match := number.fullmatch(path.name)) and RunDirectory(path).started
+    }
