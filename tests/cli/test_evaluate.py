@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, models
 from catlipctl.cli.evaluate import fine_tune, linear_probe
 from catlipctl.cli.predict import predict
+from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
 
 app = typer.Typer()
@@ -137,6 +140,49 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
     taken = CliRunner().invoke(app, ["ft", "tower", "--data", "photos", "--out", str(run)])
     assert taken.exit_code == 2
     assert "is not empty" in taken.stderr
+
+
+def test_resume_without_a_checkpoint_follows_the_run_and_not_the_newest_pre_training(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def pretrained(name: str) -> None:
+        tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
+        checkpoints.write_step(Path("runs") / name, 1, tower=tower, config={})
+
+    def stop(self: Learner, *arguments: Any) -> Any:
+        monkeypatch.setattr(Learner, "gradients", gradients)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return gradients(self, *arguments)
+
+    gradients = Learner.gradients
+    pretrained("first")
+    # The requeue line, which starts where there is no run: of the newest pre-training.
+    line = ["ft", "--data", "photos/train", "--test", "photos/val", "--resume", *FEW]
+    monkeypatch.setattr(Learner, "gradients", stop)
+    assert CliRunner().invoke(app, line).exit_code == 75
+    pretrained("second")
+    shutil.copytree("photos", "others")
+    other = CliRunner().invoke(app, ["ft", "--data", "others", "--resume", *FEW, "--json"])
+    assert json.loads(other.stdout)["result"]["run"] == "runs/second/eval/ft-others", other.output
+    # Test images and keys are as the run has them.
+    resumed = CliRunner().invoke(app, ["ft", "--data", "photos/train", "--resume", "--json"])
+    assert resumed.exit_code == 0, resumed.output
+    assert resumed.stderr.startswith("going on with runs/first/eval/ft-photos (the newest unfinished run")
+    found = json.loads(resumed.stdout)["result"]
+    assert (found["run"], found["steps"]) == ("runs/first/eval/ft-photos", 12)
+    assert found["inputs"]["checkpoint"] == "runs/first"
+    assert found["split"] == "the images of photos/val"
+    longer = ["ft", "--data", "photos/train", "--resume", "--out", found["run"], "--set", "length.epochs=5"]
+    refused = CliRunner().invoke(app, longer)
+    assert refused.exit_code == 2
+    assert "length.epochs: 4.0 in runs/first/eval/ft-photos/recipe.yaml, 5.0 now" in refused.stderr
+    lengthened = CliRunner().invoke(app, [*longer, "--allow-recipe-change", "--json"])
+    assert lengthened.exit_code == 0, lengthened.output
+    assert json.loads(lengthened.stdout)["result"]["steps"] == 15
+    another = CliRunner().invoke(app, [*longer, "--allow-recipe-change", "--checkpoint", "runs/second"])
+    assert another.exit_code == 2
+    assert "checkpoint: runs/first in" in another.stderr
+    assert "the weights began as its" in another.stderr
 
 
 def test_fine_tuning_on_two_processes_is_that_of_one() -> None:

@@ -89,6 +89,7 @@ def test_resume_alone_goes_on_with_the_newest_unfinished_run(
     code, _, err = invoke("--resume")
     assert code == 0, err
     assert err.splitlines()[0].startswith("going on with runs/my (the newest unfinished run")
+    assert "pretrain: 30/80 images\n" in err
     assert steps(here / "runs" / "my") == list(range(1, 9))
     assert steps(here / "runs" / "old") == [1, 2, 3]
     assert {path.name for path in Path("runs").iterdir()} == {"old", "my", "newer", "tuned", "notes"}

@@ -105,3 +105,49 @@ def test_pieces_cover_a_step_once_equally_many_on_all_ranks(
         assert most is None or all(len(piece) <= most for pieces in shares for piece in pieces)
         lengths = [sum(map(len, pieces)) for pieces in shares]
         assert max(lengths) - min(lengths) <= 1
+
+
+@given(
+    batch=st.integers(1, 60),
+    samples=st.integers(1, 3_000),
+    step=st.integers(0, 100),
+    sizes=st.sampled_from(
+        [None, Sizes(min=24, max=48, multiple=8), Sizes.model_validate({"from": 16, "to": 48})]
+    ),
+)
+def test_a_run_that_goes_on_has_the_steps_of_one_that_never_stopped(
+    batch: int, samples: int, step: int, sizes: Sizes | None
+) -> None:
+    whole = schedule(Length(samples=samples), batch, base_size=32, sizes=sizes)
+    assert whole is not None
+    step = min(step, len(whole))
+    begun = (step, whole.samples(step))
+    on = schedule(Length(samples=samples), batch, base_size=32, sizes=sizes, begun=begun)
+    assert on is not None
+    assert list(on.since(0)) == list(whole.since(0))
+
+
+@given(
+    batch=st.integers(1, 60),
+    samples=st.integers(1, 3_000),
+    begun=st.tuples(st.integers(1, 200), st.integers(1, 3_000)),
+    sizes=st.sampled_from(
+        [None, Sizes(min=24, max=48, multiple=8), Sizes.model_validate({"from": 16, "to": 48})]
+    ),
+)
+def test_under_another_recipe_it_goes_on_after_the_samples_that_were_seen(
+    batch: int, samples: int, begun: tuple[int, int], sizes: Sizes | None
+) -> None:
+    step, consumed = begun
+    found = schedule(Length(samples=samples), batch, base_size=32, sizes=sizes, begun=begun)
+    assert found is not None
+    end = consumed
+    for of in found.since(step):
+        assert of.start == end < samples
+        end += of.rows
+    assert end >= samples
+    assert found.samples() == end
+    by_steps = schedule(Length(steps=100), batch, base_size=32, sizes=sizes, begun=begun)
+    assert by_steps is not None
+    assert len(by_steps) == max(100, step)
+    assert by_steps.samples(step) == consumed

@@ -1,0 +1,44 @@
+"""Who has a run's directory, where another has just taken it away."""
+
+import fcntl
+import shutil
+from pathlib import Path
+
+import pytest
+
+from catlipctl.training.directory import RunDirectory
+
+
+def test_a_directory_that_is_taken_away_is_free_for_the_next(tmp_path: Path) -> None:
+    first, second = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "run")
+    assert first.lock()
+    assert not second.lock()
+    first.discard_unstarted()
+    assert list(tmp_path.iterdir()) == []
+    assert second.lock()
+    # The first one's lock is of a directory that is gone: it does not hold the second's.
+    first.release()
+    assert not RunDirectory(tmp_path / "run").lock()
+    second.release()
+
+
+def test_what_is_worth_keeping_is_not_taken_away(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    assert run.lock()
+    run.vocabulary.write_text("{}")
+    run.discard_unstarted()
+    assert run.vocabulary.exists()
+    run.release()
+
+
+def test_the_lock_of_a_directory_that_is_gone_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = fcntl.flock
+
+    def after_its_end(descriptor: int, operation: int) -> None:
+        shutil.rmtree(tmp_path / "run")
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_its_end)
+    assert not RunDirectory(tmp_path / "run").lock()
