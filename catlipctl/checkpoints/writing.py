@@ -113,6 +113,8 @@ def write_step(run: Path, step: int, **parts: Any) -> Path:
 
 def point(directory: Path) -> None:
     """Make a checkpoint the one that its run's pointer `latest` names."""
+    if pointed(directory.parent.parent) == directory:
+        return
     atomic.write_text(directory.parent / POINTER, directory.name + "\n")
 
 

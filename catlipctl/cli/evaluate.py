@@ -177,7 +177,8 @@ def fine_tune(
         from catlipctl.transfer import splits
 
         launch.only_main_speaks()
-        name, further, settled = f"ft-{_slug(data)}", [], None
+        resuming.only_on_resuming(allow_recipe_change, resume=resume)
+        name, further = f"ft-{_slug(data)}", list[str]()
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:

@@ -34,10 +34,7 @@ def pretraining(
     """
     from catlipctl.recipe import find
 
-    if allow_changes and not resume:
-        raise UsageError(
-            "--allow-recipe-change without --resume", "name the run: catlipctl pretrain RUN --resume"
-        )
+    only_on_resuming(allow_changes, resume=resume)
     word = _one_recipe(words)
     if word is not None:
         run = _run_in_the_place_of_a_recipe(word, resume=resume)
@@ -54,6 +51,12 @@ def pretraining(
 
         raise UsageError("--data without a recipe", f"name one of the recipes: {', '.join(names())}")
     return Chosen(find(DEFAULT_RECIPE), DEFAULT_RECIPE, out)
+
+
+def only_on_resuming(allow_changes: bool, *, resume: bool) -> None:
+    """UsageError where a recipe is to change and no run is to go on."""
+    if allow_changes and not resume:
+        raise UsageError("--allow-recipe-change without --resume", "add --resume, and the run's --out DIR")
 
 
 def fine_tuning(name: str, checkpoint: str | None, out: Path | None, output: Output) -> "RunDirectory | None":

@@ -87,7 +87,7 @@ class RunDirectory:
 
     def discard_unstarted(self) -> None:
         """Take the directory away where a start failed before anything worth keeping; the lock is held."""
-        if self.started:
+        if self.started or self.path.is_symlink():
             return
         aside = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.tmp")
         with suppress(OSError):

@@ -71,8 +71,8 @@ class Rules:
         elif refused:
             raise UsageError(
                 "the recipe is not the one that this run was started with\n" + "\n".join(refused.values()),
-                "go on without these changes, or with them by --allow-recipe-change, "
-                "or start another run by --out",
+                f"go on by the run's own recipe, naming none: --resume --out {path.parent}; "
+                "or by this one: add --allow-recipe-change; or start another run by --out",
             )
         return changed
 

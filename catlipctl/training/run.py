@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+import catlipctl
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import library_versions, this_machine
 from catlipctl.training import resuming
@@ -45,7 +46,7 @@ class Run:
             self.directory.add_start(
                 {
                     "time": datetime.now().astimezone().isoformat(timespec="seconds"),
-                    "command": ["catlipctl" if "catlipctl" in sys.argv[0] else sys.argv[0], *sys.argv[1:]],
+                    "command": command_line(),
                     "step": self.start.step,
                     "processes": self.world.size,
                     "machine": this_machine(),
@@ -55,6 +56,13 @@ class Run:
             )
 
         self.on_main(write)
+
+
+def command_line() -> list[str]:
+    """The words by which this process was started; ours begins with `catlipctl`, wherever it is installed."""
+    script = Path(sys.argv[0])
+    ours = Path(catlipctl.__file__).parent in script.resolve().parents
+    return ["catlipctl" if ours else script.name, *sys.argv[1:]]
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catlipctl import checkpoints
-from catlipctl.checkpoints.directory import STATE_JSON, complete_steps, pointed, read_json
+from catlipctl.checkpoints.directory import STATE_JSON, complete_steps, read_json
 from catlipctl.checkpoints.writing import discard, point
 from catlipctl.data.content import content_hash
 from catlipctl.data.sample import Source
@@ -119,8 +119,8 @@ class Saves:
                 f"{str(error).splitlines()[0]}",
                 "resume with the recipe of the run (its recipe.yaml)",
             ) from error
-        if pointed(self.run) != checkpoint:  # that one is damaged, and is to be written again
-            self.world.on_main(lambda: point(checkpoint))
+        # The pointer may name a damaged one, which is to be written again.
+        self.world.on_main(lambda: point(checkpoint))
         progress.note(f"resuming from {checkpoint}, step {int(saved['step']):,}")
         return RunState(int(saved["step"]), dict(saved["totals"]))
 

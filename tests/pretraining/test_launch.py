@@ -92,6 +92,33 @@ def test_two_processes_stopped_and_resumed_have_the_losses_of_one(
     assert code == 0, err
     assert json.loads(out)["status"] == "ok"
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    assert [row["processes"] for row in read_metrics(two / "starts.jsonl")] == [2, 2]
+
+
+@pytest.mark.slow
+def test_all_processes_resume_the_run_that_the_first_has_chosen(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text(yaml.safe_dump(document | {"length": {"steps": 100_000}}))
+    run = start("my.yaml", "--processes", 2)
+    wait_for_steps(Path("runs/my"), 3, run)
+    run.send_signal(signal.SIGTERM)
+    code, _, err = finish(run)
+    assert code == 75, err
+    done = len(losses(Path("runs/my")))
+    changes = ("--set", f"length.steps={done + 2}", "--allow-recipe-change")
+    code, out, err = finish(start("runs/my", "--resume", "--processes", 2, *changes, "--json"))
+    assert code == 0, err
+    assert json.loads(out)["result"]["steps"] == done + 2
+    code, out, err = finish(start("--resume", "--processes", 2, "--json"))
+    assert code == 0, err
+    assert json.loads(out)["result"]["run"] == "runs/my"
+    assert os.listdir("runs") == ["my"]
+    begun = [row["command"] for row in read_metrics(Path("runs/my/starts.jsonl"))]
+    assert begun[0] == ["catlipctl", "pretrain", "my.yaml", "--processes", "2"]
+    assert begun[1][:3] == ["catlipctl", "pretrain", "runs/my"]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,7 @@ def test_a_finished_run_is_lengthened(here: Path, document: dict[str, Any]) -> N
     code, _, err = invoke(*longer)
     assert code == 2
     assert "length.samples: 40 in runs/my/recipe.yaml, 80 now" in err
-    assert "hint: go on without these changes, or with them by --allow-recipe-change" in err
+    assert "naming none: --resume --out runs/my; or by this one: add --allow-recipe-change" in err
     assert yaml.safe_load(Path("runs/my/recipe.yaml").read_text())["length"]["samples"] == 40
     # What was refused has not made a finished run an unfinished one.
     assert "all are complete" in invoke("--resume")[2]
@@ -254,6 +255,7 @@ def test_each_start_is_a_row(document: dict[str, Any], stopped: Start, tmp_path:
     for row in rows:
         assert set(row) == {"time", "command", "step", "processes", "machine", "versions"}
         assert row["processes"] == 1
+        assert row["command"] == [Path(sys.argv[0]).name, *sys.argv[1:]]
         assert row["machine"]["cores"] == os.cpu_count()
 
 

@@ -28,7 +28,15 @@ from catlipctl.training.report import read_metrics
 from catlipctl.training.world import World
 
 NEW_KEYS = {
-    "": ("sizes", "activation_checkpointing", "compile", "save_minutes", "clip", "range_augment"),
+    "": (
+        "sizes",
+        "activation_checkpointing",
+        "compile",
+        "save_minutes",
+        "keep_last",
+        "clip",
+        "range_augment",
+    ),
     "data": ("decode", "window"),
     "schedule": ("decimals",),
 }
