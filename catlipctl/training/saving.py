@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catlipctl import checkpoints
-from catlipctl.checkpoints.directory import STATE_JSON, complete_steps, read_json
+from catlipctl.checkpoints.directory import STATE_JSON, WEIGHTS, complete_steps, step_name
+from catlipctl.checkpoints.loading import STATE, read_tensors
 from catlipctl.checkpoints.writing import discard
 from catlipctl.data.content import content_hash
 from catlipctl.data.sample import Source
@@ -26,6 +27,41 @@ from catlipctl.training.world import World
 
 Parts = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
 """The objective's weights as one should use them -> what a task writes beside the tower."""
+
+
+class _Open(BaseModel):
+    """Later versions may save more."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Data(_Open):
+    samples: int = Field(ge=0)
+    content: str
+
+
+class _Totals(_Open):
+    __pydantic_extra__: dict[str, float]
+
+    seconds: float
+    replaced: float
+
+
+class _Kept(_Open):
+    kept: bool = True
+
+
+class Saved(_Kept):
+    """`state.json`: where the run was (see `RunState`), and what decided its losses (`provenance`)."""
+
+    step: int = Field(ge=0, lt=2**63)
+    samples: int = Field(ge=0)
+    totals: _Totals
+    without_moments: list[str] = []
+    data: _Data
+    processes: int = Field(ge=1)
+    micro_batch: int = Field(ge=1)
+    threads: int = Field(ge=1)
 
 
 @dataclass
@@ -83,7 +119,7 @@ class Saves:
             )
             for other in complete_steps(self.run):
                 # Asked of each, not remembered: a process may have been killed just before this line.
-                if other != written and not read_json(other / STATE_JSON).get("kept", True):
+                if other != written and not _is_kept(other):
                     discard(other)
 
         self.world.on_main(write)
@@ -95,20 +131,30 @@ class Saves:
         CheckpointError for another model or a state that is not whole, DataError for other data.
         """
         checkpoints.verify(checkpoint)
-        tensors, saved = checkpoints.read_state(checkpoint)
-        for warning in _differences(saved, self.provenance, self.learner.objective):
+        tensors, saved = checkpoints.read_state(checkpoint, Saved)
+        if step_name(saved.step) != checkpoint.name:
+            raise STATE.refused(checkpoint / STATE_JSON, f"it is of step {saved.step:,}")
+        for warning in _differences(saved.model_dump(), self.provenance, self.learner.objective):
             progress.warn(warning)
-        weights = safetensors.torch.load_file(checkpoint / "model.safetensors")
+        weights = read_tensors(checkpoint / WEIGHTS)
         try:
-            self.learner.load_state_dict(weights, tensors, saved.get("without_moments", ()))
+            self.learner.load_state_dict(weights, tensors, saved.without_moments)
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(
                 f"{checkpoint} holds another model than the recipe, or not all of it: "
                 f"{str(error).splitlines()[0]}",
                 "resume with the recipe of the run (its recipe.yaml)",
             ) from error
-        progress.note(f"resuming from {checkpoint}, step {int(saved['step']):,}")
-        return RunState(int(saved["step"]), dict(saved["totals"]))
+        progress.note(f"resuming from {checkpoint}, step {saved.step:,}")
+        return RunState(saved.step, saved.totals.model_dump())
+
+
+def _is_kept(checkpoint: Path) -> bool:
+    """Whether it was written to stay, which one does whose state does not say."""
+    try:
+        return STATE.read_json(checkpoint / STATE_JSON, _Kept).kept
+    except CheckpointError:
+        return True
 
 
 def provenance(source: Source, processes: int, micro_batch: int) -> dict[str, Any]:
