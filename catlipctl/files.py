@@ -92,7 +92,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document atomically, indented, non-ASCII kept."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
+
+
+def encodable(text: str) -> str:
+    """The text with U+FFFD for what no UTF-8 file can hold: the bytes of a file's name that are none."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def sha256(path: Path) -> str:

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from catlipctl import files
 from catlipctl import recipe as recipes
-from catlipctl.errors import CatlipctlError, UsageError
+from catlipctl.errors import CatlipctlError, CheckpointError, UsageError
 from catlipctl.progress import SILENT, Progress
 from catlipctl.recipe import schema
 from catlipctl.training.signals import Signals
@@ -33,6 +33,19 @@ UNSTARTED = {"lock", "exit.json", "recipe.yaml"}
 
 _LEFTOVER = re.compile(r"\..+\.tmp")
 """What a process leaves that was killed while it wrote."""
+
+EXIT = files.FileKind("the record of a run's end", 2**20, CheckpointError, "delete it: only a launcher needs it")
+
+
+class ExitRecord(BaseModel):
+    """`exit.json`: how a run ended, as the first of its processes said."""
+
+    exit_code: int
+    message: str
+    hint: str
+    rank: int
+    time: str
+
 
 _held: set[int] = set()
 """Descriptors of the locks that this process holds."""
@@ -180,12 +193,12 @@ class RunDirectory:
         text = json.dumps({**record, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z")}, indent=2) + "\n"
         temporary = self.path / f".exit.json.{secrets.token_hex(4)}.tmp"
         # What cannot be recorded (a full disk) must not hide the error that was to be recorded.
-        with suppress(OSError):
+        with suppress(OSError, CheckpointError):
             temporary.write_text(text, encoding="utf-8")
             try:
                 os.link(temporary, self.exit)
             except FileExistsError:
-                return {**record, **json.loads(self.exit.read_text(encoding="utf-8"))}
+                return EXIT.read_json(self.exit, ExitRecord).model_dump()
             except OSError:
                 # A file system without hard links: there the last one to fail is recorded.
                 os.replace(temporary, self.exit)

@@ -98,7 +98,7 @@ class Vocabulary:
         """`to_json` as text with a row a line, so that people can read it and tools can compare it."""
         document = self.to_json()
         rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in document.pop("rows"))
-        head = json.dumps(document, indent=2, ensure_ascii=False).removesuffix("\n}")
+        head = files.encodable(json.dumps(document, indent=2, ensure_ascii=False)).removesuffix("\n}")
         return f'{head},\n  "rows": [\n    {rows}\n  ]\n}}\n'
 
     def save(self, path: Path) -> None:
