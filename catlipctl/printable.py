@@ -1,4 +1,4 @@
-"""Text from outside (captions, keys, file names, labels) made safe to show: a terminal obeys what it is sent."""
+"""Text from outside (captions, keys, names) made safe to show: a terminal obeys what it is sent."""
 
 import re
 

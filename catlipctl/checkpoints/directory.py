@@ -27,7 +27,7 @@ POINTER = "latest"
 NAMES = "name a run, its checkpoints/, or one step-*"
 _STEP = re.compile(r"step-\d{8,}")
 VERSION: Literal[1] = 1
-_MANIFEST = FileKind("a checkpoint's manifest", 2**24, CheckpointError, "name a directory that catlipctl wrote")
+_MANIFEST = FileKind("a checkpoint's manifest", 2**24, CheckpointError, "name one that catlipctl wrote")
 _POINTER = FileKind("a pointer to a checkpoint", 2**10, CheckpointError, NAMES)
 
 

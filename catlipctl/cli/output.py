@@ -138,7 +138,7 @@ def as_known(error: Exception) -> CatlipctlError:
         )
     elif isinstance(error, ValueError) and "embedded null" in str(error):
         known = UsageError(
-            "a path holds a NUL character", "look for one in the command line, the recipe or the data's listing"
+            "a path holds a NUL character", "look for one in the recipe, or in the listing of the data"
         )
     else:
         known = CatlipctlError(

@@ -14,7 +14,8 @@ def table(*columns: str, numbers: Collection[str] = (), title: str | None = None
     """An empty table; the columns named in `numbers` stand at the right."""
     from rich.box import SIMPLE_HEAD
 
-    made = _rows_of_one_line()(box=SIMPLE_HEAD, pad_edge=False, title=title and one_line(title), title_justify="left")
+    title = title and one_line(title)
+    made = _rows_of_one_line()(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
     for column in columns:
         made.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return made

@@ -90,9 +90,8 @@ def _section(section: Section) -> str:
     if section.figure is not None:
         if not section.figure.startswith("data:image/"):
             raise ValueError("a figure in a page is a data URI: see reports.embed")
-        parts.append(
-            f'<figure><img src="{escape(section.figure)}" alt="{_escaped(section.title or "figure")}"></figure>'
-        )
+        alt = _escaped(section.title or "figure")
+        parts.append(f'<figure><img src="{escape(section.figure)}" alt="{alt}"></figure>')
     if section.table is not None:
         parts.append(_table(section.table))
     return "<section>\n" + "\n".join(parts) + "\n</section>"

@@ -46,12 +46,13 @@ def _rendered(figure: "Figure", kind: str) -> bytes:
     import matplotlib
     from matplotlib.text import Text
 
-    for text in figure.findobj(Text):
+    for artist in figure.findobj():
         # A label is a name and no formula, and a control character is none of XML's.
-        text.set_parse_math(False)
-        text.set_text(printable(text.get_text()))
-    for artist in figure.findobj(lambda artist: artist.get_gid() is not None):
-        artist.set_gid(one_line(artist.get_gid()))
+        if isinstance(artist, Text):
+            artist.set_parse_math(False)
+            artist.set_text(printable(artist.get_text()))
+        if (name := artist.get_gid()) is not None:
+            artist.set_gid(one_line(name))
     stream = io.BytesIO()
     # Without a date, the same result gives the same bytes.
     metadata = {"Date": None} if kind == "svg" else None

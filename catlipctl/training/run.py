@@ -34,7 +34,7 @@ UNSTARTED = {"lock", "exit.json", "recipe.yaml"}
 _LEFTOVER = re.compile(r"\..+\.tmp")
 """What a process leaves that was killed while it wrote."""
 
-EXIT = files.FileKind("the record of a run's end", 2**20, CheckpointError, "delete it: only a launcher needs it")
+EXIT = files.FileKind("the record of a run's end", 2**20, CheckpointError, "delete it")
 
 
 class ExitRecord(BaseModel):

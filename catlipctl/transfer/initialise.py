@@ -26,7 +26,8 @@ from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.matching import MIN_SIMILARITY, How, LabelMatch, match_labels
 
 ACCOUNT = "account.csv"
-_KIND = FileKind("an account of Transfer Init", 2**28, CheckpointError, "make the classifier again: catlipctl transfer-init")
+_AGAIN = "make the classifier again: catlipctl transfer-init"
+_KIND = FileKind("an account of Transfer Init", 2**28, CheckpointError, _AGAIN)
 
 
 class AccountRow(BaseModel):
