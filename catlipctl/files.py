@@ -1,4 +1,8 @@
-"""Writing so that a reader never sees half a file: a temporary name in the same folder, then a rename."""
+"""Files as they are written and read.
+
+Written, a reader never sees half of one: a temporary name in the same folder, then a rename. Read, nobody is
+trusted: `FileKind` reads up to a bound, and what is wrong with a file is one sentence for a person.
+"""
 
 import errno
 import hashlib
@@ -6,15 +10,22 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
 from catlipctl.errors import CatlipctlError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel, ValidationError
+
+    Schema = TypeVar("Schema", bound=BaseModel)
 
 
 def cache_dir() -> Path:
@@ -81,7 +92,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document atomically, indented, non-ASCII kept."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
+
+
+def encodable(text: str) -> str:
+    """The text with U+FFFD for what no UTF-8 file can hold: the bytes of a file's name that are none."""
+    return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def sha256(path: Path) -> str:
@@ -101,3 +117,89 @@ def unused(path: Path, endings: Sequence[str] = ("",), *, numbered: bool = False
     return next(
         name for name in names if not any(name.with_name(name.name + end).exists() for end in endings)
     )
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file that is read: what a wrong one is, and how large it may be.
+
+    name: what people call it, `a vocabulary`. largest: bytes; no more is ever read.
+    error, hint: what is raised for all that is wrong with one, so each method raises `error`.
+    """
+
+    name: str
+    largest: int
+    error: type[CatlipctlError]
+    hint: str
+
+    def read_bytes(self, path: Path) -> bytes:
+        """All of a file, which is a regular one or a pipe: a device has no end."""
+        try:
+            mode = os.stat(path).st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+                what = "it is a folder" if stat.S_ISDIR(mode) else "it is neither a regular file nor a pipe"
+                raise self.error(f"cannot read {path}: {what}", self.hint)
+            with open(path, "rb") as stream:
+                body = stream.read(self.largest + 1)
+        except OSError as error:
+            raise self.error(f"cannot read {path}: {error.strerror or error}", self.hint) from error
+        except ValueError as error:
+            raise self.error(f"cannot read {str(path)!r}: {error}", self.hint) from error
+        if len(body) > self.largest:
+            raise self.refused(path, f"it has more than {_size(self.largest)}")
+        return body
+
+    def read_text(self, path: Path) -> str:
+        """All of a UTF-8 file, its lines ended by `\\n`."""
+        try:
+            text = self.read_bytes(path).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise self.refused(path, f"it is not UTF-8 text (byte {error.start})") from error
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def read_json(self, path: Path, schema: "type[Schema]") -> "Schema":
+        """The JSON document in a file, as its schema has it."""
+        return self.parsed(self.read_bytes(path), path, schema)
+
+    def parsed(self, body: "str | bytes", where: object, schema: "type[Schema]") -> "Schema":
+        """The JSON document that `body` holds; `where` is for messages.
+
+        pydantic's own parser refuses what would only fail later: deep nesting, lone surrogates, integers of
+        thousands of digits.
+        """
+        from pydantic import ValidationError
+
+        try:
+            return schema.model_validate_json(body)
+        except ValidationError as error:
+            raise self.refused(where, _first_fault(error)) from error
+
+    def read_rows(self, path: Path, schema: "type[Schema]") -> "list[Schema]":
+        """The rows of a JSONL file, without a last one that a kill has torn; another wrong one is named."""
+        lines = [(number, line) for number, line in enumerate(self.read_bytes(path).split(b"\n"), 1) if line]
+        found: list[Schema] = []
+        for number, line in lines:
+            try:
+                found.append(self.parsed(line, f"{path}, line {number},", schema))
+            except self.error:
+                if number != lines[-1][0]:
+                    raise
+        return found
+
+    def refused(self, where: object, reason: str) -> CatlipctlError:
+        """The error that says why this is no file of the kind."""
+        return self.error(f"{where} is not {self.name}: {reason}", self.hint)
+
+
+def _first_fault(error: "ValidationError") -> str:
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "json_invalid":
+        return f"it is not JSON ({message.removeprefix('Invalid JSON: ')})"
+    place = ".".join(str(part)[:40] for part in fault["loc"])
+    message = message[:1].lower() + message[1:]
+    return f"{place}: {message}" if place else message
+
+
+def _size(number: int) -> str:
+    return f"{number / 2**20:,.0f} MiB" if number >= 2**20 else f"{number / 2**10:,.0f} KiB"

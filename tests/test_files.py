@@ -1,13 +1,17 @@
-"""Nothing half-written is ever seen."""
+"""Nothing half-written is ever seen, and nothing is read without a bound or taken for what it is not."""
 
 import errno
+import json
 import os
+import resource
+import threading
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel, Field
 
 from catlipctl import files
-from catlipctl.errors import CatlipctlError
+from catlipctl.errors import CatlipctlError, CheckpointError
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -89,3 +93,85 @@ def test_a_name_that_is_taken_is_numbered(tmp_path: Path) -> None:
     assert files.unused(tmp_path / "run", (".json", ".png"), numbered=True) == tmp_path / "run-1"
     (tmp_path / "run.json").touch()
     assert files.unused(tmp_path / "run", (".json", ".png")) == tmp_path / "run-3"
+
+
+class Row(BaseModel):
+    step: int = Field(ge=0)
+
+
+class Anything(BaseModel):
+    inner: object = None
+
+
+KIND = files.FileKind("a row", 2**20, CheckpointError, "make it again")
+
+
+def test_a_sparse_file_of_ten_gigabytes_costs_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as stream:
+        stream.truncate(10 * 2**30)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match="sparse is not a row: it has more than 1 MiB") as refused:
+        KIND.read_bytes(path)
+    assert refused.value.hint == "make it again"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 2**10  # KiB
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/dev/zero", "it is neither a regular file nor a pipe"),
+        ("/dev/random", "it is neither a regular file nor a pipe"),
+        ("/", "it is a folder"),
+        ("/nowhere/at/all", "No such file or directory"),
+        ("a\0b", "embedded null byte"),
+    ],
+)
+def test_what_is_no_file_to_read(path: str, reason: str) -> None:
+    with pytest.raises(CheckpointError, match=reason):
+        KIND.read_bytes(Path(path))
+
+
+def test_a_pipe_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=lambda: (tmp_path / "pipe").write_bytes(b'{"step": 7}'))
+    writer.start()
+    assert KIND.read_json(tmp_path / "pipe", Row) == Row(step=7)
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b'{"step": -1}', "step: input should be greater than or equal to 0"),
+        (b'{"step": [1]}', "step: input should be a valid integer"),
+        (b"{}", "step: field required"),
+        (b"[1]", "input should be an object"),
+        (b'{"step": ', "it is not JSON"),
+        (b"\xff\xfe", "it is not JSON"),
+        (b'{"inner": ' + b"[" * 100_000, "it is not JSON .*recursion limit"),
+        (b'{"inner": ' + b"[" * 900 + b"]" * 900 + b"}", "it is not JSON .*recursion limit"),
+        (b'{"step": ' + b"1" * 5000 + b"}", "it is not JSON .*out of range"),
+        (rb'{"inner": "\ud800"}', "it is not JSON .*hex escape"),
+        (b'{"inner": "\xed\xa0\x80"}', "it is not JSON"),
+    ],
+)
+def test_what_a_schema_refuses_is_one_sentence(text: bytes, says: str) -> None:
+    with pytest.raises(CheckpointError, match=f"^mine is not a row: {says}") as refused:
+        KIND.parsed(text, "mine", Row)
+    assert len(refused.value.message) < 200
+
+
+def test_a_last_row_that_a_kill_has_torn_is_no_row_and_another_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"st')
+    assert KIND.read_rows(path, Row) == [Row(step=1), Row(step=2)]
+    for damaged in ('{"st\n', "[]\n", "\0\0\n", '{"step": "x"}\n'):
+        path.write_text(f'{{"step": 1}}\n{damaged}{{"step": 3}}\n')
+        with pytest.raises(CheckpointError, match=r"rows\.jsonl, line 2, is not a row"):
+            KIND.read_rows(path, Row)
+
+
+def test_a_name_that_is_no_utf8_can_be_told_in_a_file(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "result.json", {"source": os.fsdecode(b"caf\xe9.tar")})
+    assert json.loads((tmp_path / "result.json").read_text()) == {"source": "caf\ufffd.tar"}

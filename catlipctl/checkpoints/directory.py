@@ -4,17 +4,17 @@ The manifest holds size and SHA-256 of each file. Written last, it says that all
 """
 
 import hashlib
-import json
 import os
 import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from catlipctl.errors import CheckpointError
+from catlipctl.files import FileKind
 from catlipctl.results import Result
 
 WEIGHTS = "model.safetensors"
@@ -27,8 +27,8 @@ POINTER = "latest"
 NAMES = "name a run, its checkpoints/, or one step-*"
 _STEP = re.compile(r"step-\d{8,}")
 VERSION: Literal[1] = 1
-LARGEST_JSON = 256 * 2**20
-"""Bytes; the configuration of a million classes is a third of it."""
+_MANIFEST = FileKind("a checkpoint's manifest", 2**24, CheckpointError, "name one that catlipctl wrote")
+_POINTER = FileKind("a pointer to a checkpoint", 2**10, CheckpointError, NAMES)
 
 
 class FileEntry(BaseModel):
@@ -36,8 +36,14 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0, lt=2**63)
     sha256: str
+
+
+def _inside(name: str) -> str:
+    if not name or "\0" in name or name.startswith("/") or ".." in name.split("/"):
+        raise ValueError("it names a file outside the checkpoint")
+    return name
 
 
 class Manifest(BaseModel):
@@ -47,7 +53,15 @@ class Manifest(BaseModel):
 
     format: Literal["catlipctl-checkpoint"] = "catlipctl-checkpoint"
     version: Literal[1] = VERSION
-    files: dict[str, FileEntry]
+    files: dict[Annotated[str, AfterValidator(_inside)], FileEntry]
+
+
+class _Version(BaseModel):
+    """What a manifest of every version says."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    version: Any = VERSION
 
 
 class Verification(Result):
@@ -66,31 +80,14 @@ def read_manifest(directory: Path) -> Manifest:
             f"{directory} is half-written: no {MANIFEST}",
             "name an earlier step-* of the run, or the run itself for its newest complete one",
         )
-    document = read_json(directory / MANIFEST)
-    if isinstance(document, dict) and document.get("version", VERSION) != VERSION:
+    text = _MANIFEST.read_bytes(directory / MANIFEST)
+    version = _MANIFEST.parsed(text, directory / MANIFEST, _Version).version
+    if version != VERSION:
         raise CheckpointError(
-            f"{directory} is a checkpoint of format version {document['version']!r}; this reads {VERSION}",
+            f"{directory} is a checkpoint of format version {version!r:.40}; this reads {VERSION}",
             "pip install --upgrade catlipctl",
         )
-    try:
-        return Manifest.model_validate(document)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        raise CheckpointError(
-            f"{directory / MANIFEST} is not a checkpoint's manifest: "
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}",
-            "name a directory that catlipctl wrote",
-        ) from error
-
-
-def read_json(path: Path) -> Any:
-    """A JSON document of a checkpoint, its size bounded before it is read; CheckpointError if it is none."""
-    try:
-        if path.stat().st_size > LARGEST_JSON:
-            raise CheckpointError(f"{path} is larger than {LARGEST_JSON} bytes", "name another checkpoint")
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}", "name another checkpoint") from error
+    return _MANIFEST.parsed(text, directory / MANIFEST, Manifest)
 
 
 def complete(directory: Path) -> bool:
@@ -180,8 +177,8 @@ def complete_steps(run: Path) -> list[Path]:
 def pointed(run: Path) -> Path | None:
     """The checkpoint that the run's pointer names, whether or not it is complete."""
     try:
-        name = (run / "checkpoints" / POINTER).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        name = _POINTER.read_text(run / "checkpoints" / POINTER).strip()
+    except CheckpointError:
         return None
     return run / "checkpoints" / name if _STEP.fullmatch(name) else None
 

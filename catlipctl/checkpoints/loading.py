@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
-from safetensors import SafetensorError
+from pydantic import BaseModel
 from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
 from catlipctl import vocabulary as vocabularies
+from catlipctl.checkpoints.config import KIND, Config
 from catlipctl.checkpoints.directory import (
     CONFIG,
     STATE_JSON,
@@ -19,17 +20,20 @@ from catlipctl.checkpoints.directory import (
     VOCABULARY,
     WEIGHTS,
     check,
-    read_json,
     read_manifest,
     resolve,
     run_of,
 )
 from catlipctl.errors import CheckpointError, MachineError
+from catlipctl.files import FileKind
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
 from catlipctl.vocabulary import Vocabulary
 
+Schema = TypeVar("Schema", bound=BaseModel)
+
 TIMM = "timm:"
+STATE = FileKind("a training state", 2**24, CheckpointError, "resume from another step-* of the run")
 LABELS_SHOWN = 10
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
 
@@ -95,14 +99,17 @@ def load(spec: str | Path) -> Checkpoint:
     return _from_directory(resolve(spec))
 
 
-def read_state(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """What resuming needs, as `write` was given it: tensors and JSON, compared with the manifest."""
+def read_state(directory: Path, schema: type[Schema]) -> tuple[dict[str, Tensor], Schema]:
+    """What resuming needs, as `write` was given it: tensors, and JSON as the schema of who wrote it has it.
+
+    Both are compared with the manifest.
+    """
     if not (directory / STATE_JSON).exists():
         raise CheckpointError(
             f"{directory} holds no training state", "it can be used, but only a run's step-* can be resumed"
         )
     check(directory, (STATE_TENSORS, STATE_JSON))
-    return _tensors(directory / STATE_TENSORS), read_json(directory / STATE_JSON)
+    return read_tensors(directory / STATE_TENSORS), STATE.read_json(directory / STATE_JSON, schema)
 
 
 def inspect(spec: str | Path) -> Inspection:
@@ -138,25 +145,48 @@ def _from_directory(directory: Path) -> Checkpoint:
     listed = read_manifest(directory).files
     has_vocabulary = VOCABULARY in listed
     check(directory, (WEIGHTS, CONFIG, *([VOCABULARY] if has_vocabulary else [])))
-    config = read_json(directory / CONFIG)
+    config = KIND.read_json(directory / CONFIG, Config)
+    module = _module(directory, read_tensors(directory / WEIGHTS))
+    tower = TimmTower(module.eval())
+    if config.label_names is not None and len(config.label_names) != tower.num_classes:
+        raise KIND.refused(
+            directory / CONFIG,
+            f"{len(config.label_names):,} label names for {tower.num_classes:,} outputs of the head",
+        )
+    return Checkpoint(
+        path=directory,
+        tower=tower,
+        vocabulary=vocabularies.load(directory / VOCABULARY) if has_vocabulary else None,
+        config=config.about(),
+        label_names=config.label_names,
+        label_descriptions=config.label_descriptions or {},
+    )
+
+
+def _module(directory: Path, weights: dict[str, Tensor]) -> nn.Module:
+    """timm's model with these weights.
+
+    timm reads its own part of config.json, so that it cannot understand it otherwise than we do. It is made
+    without memory first: what the file claims to be is allocated only where the weights are that large.
+    """
     try:
-        # timm reads its own part of config.json, so that it cannot understand it otherwise than we do.
+        with torch.device("meta"):
+            claimed = timm.create_model(f"local-dir:{directory}", pretrained=False).state_dict()
+        shapes = {name: value.shape for name, value in claimed.items()}
+        odd = sorted(shapes.keys() ^ weights.keys()) or [
+            name for name, shape in shapes.items() if weights[name].shape != shape
+        ]
+        if odd:
+            raise ValueError(f"its weights are of another model: {', '.join(odd[:3])}")
         model = timm.create_model(f"local-dir:{directory}", pretrained=False)
-        model.load_state_dict(_tensors(directory / WEIGHTS), strict=True)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        model.load_state_dict(weights, strict=True)
+        _ = TimmTower(model).preprocessing
+    except Exception as error:  # timm's constructors raise KeyError, ZeroDivisionError, ...
         raise CheckpointError(
             f"{directory}: its model cannot be made with timm {timm.__version__}: {error}",
             "pip install --upgrade timm, or import what registers this architecture",
         ) from error
-    about = {key: value for key, value in config.get("catlipctl", {}).items() if key != "format_version"}
-    return Checkpoint(
-        path=directory,
-        tower=TimmTower(model.eval()),
-        vocabulary=vocabularies.load(directory / VOCABULARY) if has_vocabulary else None,
-        config=about,
-        label_names=config.get("label_names"),
-        label_descriptions=config.get("label_descriptions") or {},
-    )
+    return model
 
 
 def _from_timm(name: str) -> Checkpoint:
@@ -197,8 +227,13 @@ def _width(tower: Tower) -> int:
     return tower.features(torch.zeros(1, 3, size, size)).shape[1]
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; CheckpointError where it is damaged, or holds NaN."""
     try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
+        tensors = load_file(path)
+    except Exception as error:  # SafetensorError, and what torch makes of a header that lies
         raise CheckpointError(f"{path} cannot be read: {error}", "name another checkpoint") from error
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and bool(tensor.float().isnan().any()):
+            raise CheckpointError(f"{path}: {name} holds NaN", "name another checkpoint")
+    return tensors

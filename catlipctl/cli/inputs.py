@@ -78,7 +78,7 @@ def _vocabulary_of(given: Path) -> Path:
 
 
 def _existing(path: Path) -> Path:
-    if not path.is_file():
+    if not path.exists():
         raise DataError(
             f"no vocabulary at {path}",
             "build one with: catlipctl vocab build --data SOURCE --out vocabulary.json",

@@ -10,6 +10,7 @@ from catlipctl.cli.options import Extractor, Json
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 from catlipctl.errors import UsageError
+from catlipctl.printable import printable_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -49,7 +50,7 @@ def labels(
         found = (labelled(caption, chosen) for caption in _captions(captions))
         if jsonl:
             for caption in found:
-                print(caption.model_dump_json(), flush=True)
+                print(printable_json(caption.model_dump_json()), flush=True)
             return
         result = Labels(extractor=extractor, extractor_version=version, captions=list(found))
         out.result(result, *map(_table, result.captions))
@@ -66,22 +67,17 @@ def _captions(arguments: list[str]) -> Iterator[str]:
 
 
 def _table(caption: "LabelledCaption") -> "Table":
-    from rich.text import Text
-
     labels = f"{len(caption.labels)} label{'' if len(caption.labels) == 1 else 's'}"
-    title = f"{_printable(caption.caption)}  ({labels})"
+    title = f"{_cut(caption.caption)}  ({labels})"
     left = len(caption.words) - SHOWN_WORDS
     shown = table("token", "lemma", "synset", "key", "", title=title)
     for word in caption.words[:SHOWN_WORDS]:
         cells = (word.token, word.lemma, word.synset or "", word.key or "", word.why)
-        shown.add_row(*(Text(_printable(cell)) for cell in cells), style="" if word.kept else "dim")
+        shown.add_row(*map(_cut, cells), style="" if word.kept else "dim")
     if left > 0:
         shown.add_row("...", "", "", "", f"{left:,} more: --json and --jsonl have them")
     return shown
 
 
-def _printable(text: str) -> str:
-    """No escape sequence of a caption reaches the terminal, and no megabyte."""
-    if len(text) > SHOWN_CHARACTERS:
-        text = text[:SHOWN_CHARACTERS] + "..."
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."

@@ -1,4 +1,7 @@
-"""What reaches the terminal: the result on stdout, everything else on stderr, and each error as two lines."""
+"""What reaches the terminal: the result on stdout, everything else on stderr, and each error as two lines.
+
+Whatever is shown is `printable`: a caption cannot clear the screen.
+"""
 
 import json as json_module
 import os
@@ -11,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from catlipctl.errors import CatlipctlError, OutOfMemory
+from catlipctl.errors import CatlipctlError, OutOfMemory, UsageError
+from catlipctl.printable import one_line, printable, printable_json
 from catlipctl.progress import Task
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
+    from rich.text import Text
 
     from catlipctl.results import Result
 
@@ -38,13 +43,9 @@ class Output:
         if self.json:
             self.document("ok", result=result.model_dump(mode="json"))
             return
-        from rich.console import Console
         from rich.text import Text
 
-        # Captions, labels and paths are shown as they are: no markup, no :emoji: names.
-        console = Console(
-            highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _columns()
-        )
+        console = _console(width=None if sys.stdout.isatty() else _columns())
         # Captured, because rich ends the process itself, with 1, where the reader of a pipe has gone.
         with console.capture() as captured:
             for item in shown:
@@ -57,7 +58,7 @@ class Output:
         from catlipctl.results import SCHEMA_VERSION
 
         head = {"schema_version": SCHEMA_VERSION, "command": self.command, "status": status}
-        print(json_module.dumps({**head, **body}, ensure_ascii=False), flush=True)
+        print(printable_json(json_module.dumps({**head, **body}, ensure_ascii=False)), flush=True)
 
     def uses(self, name: str, value: str, description: str = "") -> None:
         """Record an input; one that was chosen for the user is told on stderr (`description`: its age)."""
@@ -67,7 +68,7 @@ class Output:
 
     def note(self, message: str) -> None:
         """One line that is worth knowing, on stderr."""
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """One line about something that the user may want to mend, on stderr."""
@@ -96,9 +97,9 @@ class Output:
 
 def print_error(error: CatlipctlError) -> None:
     """`error: what happened`, then `hint: what mends it`, on stderr."""
-    print(f"error: {error.message}", file=sys.stderr)
+    print(printable(f"error: {error.message}"), file=sys.stderr)
     if error.hint:
-        print(f"hint: {error.hint}", file=sys.stderr, flush=True)
+        print(printable(f"hint: {error.hint}"), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -116,7 +117,7 @@ def command(name: str, *, json: bool = False) -> Iterator[Output]:
     except Exception as error:
         known = as_known(error)
         if os.environ.get("CATLIPCTL_DEBUG"):
-            traceback.print_exception(error)
+            print(printable("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         out.fail(known)
         raise typer.Exit(known.exit_code) from None
 
@@ -137,6 +138,10 @@ def as_known(error: Exception) -> CatlipctlError:
             f"{where}{error.strerror or error}",
             "look whether it is there and may be read and written" if error.filename else "",
         )
+    elif isinstance(error, ValueError) and "embedded null" in str(error):
+        known = UsageError(
+            "a path holds a NUL character", "look for one in the recipe, or in the listing of the data"
+        )
     else:
         known = CatlipctlError(
             f"unexpected {type(error).__name__}: {error}",
@@ -154,28 +159,41 @@ def age(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days ago"
 
 
+def _console(**options: Any) -> "Console":
+    """A console that shows texts as they are: no markup, no :emoji: names, and no orders to the terminal."""
+    from rich.console import Console
+
+    class Printable(Console):
+        def render_str(self, text: str, *arguments: Any, **styles: Any) -> "Text":
+            # Lines, and a table's title, names and cells: all that is no Text yet passes here.
+            return super().render_str(printable(text), *arguments, **styles)
+
+    return Printable(highlight=False, markup=False, emoji=False, **options)
+
+
 def _columns() -> int:
     return int(os.environ.get("COLUMNS", "110"))
 
 
 @contextmanager
 def _bar(description: str, total: int | None, unit: str, done: int) -> Iterator[Task]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.completed:,.0f}/{task.fields[of]} " + unit),
         TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
         TextColumn("eta"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[shown]}"),
+        TextColumn("{task.fields[shown]}", markup=False),
     )
     of = "?" if total is None else f"{total:,}"
-    with Progress(*columns, console=Console(stderr=True), transient=False) as progress:
-        identity = progress.add_task(description, total=total, completed=done, of=of, speed="", shown="")
+    with Progress(*columns, console=_console(stderr=True), transient=False) as progress:
+        identity = progress.add_task(
+            one_line(description), total=total, completed=done, of=of, speed="", shown=""
+        )
 
         class Bar:
             def advance(self, amount: int = 1, **fields: float | str) -> None:
@@ -234,7 +252,7 @@ class _Lines:
 
 
 def _fields(fields: dict[str, float | str]) -> str:
-    return " ".join(f"{name} {_field(value)}" for name, value in fields.items())
+    return one_line(" ".join(f"{name} {_field(value)}" for name, value in fields.items()))
 
 
 def _field(value: float | str) -> str:

@@ -33,12 +33,10 @@ def list_(json: Json = False) -> None:
 def show(name: Name, json: Json = False) -> None:
     """Print a recipe as it is written, header and all."""
     with command("recipe show", json=json) as out:
-        from rich.text import Text
-
         from catlipctl.recipe import written
 
         result = written(name)
-        out.result(result, Text(result.text.rstrip("\n")))
+        out.result(result, result.text.rstrip("\n"))
 
 
 def copy(

@@ -8,41 +8,86 @@ import yaml
 from pydantic import BaseModel
 
 from catlipctl.errors import UsageError
+from catlipctl.files import FileKind
 from catlipctl.results import Result
 
 PACKAGE = Path(__file__).resolve().parents[1]
-LARGEST_FILE = 1 << 20
-"""Bytes; a recipe is a page of text, so anything larger is another kind of file."""
+KIND = FileKind("a recipe", 2**20, UsageError, "a recipe is a YAML file of a few lines")
+DEEPEST = 32
+"""Levels of nesting; a recipe has four."""
+LARGEST_NUMBER = 2**63
 
 
 class _Loader(yaml.SafeLoader):
-    """`SafeLoader` without aliases and repeated keys: they would multiply or lose what is written."""
+    """`SafeLoader` without what no recipe needs: aliases and repeated keys, which would multiply or lose what
+    is written, deep nesting, and values that cannot be printed.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        # A few lines of nested aliases unfold to gigabytes, and no recipe needs one.
+        mark = self.peek_event().start_mark
+        # A few lines of nested aliases unfold to gigabytes.
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "aliases are not read in recipes", mark)
-        return super().compose_node(parent, index)
+            raise _fault("aliases are not read in recipes", mark)
+        if self._depth == DEEPEST:
+            raise _fault(f"nested deeper than {DEEPEST} levels", mark)
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep=deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # What the constructors raise: KeyError of `!!bool abc`, ValueError of 2026-13-45.
+            kind = node.tag.rpartition(":")[2]
+            raise _fault(f"{str(node.value)[:40]!r} is no {kind}", node.start_mark) from error
+        if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
+            raise _fault("a number of this size is not read in recipes", node.start_mark)
+        if isinstance(value, str) and not _is_text(value):
+            raise _fault(f"{value[:40]!r} is no text", node.start_mark)
+        return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise _fault(f"expected a mapping, but found {str(node.value)[:40]!r}", node.start_mark)
         seen = set()
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
-                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is no key", key.start_mark)
+                raise _fault(f"{repr(name)[:40]} is no key", key.start_mark)
             if name in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {name!r} stands twice", key.start_mark
-                )
+                raise _fault(f"the key {name!r} stands twice", key.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep=deep)
+
+
+def _fault(problem: str, mark: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, mark)
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can name a file and be printed: no NUL, no lone surrogate but those of a file's name."""
+    try:
+        value.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in value
 
 
 def parse(text: str, origin: str) -> Any:
     """One YAML document as plain data; `origin` names it in the UsageError of a syntax fault."""
     try:
         return yaml.load(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        raise UsageError(
+            f"{origin}: the character U+{error.character:04X} cannot stand in YAML", "mend the YAML"
+        ) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -52,17 +97,7 @@ def parse(text: str, origin: str) -> Any:
 
 def read(path: Path) -> dict[str, Any]:
     """The mapping that a recipe file holds; an empty file is an empty mapping."""
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise UsageError(f"{path} is too large to be a recipe", "a recipe is a YAML file of a few lines")
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not a text file", "a recipe is a YAML file") from None
-    except OSError as error:
-        raise UsageError(
-            f"recipe {path} cannot be read: {error.strerror}", "see catlipctl recipe list"
-        ) from None
-    document = parse(text, str(path))
+    document = parse(KIND.read_text(path), str(path))
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -117,7 +152,7 @@ def find(name_or_path: str | Path) -> Path:
     if text in names():
         return folder() / f"{text}.yaml"
     path = Path(name_or_path)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return path
     nearest = difflib.get_close_matches(text, names(), n=1)
     guess = f"did you mean {nearest[0]}? " if nearest else ""
@@ -132,7 +167,7 @@ def shelved() -> Shelf:
 def written(name_or_path: str) -> RecipeText:
     """A recipe with its comments."""
     path = find(name_or_path)
-    return RecipeText(path=str(path), text=path.read_text(encoding="utf-8"))
+    return RecipeText(path=str(path), text=KIND.read_text(path))
 
 
 def copied(name_or_path: str, target: Path | None = None) -> RecipeText:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Any
 
+from catlipctl.printable import printable
+
 STYLE = """\
 :root { color-scheme: light dark;
   --ground: #fbfbfa; --ink: #1f2328; --muted: #656d76; --line: #d0d7de; --card: #fff; }
@@ -68,13 +70,13 @@ def page(title: str, sections: Sequence[Section]) -> str:
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}</title>
+<title>{_escaped(title)}</title>
 <style>
 {STYLE}</style>
 </head>
 <body>
 <main>
-<h1>{escape(title)}</h1>
+<h1>{_escaped(title)}</h1>
 {body}
 </main>
 </body>
@@ -83,14 +85,13 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 
 def _section(section: Section) -> str:
-    parts = [f"<h2>{escape(section.title)}</h2>"] if section.title else []
+    parts = [f"<h2>{_escaped(section.title)}</h2>"] if section.title else []
     parts += [f"<p>{_inline(text)}</p>" for text in re.split(r"\n\s*\n", section.text.strip()) if text]
     if section.figure is not None:
         if not section.figure.startswith("data:image/"):
             raise ValueError("a figure in a page is a data URI: see reports.embed")
-        parts.append(
-            f'<figure><img src="{escape(section.figure)}" alt="{escape(section.title or "figure")}"></figure>'
-        )
+        alt = _escaped(section.title or "figure")
+        parts.append(f'<figure><img src="{escape(section.figure)}" alt="{alt}"></figure>')
     if section.table is not None:
         parts.append(_table(section.table))
     return "<section>\n" + "\n".join(parts) + "\n</section>"
@@ -113,4 +114,8 @@ def _row(tag: str, cells: Sequence[Any], numeric: Sequence[bool]) -> str:
 
 
 def _inline(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", _escaped(text))
+
+
+def _escaped(text: str) -> str:
+    return escape(printable(text))

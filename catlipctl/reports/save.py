@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from catlipctl import files
+from catlipctl.printable import one_line, printable
 from catlipctl.reports.style import DARK, INK, SETTINGS
 
 if TYPE_CHECKING:
@@ -43,7 +44,15 @@ def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 
 def _rendered(figure: "Figure", kind: str) -> bytes:
     import matplotlib
+    from matplotlib.text import Text
 
+    for artist in figure.findobj():
+        # A label is a name and no formula, and a control character is none of XML's.
+        if isinstance(artist, Text):
+            artist.set_parse_math(False)
+            artist.set_text(printable(artist.get_text()))
+        if (name := artist.get_gid()) is not None:
+            artist.set_gid(one_line(name))
     stream = io.BytesIO()
     # Without a date, the same result gives the same bytes.
     metadata = {"Date": None} if kind == "svg" else None

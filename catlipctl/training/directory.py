@@ -20,13 +20,27 @@ from pydantic import BaseModel
 
 from catlipctl import files
 from catlipctl import recipe as recipes
-from catlipctl.errors import CatlipctlError, UsageError
+from catlipctl.errors import CatlipctlError, CheckpointError, UsageError
 
 UNSTARTED = {"lock", "exit.json", "recipe.yaml", "starts.jsonl"}
 """What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
 
 _LEFTOVER = re.compile(r"\..+\.tmp")
 """What a process leaves that was killed while it wrote."""
+
+EXIT = files.FileKind("the record of a run's end", 2**20, CheckpointError, "delete it")
+
+
+class ExitRecord(BaseModel):
+    """`exit.json`: how a run ended, as the first of its processes said."""
+
+    exit_code: int
+    message: str
+    hint: str
+    rank: int
+    time: str
+    complete: bool | None = None
+
 
 _held: set[int] = set()
 """Descriptors of the locks that this process holds."""
@@ -119,11 +133,11 @@ class RunDirectory:
     def was_complete(self) -> bool:
         """Did its last start leave it complete?"""
         try:
-            ended = json.loads(self.exit.read_text(encoding="utf-8"))
-            # Runs of version 0.1 say it by their exit code alone.
-            return bool(ended.get("complete", ended["exit_code"] == 0))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            ended = EXIT.read_json(self.exit, ExitRecord)
+        except CheckpointError:
             return False
+        # Runs of version 0.1 say it by their exit code alone.
+        return ended.exit_code == 0 if ended.complete is None else ended.complete
 
     @property
     def worked_at(self) -> float:
@@ -165,12 +179,12 @@ class RunDirectory:
         text = json.dumps({**record, "complete": self.complete, "time": now}, indent=2) + "\n"
         temporary = self.path / f".exit.json.{secrets.token_hex(4)}.tmp"
         # What cannot be recorded (a full disk) must not hide the error that was to be recorded.
-        with suppress(OSError):
+        with suppress(OSError, CheckpointError):
             temporary.write_text(text, encoding="utf-8")
             try:
                 os.link(temporary, self.exit)
             except FileExistsError:
-                return {**record, **json.loads(self.exit.read_text(encoding="utf-8"))}
+                return EXIT.read_json(self.exit, ExitRecord).model_dump()
             except OSError:
                 # A file system without hard links: there the last one to fail is recorded.
                 os.replace(temporary, self.exit)

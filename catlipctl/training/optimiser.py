@@ -106,13 +106,17 @@ def load_named_state(
 ) -> None:
     """The reverse of `named_state`; `without` names parameters that never had a gradient, so no moments.
 
-    KeyError names a parameter that the module does not have, or whose moments are missing.
+    KeyError names a parameter that the module does not have, or whose moments are missing; RuntimeError one
+    whose moments are of another shape or kind.
     """
     parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
     for name in parameters.keys() - set(without):
         for key in ("step", "exp_avg", "exp_avg_sq"):
             # Fused AdamW counts steps on the parameter's device.
             value = state[f"{name}/{key}"].to(parameters[name].device)
+            shape = torch.Size() if key == "step" else parameters[name].shape
+            if value.shape != shape or not value.is_floating_point():
+                raise RuntimeError(f"{name}/{key} is {value.dtype} of shape {list(value.shape)}")
             optimiser.state[parameters[name]][key] = value
     unknown = {path.rpartition("/")[0] for path in state} - parameters.keys()
     if unknown:

@@ -7,12 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field
+
 from catlipctl.data.batch import Step
-from catlipctl.files import write_text
+from catlipctl.errors import DataError
+from catlipctl.files import FileKind, write_text
 from catlipctl.progress import Task
 from catlipctl.training.learner import Outcome
 
 T = TypeVar("T")
+
+KIND = FileKind("a row of metrics", 2**30, DataError, "delete that line: nothing else of the run needs it")
 
 
 @dataclass
@@ -84,17 +89,27 @@ class Report:
             stream.write(json.dumps(row) + "\n")
 
 
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics, without a last line that a kill has torn; an absent file has none."""
-    if not path.exists():
-        return []
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
+class Row(BaseModel):
+    """What every row of a metrics.jsonl, or an evaluations.jsonl, has."""
+
+    model_config = ConfigDict(extra="allow")
+
+    step: int = Field(ge=0, lt=2**63)
+
+
+class MetricsRow(Row):
+    """A row of a metrics.jsonl, which has more (see `Report`)."""
+
+    samples: int = Field(ge=0)
+    loss: float
+
+
+def read_metrics(path: Path, schema: type[Row] = MetricsRow) -> list[dict[str, Any]]:
+    """The rows of a run's metrics, without a last line that a kill has torn; an absent file has none.
+
+    DataError names the line of another one that is damaged: no kill does that.
+    """
+    return [row.model_dump() for row in KIND.read_rows(path, schema)] if path.exists() else []
 
 
 def first_and_final_loss(path: Path) -> tuple[float | None, float | None]:

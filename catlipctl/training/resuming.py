@@ -9,11 +9,13 @@ from pydantic import BaseModel
 
 from catlipctl import checkpoints
 from catlipctl import recipe as recipes
-from catlipctl.checkpoints.directory import POINTER, STATE_JSON, pointed, read_json, steps
+from catlipctl.checkpoints.directory import POINTER, STATE_JSON, pointed, steps
+from catlipctl.checkpoints.loading import STATE
 from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.progress import Progress
 from catlipctl.recipe import schema
 from catlipctl.training.directory import RunDirectory
+from catlipctl.training.saving import Saved
 
 
 def is_of(kind: type[BaseModel], run: RunDirectory) -> bool:
@@ -119,12 +121,10 @@ def start(run: Path, changes: dict[str, list[Any]], progress: Progress) -> Start
     for directory in sorted(there, key=lambda path: path != named):
         try:
             checkpoints.verify(directory)
-            saved = read_json(directory / STATE_JSON)
-            found = Start(directory, int(saved["step"]), int(saved["samples"]), changes)
+            saved = STATE.read_json(directory / STATE_JSON, Saved)
+            found = Start(directory, saved.step, saved.samples, changes)
         except CheckpointError as error:
             faults.append(error.message)
-        except (KeyError, TypeError, ValueError):
-            faults.append(f"{directory / STATE_JSON} does not say where the run was")
         else:
             if faults:
                 progress.warn(f"going on from {directory.name}: {'; '.join(faults)}")

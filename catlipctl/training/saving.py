@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catlipctl import checkpoints
-from catlipctl.checkpoints.directory import STATE_JSON, complete_steps, read_json
+from catlipctl.checkpoints.directory import STATE_JSON, WEIGHTS, complete_steps, step_name
+from catlipctl.checkpoints.loading import STATE, read_tensors
 from catlipctl.checkpoints.writing import discard, point
 from catlipctl.data.content import content_hash
 from catlipctl.data.sample import Source
@@ -26,6 +27,41 @@ from catlipctl.training.world import World
 
 Parts = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
 """The objective's weights as one should use them -> what a task writes beside the tower."""
+
+
+class _Open(BaseModel):
+    """Later versions may save more."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Data(_Open):
+    samples: int = Field(ge=0)
+    content: str
+
+
+class _Totals(_Open):
+    __pydantic_extra__: dict[str, float]
+
+    seconds: float
+    replaced: float
+
+
+class _Kept(_Open):
+    kept: bool = True
+
+
+class Saved(_Kept):
+    """`state.json`: where the run was (see `RunState`), and what decided its losses (`provenance`)."""
+
+    step: int = Field(ge=0, lt=2**63)
+    samples: int = Field(ge=0)
+    totals: _Totals
+    without_moments: list[str] = []
+    data: _Data
+    processes: int = Field(ge=1)
+    micro_batch: int = Field(ge=1)
+    threads: int = Field(ge=1)
 
 
 @dataclass
@@ -107,12 +143,14 @@ class Saves:
 
         CheckpointError for another model or a state that is not whole, DataError for other data.
         """
-        tensors, saved = checkpoints.read_state(checkpoint)
-        for warning in _differences(saved, self.provenance, self.learner.objective):
+        tensors, saved = checkpoints.read_state(checkpoint, Saved)
+        if step_name(saved.step) != checkpoint.name:
+            raise STATE.refused(checkpoint / STATE_JSON, f"it is of step {saved.step:,}")
+        for warning in _differences(saved.model_dump(), self.provenance, self.learner.objective):
             progress.warn(warning)
-        weights = safetensors.torch.load_file(checkpoint / "model.safetensors")
+        weights = read_tensors(checkpoint / WEIGHTS)
         try:
-            self.learner.load_state_dict(weights, tensors, saved.get("without_moments", ()))
+            self.learner.load_state_dict(weights, tensors, saved.without_moments)
         except (KeyError, RuntimeError) as error:
             raise CheckpointError(
                 f"{checkpoint} holds another model than the recipe, or not all of it: "
@@ -121,15 +159,15 @@ class Saves:
             ) from error
         # The pointer may name a damaged one, which is to be written again.
         self.world.on_main(lambda: point(checkpoint))
-        progress.note(f"resuming from {checkpoint}, step {int(saved['step']):,}")
-        return RunState(int(saved["step"]), dict(saved["totals"]))
+        progress.note(f"resuming from {checkpoint}, step {saved.step:,}")
+        return RunState(saved.step, saved.totals.model_dump())
 
 
 def is_kept(checkpoint: Path) -> bool:
     """Does it stay when the next is written? So does one that does not say."""
     try:
-        return bool(read_json(checkpoint / STATE_JSON).get("kept", True))
-    except (CheckpointError, AttributeError):
+        return STATE.read_json(checkpoint / STATE_JSON, _Kept).kept
+    except CheckpointError:
         return True
 
 

@@ -28,7 +28,7 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.training import FIXED_ON_RESUME, FREE_ON_RESUME, Learner, Rules, Run, TrainingSettings
 from catlipctl.training.optimiser import OptimiserSettings, ScheduleSettings, layer_rates
-from catlipctl.training.report import RunState, first_and_final_loss, read_metrics
+from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import Length, StepSchedule
 from catlipctl.transfer.classifier import scores, with_head
 from catlipctl.transfer.initialise import TransferredHead
@@ -258,7 +258,7 @@ class FineTuning:
             train_images=len(self.source),
             classes=len(sets.classes),
             unlabelled=sets.unlabelled,
-            history=read_metrics(directory.path / EVALUATIONS),
+            history=read_metrics(directory.path / EVALUATIONS, Row),
             seed=self.recipe.seed,
             recipe=recipes.plain(self.recipe),
         )
@@ -281,7 +281,7 @@ def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead
 def append_scores(run: Run, step: int, scores: Mapping[str, Any]) -> None:
     """A row of `evaluations.jsonl`; rows of steps that are made again give way."""
     path = run.directory.path / EVALUATIONS
-    rows = [row for row in read_metrics(path) if row["step"] < step]
+    rows = [row for row in read_metrics(path, Row) if row["step"] < step]
     rows.append(
         {"step": step, "acc1": scores["acc1"], "mean_per_class_recall": scores["mean_per_class_recall"]}
     )

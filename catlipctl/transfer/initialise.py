@@ -18,6 +18,7 @@ from torch import Tensor
 from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError, DataError, UsageError
+from catlipctl.files import FileKind
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets import LabelSet
 from catlipctl.results import Result
@@ -25,6 +26,8 @@ from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.matching import MIN_SIMILARITY, How, LabelMatch, match_labels
 
 ACCOUNT = "account.csv"
+_AGAIN = "make the classifier again: catlipctl transfer-init"
+_KIND = FileKind("an account of Transfer Init", 2**28, CheckpointError, _AGAIN)
 
 
 class AccountRow(BaseModel):
@@ -188,6 +191,15 @@ def account_csv(account: Sequence[AccountRow]) -> str:
         lists = (" ".join(names) for names in (row.sources, row.source_names, row.missed))
         writer.writerow([row.label, " ".join(row.synsets), row.how, similarity, *lists])
     return stream.getvalue()
+
+
+def read_account(path: Path) -> list[AccountRow]:
+    """What `account_csv` wrote; CheckpointError names a row that it did not."""
+    reader = csv.DictReader(io.StringIO(_KIND.read_text(path), newline=""))
+    try:
+        return [AccountRow.from_csv(row) for row in reader]
+    except (AttributeError, KeyError, ValueError, csv.Error) as error:
+        raise _KIND.refused(path, f"line {reader.line_num} lacks a column or has a wrong value") from error
 
 
 def _account(labelset: LabelSet, matches: Sequence[LabelMatch]) -> list[AccountRow]:

@@ -1,15 +1,14 @@
 """What is known of a classifier before any label is seen: Transfer Init's rows as W0, and zero-shot."""
 
-import csv
-
 import torch
 from torch import Tensor, nn
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.checkpoints.directory import check
+from catlipctl.errors import CheckpointError
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.progress import SILENT, Progress
-from catlipctl.transfer.initialise import ACCOUNT, AccountRow, TransferredHead, transfer_init
+from catlipctl.transfer.initialise import ACCOUNT, TransferredHead, read_account, transfer_init
 from catlipctl.transfer.solver import Fit
 
 
@@ -44,8 +43,13 @@ def _made_before(checkpoint: Checkpoint, present: LabelSet) -> TransferredHead |
     if checkpoint.path is None or len(rows) < len(found):
         return None
     check(checkpoint.path, (ACCOUNT,))
-    with (checkpoint.path / ACCOUNT).open(encoding="utf-8", newline="") as stream:
-        account = [AccountRow.from_csv(row) for row in csv.DictReader(stream)]
+    account = read_account(checkpoint.path / ACCOUNT)
+    if len(account) != checkpoint.tower.num_classes:
+        raise CheckpointError(
+            f"{checkpoint.path / ACCOUNT} has {len(account):,} rows, and the classifier "
+            f"{checkpoint.tower.num_classes:,}",
+            "make the classifier again: catlipctl transfer-init",
+        )
     head = checkpoint.tower.linear_head()
     return TransferredHead(
         present.name,

@@ -7,6 +7,7 @@ from typing import Any
 
 from catlipctl import labels
 from catlipctl.errors import DataError
+from catlipctl.files import FileKind
 from catlipctl.results import Result
 from catlipctl.vocabulary.pickled import pickled_rows
 from catlipctl.vocabulary.vocabulary import MAX_BYTES, MAX_CLASSES, MAX_KEY_LENGTH, Counted, Vocabulary
@@ -15,6 +16,7 @@ RELEASED_SIZE = 24_320
 """The released recipes use the first 24,320 rows of the released vocabulary (190 x 128)."""
 FIRST_LINE = re.compile(r"[^\t\r\n]+\t[0-9]+(\t|\r|\n|$)")
 """What tells exported text from other files."""
+KIND = FileKind("a vocabulary", MAX_BYTES, DataError, "name a pickle or exported text")
 
 
 def imported(
@@ -55,13 +57,7 @@ def imported(
 
 
 def _rows(path: Path) -> list[tuple[Any, Any]]:
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}", "name a pickle or exported text") from error
-    if len(data) > MAX_BYTES:
-        raise DataError(f"{path} has more than {MAX_BYTES / 2**20:.0f} MiB: no vocabulary is so large")
+    data = KIND.read_bytes(path)
     if not FIRST_LINE.match(data[:1000].decode("utf-8-sig", "replace")):
         return pickled_rows(data, str(path))
     try:

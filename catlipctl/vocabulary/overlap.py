@@ -171,7 +171,7 @@ def _refuse_foreign_keys(vocabulary: Vocabulary, name: str) -> None:
         kind = "sub-words" if vocabulary.extractor == "subword" else "keys that are no WordNet nouns"
         raise DataError(
             f"{name} holds {kind}, such as {foreign}: they have no distance in WordNet",
-            "overlap needs synsets: catlipctl vocab build --data SOURCE --extractor corenet --out vocabulary.json",
+            "overlap needs synsets: catlipctl vocab build --data SOURCE --extractor corenet",
         )
 
 

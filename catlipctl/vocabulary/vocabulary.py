@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, field_validator
 
 from catlipctl import files, labels
 from catlipctl.data.sample import Sample
@@ -20,6 +22,7 @@ MAX_KEY_LENGTH = 200
 
 Counted = Literal["occurrences", "captions"]
 BUILD_HINT = "build one with: catlipctl vocab build --data SOURCE --out vocabulary.json"
+KIND = files.FileKind("a vocabulary", MAX_BYTES, DataError, BUILD_HINT)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Vocabulary:
         """`to_json` as text with a row a line, so that people can read it and tools can compare it."""
         document = self.to_json()
         rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in document.pop("rows"))
-        head = json.dumps(document, indent=2, ensure_ascii=False).removesuffix("\n}")
+        head = files.encodable(json.dumps(document, indent=2, ensure_ascii=False)).removesuffix("\n}")
         return f'{head},\n  "rows": [\n    {rows}\n  ]\n}}\n'
 
     def save(self, path: Path) -> None:
@@ -103,81 +106,74 @@ class Vocabulary:
         files.write_text(path, self.to_text())
 
 
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Head(BaseModel):
+    """What every version of the file says."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: Any = None
+    version: Any = None
+
+
+class _Document(BaseModel):
+    """What `vocabulary.json` holds, in this version. See `Vocabulary`."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    extractor: str
+    extractor_version: str
+    source: str
+    captions: Count | None
+    captions_without_label: Count | None
+    counted: Counted
+    threshold: Count
+    dropped_keys: Count | None = None
+    dropped_count: Count | None = None
+    max_size: Count | None = None
+    faults: dict[str, Count] = {}
+    undercount: Count = 0
+    rows: Annotated[
+        list[tuple[Annotated[str, Field(min_length=1, max_length=MAX_KEY_LENGTH)], Count]],
+        Field(min_length=1, max_length=MAX_CLASSES),
+        FailFast(),
+    ]
+
+    @field_validator("rows")
+    @classmethod
+    def _in_order(cls, rows: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        if len({key for key, _ in rows}) < len(rows):
+            raise ValueError("a key stands in two rows")
+        # Ties stand by key in what we count, but an imported file's order is its class ids.
+        for number, ((_, count), (_, next_count)) in enumerate(pairwise(rows), start=1):
+            if next_count > count:
+                raise ValueError(f"row {number} is not in descending order of counts")
+        return rows
+
+
 def load(path: str | Path) -> Vocabulary:
     """Read `vocabulary.json`. Raises DataError for whatever is not a whole one."""
-    path = Path(path)
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise DataError(f"{path} is {size / 2**20:,.0f} MiB: no vocabulary is so large", BUILD_HINT)
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a vocabulary: it is not text", BUILD_HINT) from error
-    except OSError as error:
-        raise DataError(f"cannot read the vocabulary {path}: {error.strerror}", BUILD_HINT) from error
-    return parse(text, str(path))
+    return parse(KIND.read_bytes(Path(path)), str(path))
 
 
-def parse(text: str, name: str = "vocabulary") -> Vocabulary:
+def parse(text: str | bytes, name: str = "vocabulary") -> Vocabulary:
     """The vocabulary that `text` holds (the contents of vocabulary.json); `name` is for messages."""
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{name} is not a vocabulary: it is not JSON ({error})", BUILD_HINT) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise DataError(f'{name} is not a vocabulary: "format" is not "{FORMAT}"', BUILD_HINT)
-    if document.get("version") != VERSION:
-        found = document.get("version")
+    head = KIND.parsed(text, name, _Head)
+    if head.format != FORMAT:
+        raise KIND.refused(name, f'"format" is not "{FORMAT}"')
+    if head.version != VERSION:
         raise DataError(
-            f"{name} has version {found} of the vocabulary format; this catlipctl reads version {VERSION}",
+            f"{name} has version {head.version!r:.40} of the vocabulary format; "
+            f"this catlipctl reads version {VERSION}",
             "build it again, or use the catlipctl that wrote it",
         )
-    fault = _fault(document)
-    if fault:
-        raise DataError(f"{name} is damaged: {fault}", BUILD_HINT)
-    rows = document["rows"]
-    head = {item.name: document[item.name] for item in fields(Vocabulary)[2:] if item.name in document}
-    return Vocabulary(tuple(key for key, _ in rows), tuple(count for _, count in rows), **head)
-
-
-def _fault(document: dict[str, Any]) -> str | None:
-    """The first thing that is wrong with a document of the right format and version."""
-    for name in ("extractor", "extractor_version", "source"):
-        if not isinstance(document.get(name), str):
-            return f'"{name}" is missing or not text'
-    for name in ("captions", "captions_without_label", "threshold"):
-        if name not in document:
-            return f'"{name}" is missing'
-    for name in ("threshold", "undercount"):
-        if not _is_count(document.get(name, 0)):
-            return f'"{name}" is not a whole number'
-    for name in ("captions", "captions_without_label", "dropped_keys", "dropped_count", "max_size"):
-        if document.get(name) is not None and not _is_count(document[name]):
-            return f'"{name}" is neither a whole number nor null'
-    if document.get("counted") not in get_args(Counted):
-        return '"counted" is neither "occurrences" nor "captions"'
-    faults = document.get("faults", {})
-    if not (isinstance(faults, dict) and all(map(_is_count, faults.values()))):
-        return '"faults" is not a number by kind'
-    rows = document.get("rows")
-    if not isinstance(rows, list) or not 0 < len(rows) <= MAX_CLASSES:
-        return f'"rows" is not a list of 1 to {MAX_CLASSES:,} rows'
-    for number, row in enumerate(rows):
-        if not (isinstance(row, list) and len(row) == 2 and isinstance(row[0], str) and _is_count(row[1])):
-            return f"row {number} is not [key, count]"
-        if not 0 < len(row[0]) <= MAX_KEY_LENGTH:
-            return f"row {number} has a key of {len(row[0])} characters"
-    if len({key for key, _ in rows}) < len(rows):
-        return "a key stands in two rows"
-    # Ties stand by key in what we count, but an imported file's order is its class ids.
-    for number, ((_, count), (_, next_count)) in enumerate(pairwise(rows), start=1):
-        if next_count > count:
-            return f"row {number} is not in descending order of counts"
-    return None
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**63
+    document = KIND.parsed(text, name, _Document)
+    about = {item.name: getattr(document, item.name) for item in fields(Vocabulary)[2:]}
+    return Vocabulary(
+        tuple(key for key, _ in document.rows), tuple(count for _, count in document.rows), **about
+    )
 
 
 class Encoder:

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from pydantic import BaseModel
 
 from catlipctl import checkpoints, models
 from catlipctl.errors import CheckpointError
@@ -43,12 +44,12 @@ def test_otherwise_the_newest_complete_step_does(run, pointer):
 
 def test_saving_a_step_again(run, resnet):
     """At the pointer it is there already; after it, it is what an interrupted run left, and is replaced."""
-    again = checkpoints.write_step(run, 3000, tower=resnet, config={"step": "other"})
+    again = checkpoints.write_step(run, 3000, tower=resnet, config={"objective": "other"})
     assert checkpoints.load(again).config == {"step": 3000}
     (run / "checkpoints" / "latest").write_text("step-00001000\n")
-    replaced = checkpoints.write_step(run, 2000, tower=resnet, config={"step": "again"})
+    replaced = checkpoints.write_step(run, 2000, tower=resnet, config={"objective": "again"})
     assert checkpoints.latest(run) == replaced
-    assert checkpoints.load(run).config == {"step": "again"}
+    assert checkpoints.load(run).config == {"objective": "again"}
 
 
 def test_newest_run_is_the_one_that_saved_last(run, resnet):
@@ -81,7 +82,7 @@ def test_where_there_is_none(tmp_path, checkpoint):
             checkpoints.newest_run(root)
         assert caught.value.hint == "catlipctl pretrain"
     with pytest.raises(CheckpointError, match="no training state"):
-        checkpoints.read_state(checkpoints.write(tmp_path / "a", tower=_tiny(), config={}))
+        checkpoints.read_state(checkpoints.write(tmp_path / "a", tower=_tiny(), config={}), BaseModel)
     with pytest.raises(CheckpointError, match="open_clip"):
         checkpoints.load("open_clip:ViT-B-16/openai")
 

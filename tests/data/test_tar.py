@@ -169,6 +169,15 @@ def test_json_serves_where_there_is_no_txt(tmp_path, png, write_tar):
     assert list(source.captions()) == [("one", "two"), ("three",)]
 
 
+@pytest.mark.parametrize("caption", ["[" * 900 + "]" * 900, "[" * 100_000, "1" * 5000, '{"a": ' * 900])
+def test_json_that_is_nested_or_long_has_no_caption(tmp_path, png, write_tar, caption):
+    deep = f'{{"caption": {caption}}}'.encode()
+    good = b'{"caption": [["a cat"], "a dog"]}'
+    members = [("a.png", png(0)), ("a.json", deep), ("b.png", png(1)), ("b.json", good)]
+    source = open_source(write_tar(tmp_path / "deep.tar", members))
+    assert list(source.captions()) == [(), ("a cat", "a dog")]
+
+
 def test_shards_of_different_extensions_all_count(tmp_path, png, write_tar):
     write_tar(tmp_path / "0.tar", [("0.png", png(0)), ("0.txt", b"a")])
     write_tar(tmp_path / "1.tar", [("1.WEBP", png(1)), ("1.txt", b"b"), ("2.jpg", png(2)), ("2.txt", b"c")])

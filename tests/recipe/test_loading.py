@@ -125,13 +125,27 @@ def test_all_faults_are_told_together_with_path_origin_and_nearest_key(file: Pat
         ("a: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
         ("1: 2\n", "1 is no key"),
         ("- a\n", "no mapping"),
+        ("a: !!int abc\n", "line 1: 'abc' is no int"),
+        ("a: 1\nb: !!float abc\n", "line 2: 'abc' is no float"),
+        ("a: !!bool abc\n", "'abc' is no bool"),
+        ("a: !!map abc\n", "expected a mapping"),
+        ("a: 2026-13-45\n", "'2026-13-45' is no timestamp"),
+        ("a: !!timestamp abc\n", "'abc' is no timestamp"),
+        (f"a: {'1' * 5000}\n", "is no int"),
+        (f"a: 0x{'f' * 5000}\n", "a number of this size"),
+        ("[" * 100_000, "nested deeper than 32 levels"),
+        ("a: " * 3 + "{a: " * 1000, "line 1"),
+        ('a: "\\ud800"\n', "is no text"),
+        ('a: "runs/\\0x"\n', "is no text"),
+        ("a: \x1b\n", r"U\+001B cannot stand in YAML"),
     ],
 )
 def test_yaml_that_is_refused(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(text)
-    with pytest.raises(UsageError, match=says):
+    with pytest.raises(UsageError, match=says) as refused:
         recipe.read(path)
+    assert len(refused.value.message.splitlines()) == 1
 
 
 def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
@@ -142,9 +156,11 @@ def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
             recipe.read(tmp_path / name)
 
 
+INTEGERS = st.integers(1 - 2**63, 2**63 - 1)
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
 
@@ -154,7 +170,7 @@ def test_what_yaml_writes_is_read_back(value: object) -> None:
     assert parse(yaml.safe_dump(value), "text") == yaml.safe_load(yaml.safe_dump(value))
 
 
-@given(seed=st.integers(), lr=st.floats(min_value=1e-9, max_value=1e9), steps=st.integers())
+@given(seed=INTEGERS, lr=st.floats(min_value=1e-9, max_value=1e9), steps=INTEGERS)
 def test_a_dumped_recipe_loads_as_itself(
     tmp_path_factory: pytest.TempPathFactory, seed: int, lr: float, steps: int
 ) -> None:

@@ -68,3 +68,15 @@ def test_a_page_holds_what_was_given_and_nothing_from_elsewhere() -> None:
 def test_a_figure_from_elsewhere_is_refused() -> None:
     with pytest.raises(ValueError, match="data URI"):
         page("t", [Section("s", figure="https://example.org/x.png")])
+
+
+def test_nothing_of_the_data_is_markup_or_a_control_sequence() -> None:
+    evil = '"><script>alert(1)</script><img src=x onerror=y>\x1b[2J\x00\u202e`'
+    table = Table([evil], [[evil]])
+    found = read(text := page(evil, [Section(evil, f"{evil} `{evil}`", table, "data:image/png;base64,AA")]))
+    assert {tag for tag, _, _ in found.attributes} == {"html", "meta", "div", "img"}
+    assert [value for tag, name, value in found.attributes if tag == "img" and name == "src"] == [
+        "data:image/png;base64,AA"
+    ]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text)
+    assert r"\x1b[2J\x00\u202e" in text

@@ -9,8 +9,10 @@ import pytest
 
 from catlipctl import reports
 from catlipctl.reports.style import DARK, GROUND, INK, MUTED, PALETTE
+from catlipctl.vocabulary import Vocabulary
 
 pytest.importorskip("matplotlib")
+from matplotlib.text import Text
 
 
 def luminance(colour: str) -> float:
@@ -60,3 +62,23 @@ def test_an_embedded_figure_is_the_saved_one(tmp_path: Path) -> None:
     figure = reports.inits({"a": [{"images_per_class": "5", "acc1": 0.4}]})
     _, path = reports.save(figure, tmp_path / "figure")
     assert base64.b64decode(reports.embed(figure).partition(",")[2]) == path.read_bytes()
+
+
+EVIL = "cost $\\frac{$ of $x^2$ <script>alert(1)</script> & \x1b[2J\u202e -->"
+
+
+@pytest.mark.parametrize("name", [EVIL, "b$x$"])
+def test_a_label_is_no_formula_no_markup_and_no_control_sequence(name: str, tmp_path: Path) -> None:
+    words = Vocabulary((name, "b"), (10, 2), "subword", "1", "s", 3, 0, "occurrences", 0)
+    shown: list[str] = []
+    for figure in (
+        reports.label_frequencies({name: words}),
+        reports.sizes_by_threshold({name: words, "b": words}),
+    ):
+        _, path = reports.save(figure, tmp_path / "figure")
+        svg = path.read_text()
+        ElementTree.fromstring(svg)
+        assert "<script" not in svg
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", svg)
+        shown += [text.get_text() for text in figure.findobj(Text)]
+    assert any("$" in text for text in shown)

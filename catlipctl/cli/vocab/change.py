@@ -1,5 +1,6 @@
 """`catlipctl vocab prune`, `merge`, `import` and `export`: one vocabulary made from others."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -9,6 +10,7 @@ from catlipctl.cli import completion, inputs
 from catlipctl.cli.options import Json, VocabularyArgument
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.vocab.show import refuse_taken, summary_tables
+from catlipctl.printable import printable
 
 if TYPE_CHECKING:
     from catlipctl.vocabulary import Vocabulary
@@ -141,7 +143,7 @@ def export(
             return
         out.result(Listing(size=len(found), text=text))
         if not json:  # as it is: the console would make spaces of the tabs
-            print(text, end="", flush=True)
+            print(printable(text) if sys.stdout.isatty() else text, end="", flush=True)
 
 
 def _save(made: "Vocabulary", path: Path, out: Output) -> None:

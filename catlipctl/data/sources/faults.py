@@ -12,6 +12,7 @@ from catlipctl.progress import Progress
 
 MAX_IMAGE_BYTES = 256 * 2**20
 MAX_CAPTION_BYTES = 2**20
+LEVELS_OF_LISTS = 8
 
 TRUNCATED = "truncated shard"
 DAMAGED = "damaged shard"
@@ -115,8 +116,12 @@ def _ignore(_: str) -> None:
     pass
 
 
-def texts(value: Any, fault: Callable[[str], object] = _ignore) -> tuple[str, ...]:
+def texts(
+    value: Any, fault: Callable[[str], object] = _ignore, levels: int = LEVELS_OF_LISTS
+) -> tuple[str, ...]:
     """A stored value as texts: at most 1 MiB of each, numbers spelled, lists taken one by one.
+
+    levels: of lists in lists; what is nested deeper is left out.
 
     fault: told the kind of what is wrong with one. Bytes that are no UTF-8 become U+FFFD; so do surrogates in
     a str, which stand for such bytes (surrogateescape), or are lone ones that JSON spelled.
@@ -138,7 +143,8 @@ def texts(value: Any, fault: Callable[[str], object] = _ignore) -> tuple[str, ..
                 fault(NOT_UTF8)
         return (_cut(value).strip(),)
     if isinstance(value, list | tuple):
-        return tuple(text for item in value for text in texts(item, fault))
+        inner = value if levels else ()
+        return tuple(text for item in inner for text in texts(item, fault, levels - 1))
     return () if value is None or isinstance(value, dict) else (str(value),)
 
 

@@ -144,7 +144,7 @@ def load(path: Path) -> ShardIndex | None:
                 damaged_at=head["damaged_at"],
                 **{name: kept[name] for name in _ARRAYS},
             )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError, EOFError, RecursionError, zipfile.BadZipFile):
         return None
 
 

@@ -12,6 +12,7 @@ do not matter here.
 
 import csv
 import io
+import os
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catlipctl.errors import DataError
+from catlipctl.files import FileKind
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets.labelset import Label, LabelSet, names_of, synsets_of
 from catlipctl.labels.wordnet import NounGraph
@@ -27,9 +29,9 @@ BUILT_IN = (
     "imagenet", "imagenet21k", "places365", "coco", "ade20k", "cifar10", "cifar100", "sun397", "emoji",
 )  # fmt: skip
 
-MAX_BYTES = 64 * 2**20
 MAX_FAULTS_SHOWN = 5
 HINT = "each row is label<TAB>synset[,synset...], without a header: dog<TAB>dog.n.01"
+KIND = FileKind("a label set", 64 * 2**20, DataError, HINT)
 
 
 class Row(NamedTuple):
@@ -50,17 +52,12 @@ def load(name_or_path: str | Path) -> LabelSet:
     if name in BUILT_IN:
         return _built_in(name)
     path = Path(name)
-    if not path.is_file():
+    if not os.path.exists(path):
         raise DataError(
             f"no label set {name}: neither built in nor a file",
             f"built in: {', '.join(BUILT_IN)}; or a TSV file with rows label<TAB>synset[,synset...]",
         )
-    if path.stat().st_size > MAX_BYTES:
-        raise DataError(f"{path} is larger than {MAX_BYTES // 2**20} MiB", "a label set is a small text file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
+    text = KIND.read_text(path)
     if text.lstrip()[:1] in ("{", "["):
         raise DataError(f"{path} is JSON, not a label set", HINT)
     rows = _account_rows(text, path) if path.suffix == ".csv" else _tsv_rows(text)
