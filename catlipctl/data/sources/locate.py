@@ -196,7 +196,8 @@ def _look_at_all(spec: str, paths: Sequence[str | Path]) -> list[File]:
     try:
         return look_at_all(names)
     except OSError as error:
-        raise DataError(f"{spec} cannot be opened: {error}", "check the path and its permissions") from error
+        said = error.__cause__ or error  # fsspec's own error names the URL alone
+        raise DataError(f"{spec} cannot be opened: {said}", "check the path and its permissions") from error
 
 
 def look_at_all(paths: Sequence[str], look: Callable[[str], File] = look_at) -> list[File]:
