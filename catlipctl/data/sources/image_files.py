@@ -1,13 +1,15 @@
-"""Images that are files of their own: as samples, and as what lies below a folder."""
+"""Images that are files of their own: as samples, as what lies below a folder, and as a person names them."""
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from catlipctl.data.sample import Sample
 from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
+from catlipctl.data.sources.patterns import expand
 from catlipctl.data.sources.storage import read_file
 from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
 from catlipctl.errors import DataError
@@ -149,3 +151,55 @@ def fingerprint_of(folder: Path, files: Sequence[Picture]) -> str:
     for file in files:
         stamps.update(f"{file.path}\0{file.stamp}\n".encode(errors="surrogateescape"))
     return stamps.hexdigest()[:32]
+
+
+class NamedImages(NamedTuple):
+    """What `named_images` found. paths: each file once -> its name for people. skipped: others, by suffix."""
+
+    paths: dict[Path, str]
+    skipped: Counter[str]
+
+
+def named_images(named: Sequence[str | Path]) -> NamedImages:
+    """The images that files, folders (all below them) and glob or brace patterns stand for, in this order.
+
+    The name of an image is its path from the folder named, or from where a pattern begins; where two would
+    share one, the path as it was given. A file that was named itself is taken whatever its suffix.
+
+    Raises:
+        DataError: a pattern matches nothing, or a folder or a pattern has no image.
+    """
+    names: dict[Path, str] = {}
+    skipped: Counter[str] = Counter()
+    for text in map(str, named):
+        matched = expand(text)
+        is_pattern = matched != [os.path.expanduser(text)]
+        if not matched:
+            raise DataError(f"nothing matches {text}", "check the pattern, and quote it against the shell")
+        start = _fixed_part(text) if is_pattern else ""
+        inside: dict[Path, str] = {}
+        for path in map(Path, matched):
+            if path.is_dir():
+                found = files_below(path)
+                root = start or str(path)
+                inside |= {path / f.path: os.path.relpath(path / f.path, root) for f in found if f.is_image}
+                skipped.update(Path(file.path).suffix for file in found if not file.is_image)
+            elif not is_pattern or _is_image(path.name):
+                inside[path] = os.path.relpath(path, start) if start else path.name
+            else:
+                skipped[path.suffix] += 1
+        if not inside:
+            raise DataError(f"{text} holds no image", f"looked for {', '.join(IMAGE_SUFFIXES)}")
+        for path, name in inside.items():
+            names.setdefault(path, name)
+    uses = Counter(names.values())
+    return NamedImages(
+        {path: name if uses[name] == 1 else str(path) for path, name in names.items()}, skipped
+    )
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folders of a pattern before the first that has a wildcard or a brace."""
+    parts = Path(os.path.expanduser(pattern)).parts
+    fixed = next((at for at, part in enumerate(parts) if set(part) & set("*?[{")), len(parts) - 1)
+    return str(Path(*parts[:fixed]))
