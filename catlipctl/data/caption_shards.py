@@ -18,7 +18,7 @@ from catlipctl.data.sources.saved import SavedCaptions
 from catlipctl.data.sources.shard import Broken, CaptionShard
 from catlipctl.data.sources.storage import File, ReadFailed, look_at
 from catlipctl.data.sources.tar import TarCaptions, TarSource
-from catlipctl.data.sources.text_files import FolderCaptions, LineCaptions
+from catlipctl.data.sources.text_files import FolderCaptions, line_shards
 from catlipctl.errors import DataError, UsageError
 from catlipctl.files import cache_dir as default_cache_dir
 from catlipctl.progress import SILENT, Progress
@@ -110,7 +110,7 @@ def _cut(
     if kind == "folder":
         return [FolderCaptions.of(located.folder, image_key, caption_keys)]
     if kind == "text":
-        return [LineCaptions(file, image_key, caption_keys) for file in files]
+        return [shard for file in files for shard in line_shards(file)]
     tables: list[ParquetCaptions] | list[ListingCaptions] | list[SavedCaptions]
     if kind == "listing":
         tables = [ListingCaptions(file, image_key, caption_keys, located.below) for file in files]

@@ -164,6 +164,15 @@ def test_metadata_beside_a_folder_that_it_does_not_name(tmp_path, png):
     assert open_source(tmp_path / "train", need="labels").labels() == ["cat"]
 
 
+def test_metadata_in_sub_folders_is_pointed_to(tmp_path, png, progress):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.png").write_bytes(png(0))
+    write_jsonl(tmp_path / "cat" / "metadata.jsonl", {"file_name": "0.png", "text": "a"})
+    assert open_source(tmp_path, need="labels", progress=progress).labels() == ["cat"]
+    (note,) = progress.notes
+    assert note.endswith(f"cat/metadata.jsonl is not read here: name {tmp_path}/cat to read it")
+
+
 def test_which_of_several_kinds_is_said(tmp_path, png, write_tar, progress):
     (tmp_path / "a.png").write_bytes(png(1))
     write_jsonl(tmp_path / "metadata.jsonl", {"file_name": "a.png", "text": "by jsonl"})

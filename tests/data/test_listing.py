@@ -5,10 +5,14 @@ import os
 import pickle
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from catlipctl.data import open_source
 from catlipctl.data.caption_shards import caption_shards
+from catlipctl.data.sources import text_files
 from catlipctl.data.sources.faults import Faults
+from catlipctl.data.sources.storage import look_at
 from catlipctl.errors import DataError
 
 
@@ -144,6 +148,28 @@ def test_a_text_file_is_captions_alone(tmp_path):
     assert [text[:5] for text in read] == ["a dog", "", "caf\ufffd", "yyyyy", "a cat", "last"]
     assert len(read[3]) == 2**20
     assert found.counts() == {"caption not UTF-8": 1, "caption over 1 MiB": 1}
+    assert found.examples()["caption not UTF-8"] == "a.txt at byte 7"
     with pytest.raises(DataError, match=r"a\.txt is a text file: it has captions but no images") as error:
         open_source(tmp_path / "a.txt")
     assert "vocab build" in error.value.hint
+
+
+@given(
+    lines=st.lists(st.text(st.characters(exclude_characters="\r\n\ufeff"), max_size=12), max_size=20),
+    part=st.integers(1, 30),
+    bom=st.booleans(),
+)
+@example(lines=[], part=1, bom=True)
+@settings(max_examples=100, deadline=None)
+def test_parts_of_a_text_file_are_its_lines(tmp_path_factory, lines, part, bom):
+    path = tmp_path_factory.getbasetemp() / "lines.txt"
+    path.write_bytes(b"\xef\xbb\xbf" * bom + "\n".join(lines).encode())
+    with path.open(encoding="utf-8-sig", newline="\n") as stream:
+        theirs = [(line.strip(),) for line in stream]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_files, "LARGE_FILE", 0)
+        patch.setattr(text_files, "PART", part)
+        shards = text_files.line_shards(look_at(str(path)))
+    assert [texts for shard in shards for texts in shard.read(Faults())] == theirs
+    assert len({shard.identity for shard in shards}) == len(shards)
+    assert sum(shard.size for shard in shards) == path.stat().st_size

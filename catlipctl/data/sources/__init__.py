@@ -88,8 +88,13 @@ def _open(spec: str, strict: bool, cache: Path, options: dict[str, Any]) -> Sour
     if found.kind == "listing":
         from catlipctl.data.sources.listing import open_listing
 
-        if len(found.files) > 1 or is_url(found.files[0].path):
-            raise DataError(f"{spec} is not one local listing", "give each listing with a --data of its own")
+        if len(found.files) > 1:
+            raise DataError(f"{spec} is several listings", "give each listing with a --data of its own")
+        if is_url(found.files[0].path):
+            raise DataError(
+                f"{spec} is a listing on a server: the images that it names are read from a disk",
+                "download it with its images, or give tars",
+            )
         return open_listing(spec, Path(found.files[0].path), below=found.below, **options)
     if found.kind == "text":
         raise DataError(f"{spec} is a text file: it has captions but no images", NO_IMAGES_HINT)

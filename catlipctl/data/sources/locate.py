@@ -100,6 +100,9 @@ def _locate_in(spec: str, folder: Path, progress: Progress) -> Located:
         return Located("listing", _look_at_all(spec, [beside]), folder, f"{folder.resolve().name}/")
     for name in sorted(os.listdir(folder)):
         _refuse_compressed(str(folder / name))
+        for inside in _METADATA:
+            if (folder / name / inside).is_file():
+                progress.note(f"{spec}/{name}/{inside} is not read here: name {spec}/{name} to read it")
     return Located("folder", [], folder)
 
 

@@ -44,7 +44,9 @@ def split_of(spec: str, folder: Path, progress: Progress) -> Path:
     if DEFAULT_SPLIT not in splits:
         raise DataError(f"{spec} holds the splits {', '.join(splits)}", f"choose one of them: {choices}")
     if len(splits) > 1:
-        progress.note(f"{spec} holds the splits {', '.join(splits)}: taking {DEFAULT_SPLIT} of {choices}")
+        progress.note(
+            f"{spec} holds the splits {', '.join(splits)}: reading {DEFAULT_SPLIT}; choose with {choices}"
+        )
     return folder / DEFAULT_SPLIT
 
 

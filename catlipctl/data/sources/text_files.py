@@ -4,7 +4,10 @@ A folder is opened as pairs where it has such captions, as class folders by its 
 images alone; its captions by themselves are a stream, as those of a text file are, which has no images.
 """
 
+import io
+import json
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,10 +24,13 @@ from catlipctl.data.sources.tar_columns import Key, fields
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 
-NO_CAPTIONS_HINT = "it serves `catlipctl eval`; to learn from captions, give tars, Parquet or a listing"
-NO_IMAGES_HINT = (
-    "it serves `catlipctl vocab build`; to learn from images too, give tars, Parquet or a listing"
+NO_CAPTIONS_HINT = (
+    "it serves `catlipctl eval`; to learn from captions, give tars, Parquet or a listing, "
+    "or put NAME.txt beside each image"
 )
+NO_IMAGES_HINT = "it serves `catlipctl vocab build`; where images are needed, give tars, Parquet or a listing"
+LARGE_FILE = 256 * 2**20
+PART = 64 * 2**20
 _USUAL = ("txt",)
 
 
@@ -197,16 +203,58 @@ class FolderCaptions(CaptionShard):
 
 @dataclass(frozen=True)
 class LineCaptions(CaptionShard):
-    """A text file, one caption a line; an empty line is an empty caption."""
+    """The lines of a text file, each a caption; an empty line is an empty caption.
 
+    first, stop: the bytes among which its lines begin; stop is None for the whole file.
+    """
+
+    first: int = 0
+    stop: int | None = None
     kind: ClassVar[str] = "text"
+
+    @property
+    def name(self) -> str:
+        """Path or URL of the file, and which bytes."""
+        return self.file.path + (f" (bytes {self.first:,} to {self.stop:,})" if self.stop else "")
+
+    @property
+    def size(self) -> int:
+        """The bytes among which its lines begin."""
+        return (self.stop or self.file.size) - self.first
+
+    @property
+    def identity(self) -> str:
+        """Changes with the file and the part."""
+        return json.dumps([self.kind, *self.file, self.first, self.stop])
 
     def _samples(self, found: Faults) -> Iterator[tuple[str, ...]]:
         with self.file.open() as stream:
-            number = 0
-            while line := stream.readline(MAX_CAPTION_BYTES + 1):
-                number += 1
-                whole = line.endswith(b"\n")
-                yield texts(line, partial(found.add, example=f"{self.file.name}, line {number}"))
-                while not whole and (rest := stream.readline(MAX_CAPTION_BYTES)):
-                    whole = rest.endswith(b"\n")
+            # The line in which the part begins is of the part before, unless it begins there itself.
+            stream.seek(max(0, self.first - 1))
+            at = self.first and self.first - 1 + _skip_line(stream)
+            while self.stop is None or at < self.stop:
+                line = stream.readline(MAX_CAPTION_BYTES + 1)
+                if not line:
+                    return
+                said = line.removeprefix(BOM_UTF8) if at == 0 else line
+                if said:  # not a file that is its byte order mark alone
+                    yield texts(said, partial(found.add, example=f"{self.file.name} at byte {at:,}"))
+                at += len(line) if line.endswith(b"\n") else len(line) + _skip_line(stream)
+
+
+def _skip_line(stream: io.BufferedReader) -> int:
+    """Go to the next line; how many bytes that was."""
+    skipped = 0
+    while part := stream.readline(MAX_CAPTION_BYTES):
+        skipped += len(part)
+        if part.endswith(b"\n"):
+            break
+    return skipped
+
+
+def line_shards(file: File) -> list[LineCaptions]:
+    """The file as one shard; a large one in parts, so that many can count it at once."""
+    if file.size < LARGE_FILE:
+        return [LineCaptions(file, None, ())]
+    starts = range(0, file.size, PART)
+    return [LineCaptions(file, None, (), at, min(at + PART, file.size)) for at in starts]
