@@ -1,5 +1,6 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
+from catlipctl import network
 from catlipctl import vocabulary as vocabularies
 from catlipctl.checkpoints.config import KIND, Config
 from catlipctl.checkpoints.directory import (
@@ -24,7 +26,7 @@ from catlipctl.checkpoints.directory import (
     resolve,
     run_of,
 )
-from catlipctl.errors import CheckpointError, MachineError
+from catlipctl.errors import CheckpointError
 from catlipctl.files import FileKind
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
@@ -86,7 +88,8 @@ def load(spec: str | Path) -> Checkpoint:
     """The checkpoint of a run, a `checkpoints/`, one `step-*` or `timm:NAME` (`timm:local-dir:PATH` too).
 
     Files are compared with the manifest before they are used. Only `timm:` may use the network, because the
-    user named it. Raises CheckpointError for what is missing, half-written, damaged or of another kind.
+    user named it. Raises MachineError where that fails, CheckpointError for what is missing, half-written,
+    damaged or of another kind.
     """
     text = str(spec)
     if text.startswith(TIMM):
@@ -190,17 +193,15 @@ def _module(directory: Path, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def _from_timm(name: str) -> Checkpoint:
+    hint = "check the network, or save the model to a folder elsewhere and name it timm:local-dir:FOLDER"
+    fetched = nullcontext() if name.startswith("local-dir:") else network.hub(f"timm:{name}", hint)
     try:
-        model = timm.create_model(name, pretrained=True)
+        with fetched:
+            model = timm.create_model(name, pretrained=True)
     except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"timm:{name} cannot be loaded: {error}",
             "see timm.list_pretrained() for the names that have weights",
-        ) from error
-    except Exception as error:  # huggingface_hub, requests and httpx each raise their own
-        raise MachineError(
-            f"the weights of timm:{name} could not be fetched: {error or type(error).__name__}",
-            "check the network, or save the model to a folder elsewhere and name it timm:local-dir:FOLDER",
         ) from error
     names, descriptions = _timm_labels(model)
     tower = TimmTower(model.eval())

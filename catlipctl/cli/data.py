@@ -1,5 +1,7 @@
-"""`catlipctl data inspect`: pairs, faults, unreadable images, captions without labels, shards per worker."""
+"""`catlipctl data inspect`: pairs, faults, images, captions and their labels, and what is repeated."""
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +14,10 @@ from catlipctl.cli.tables import table
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from catlipctl.data.inspect import Inspection, Spread
+    from catlipctl.data.inspect import Captions, Images, Inspection, Part, Spread
+
+LABELS_SHOWN = 12
+WIDEST_CAPTION = 72
 
 
 def inspect(
@@ -44,46 +49,108 @@ def inspect(
             progress=out,
         )
         out.uses("source", opened.name)
+        extractor = labels.extractor()
         inspection = inspect_source(
-            opened, labels.extractor(), sample=None if all_images else sample, progress=out
+            opened,
+            extractor,
+            partial(labels.names, extractor=extractor.name),
+            sample=None if all_images else sample,
+            progress=out,
         )
-        out.result(inspection, _table(inspection))
+        out.result(inspection, *_tables(inspection))
 
 
-def _table(found: "Inspection") -> "Table":
+def _tables(found: "Inspection") -> "list[Table]":
+    tables = [_summary(found)]
+    if found.parts:
+        tables.append(_parts(found.parts))
+    if found.captions.labels:
+        shown = table("label", "key", "captions", "", numbers=["captions"], title="commonest labels")
+        for label in found.captions.labels[:LABELS_SHOWN]:
+            shown.add_row(
+                label.name, label.key, f"{label.captions:,}", _share(label.captions, found.captions.count)
+            )
+        tables.append(shown)
+    if found.captions.examples:
+        shown = table("captions", title=f"{len(found.captions.examples)} captions, evenly spread")
+        for caption in found.captions.examples:
+            shown.add_row(_line(caption))
+        tables.append(shown)
+    return tables
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / max(whole, 1):.1f} %"
+
+
+def _line(text: str) -> str:
+    """A caption in one line of a table, cut where it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= WIDEST_CAPTION else line[: WIDEST_CAPTION - 1] + "…"
+
+
+def _parts(parts: "Sequence[Part]") -> "Table":
+    numbers = ["samples", "an epoch", "shards", "faults", "unreadable", "captions", "without label"]
+    shown = table("source", *numbers, numbers=numbers, title="each source")
+    for part in parts:
+        unlabelled = part.captions_without_label
+        shown.add_row(
+            part.source if part.weight == 1 else f"{part.source}={part.weight:g}",
+            f"{part.samples:,}",
+            f"{part.epoch:,}",
+            f"{part.shards:,}",
+            f"{part.faults:,}",
+            f"{part.images_unreadable:,} of {part.images_looked_at:,}",
+            f"{part.captions:,}",
+            "-" if unlabelled is None or not part.captions else _share(unlabelled, part.captions),
+        )
+    return shown
+
+
+def _summary(found: "Inspection") -> "Table":
     shown = table("what", "how many", "", numbers=["how many"], title=found.source)
-
-    def share(part: int, whole: int) -> str:
-        return f"{100 * part / max(whole, 1):.1f} %"
-
     shown.add_row("samples", f"{found.samples:,}", "")
     spread = f"{found.shards_per_worker:.3g} for each of {found.workers} workers" if found.shards else ""
     shown.add_row("shards", f"{found.shards:,}", spread or "each image is a file of its own")
     for kind, count in found.faults.items():
         shown.add_row(kind, f"{count:,}", "passed over when opened")
-    shown.add_row(
-        "images looked at", f"{found.images.looked_at:,}", share(found.images.looked_at, found.samples)
-    )
-    examples = ", ".join(found.images.unreadable_examples[:3])
-    of = share(found.images.unreadable, found.images.looked_at)
-    shown.add_row("images unreadable", f"{found.images.unreadable:,}", f"{of} {examples}".strip())
-    for name, values in (
-        ("width", found.images.width),
-        ("height", found.images.height),
-        ("bytes", found.images.bytes),
-    ):
-        shown.add_row(f"image {name}", *_spread(values))
-    shown.add_row("captions", f"{found.captions.count:,}", "")
-    shown.add_row("caption characters", *_spread(found.captions.characters))
-    missing = found.captions.samples_without
-    shown.add_row("samples without caption", f"{missing:,}", share(missing, found.samples))
-    unlabelled = found.captions.samples_without_label
-    if unlabelled is not None and found.captions.count:
-        of = f"{share(unlabelled, found.samples)} by {found.captions.extractor}"
-        shown.add_row("samples without label", f"{unlabelled:,}", of)
+    _add_images(shown, found.images, found.samples)
+    _add_captions(shown, found.captions, found.samples)
     if found.classes:
         shown.add_row("classes", f"{len(found.classes):,}", ", ".join(list(found.classes)[:8]))
     return shown
+
+
+def _add_images(shown: "Table", images: "Images", samples: int) -> None:
+    shown.add_row("images looked at", f"{images.looked_at:,}", _share(images.looked_at, samples))
+    examples = ", ".join(images.unreadable_examples[:3])
+    of = _share(images.unreadable, images.looked_at)
+    shown.add_row("images unreadable", f"{images.unreadable:,}", f"{of} {examples}".strip())
+    pairs = ", ".join(f"{again} = {first}" for first, again in images.repeated_examples[:2])
+    of = _share(images.repeated, images.looked_at)
+    shown.add_row("images repeated", f"{images.repeated:,}", f"{of} {pairs}".strip())
+    for name, values in (("width", images.width), ("height", images.height), ("bytes", images.bytes)):
+        shown.add_row(f"image {name}", *_spread(values))
+
+
+def _add_captions(shown: "Table", captions: "Captions", samples: int) -> None:
+    shown.add_row("captions", f"{captions.count:,}", "")
+    shown.add_row("caption characters", *_spread(captions.characters))
+    missing = captions.samples_without
+    shown.add_row("samples without caption", f"{missing:,}", _share(missing, samples))
+    if not captions.count:
+        return
+    said = ", ".join(f"{one.count:,} x {_line(one.caption)}" for one in captions.most_repeated[:2])
+    of = _share(captions.repeated, captions.count)
+    shown.add_row("captions repeated", f"{captions.repeated:,}", f"{of} {said}".strip())
+    if captions.without_label is not None and captions.samples_without_label is not None:
+        labelled = captions.count - captions.without_label
+        of = (
+            f"{_share(labelled, captions.count)} by {captions.extractor}; {captions.distinct_labels:,} labels"
+        )
+        shown.add_row("captions with a label", f"{labelled:,}", of)
+        of = _share(captions.samples_without_label, samples)
+        shown.add_row("samples without label", f"{captions.samples_without_label:,}", of)
 
 
 def _spread(values: "Spread | None") -> tuple[str, str]:

@@ -17,7 +17,10 @@ WIDEST_NAME = 32
 
 def predict(
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...", help="Image files, folders of them, or quoted patterns: 'photos/**/*.jpg'."
+        ),
     ],
     checkpoint: Checkpoint = None,
     top: Annotated[int, typer.Option(min=1, help="How many labels an image.")] = 5,
@@ -34,21 +37,27 @@ def predict(
         probability = f"probability ({result.probabilities})"
         shown = table("image", "label", "", probability, numbers=[probability])
         shown.columns[0].no_wrap = True
-        names = _short_names([answer.image for answer in result.images])
-        for answer in result.images:
+        names = _shortened([answer.name for answer in result.images])
+        for answer, name in zip(result.images, names, strict=True):
             if answer.fault is not None:
                 out.warn(f"{answer.image}: {answer.fault}")
             for rank, label in enumerate(answer.labels):
-                name = names[answer.image] if rank == 0 else ""
-                shown.add_row(name, label.label, label.description, f"{label.probability:.3f}")
+                shown.add_row(
+                    "" if rank else name, label.label, label.description, f"{label.probability:.3f}"
+                )
+        if result.skipped:
+            kinds = ", ".join(
+                f"{count:,} {suffix or 'without suffix'}" for suffix, count in result.skipped.items()
+            )
+            out.warn(f"skipped what is no image by its name: {kinds}")
         out.result(result, shown)
 
 
-def _short_names(images: Sequence[str]) -> dict[str, str]:
-    """Path -> file name, or the path's end where two share a name: a table's column, never folded."""
-    uses = Counter(Path(image).name for image in images)
-    shown = {image: name if uses[name := Path(image).name] == 1 else image for image in images}
-    return {
-        image: name if len(name) <= WIDEST_NAME else "…" + name[1 - WIDEST_NAME :]
-        for image, name in shown.items()
-    }
+def _shortened(names: Sequence[str]) -> list[str]:
+    """Names that fit a table's column, cut in the middle; whole where a cut would make two of them one."""
+    short = [
+        name if len(name) <= WIDEST_NAME else f"{name[: WIDEST_NAME // 3]}…{name[1 - WIDEST_NAME * 2 // 3 :]}"
+        for name in names
+    ]
+    uses = Counter(short)
+    return [cut if uses[cut] == 1 else name for cut, name in zip(short, names, strict=True)]

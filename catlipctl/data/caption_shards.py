@@ -11,16 +11,21 @@ from typing import Literal
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.hub import locate_hub
 from catlipctl.data.sources.listing import ListingCaptions
-from catlipctl.data.sources.locate import NO_CAPTIONS_HINT, Located, locate, look_at_all, split_weight
+from catlipctl.data.sources.locate import Located, locate, look_at_all
 from catlipctl.data.sources.parquet import MISSING, ParquetCaptions, parquet_shards
+from catlipctl.data.sources.patterns import split_weight
+from catlipctl.data.sources.saved import SavedCaptions
 from catlipctl.data.sources.shard import Broken, CaptionShard
 from catlipctl.data.sources.storage import File, ReadFailed, look_at
 from catlipctl.data.sources.tar import TarCaptions, TarSource
+from catlipctl.data.sources.text_files import FolderCaptions, line_shards
 from catlipctl.errors import DataError, UsageError
 from catlipctl.files import cache_dir as default_cache_dir
 from catlipctl.progress import SILENT, Progress
 
 __all__ = ["CaptionShard", "caption_shards", "no_captions"]
+
+_SPOKEN = {"listing": "listing", "saved": "saved dataset", "text": "text file", "folder": "folder of images"}
 
 
 def caption_shards(
@@ -93,29 +98,32 @@ def _cut(
     cache: Path,
 ) -> Sequence[CaptionShard]:
     """One SOURCE's shards."""
-    if located.kind == "folder":
-        raise DataError(
-            f"{spec} is a folder without captions: it has no tars, no Parquet and no metadata.csv",
-            NO_CAPTIONS_HINT,
+    kind, files = located.kind, located.files
+    if captions_from and kind not in ("tar", "parquet"):
+        raise UsageError(
+            f"{spec} is a {_SPOKEN[kind]}: --captions-from {captions_from} wants img2dataset's tars "
+            "or Parquet",
+            f"leave out --captions-from {captions_from}",
         )
-    if located.kind == "tar" and captions_from is None:
-        return [TarCaptions(file, image_key, caption_keys, cache) for file in located.files]
-    if located.kind == "listing":
-        if captions_from:
-            raise UsageError(
-                f"{spec} is a listing: --captions-from {captions_from} wants img2dataset's tars or Parquet",
-                f"leave out --captions-from {captions_from}",
-            )
-        listings = [ListingCaptions(file, image_key, caption_keys) for file in located.files]
-        _check_first(listings)
-        return listings
-    files = _beside(located.files) if located.kind == "tar" else located.files
-    tables = [shard for file in files for shard in parquet_shards(file, caption_keys)]
+    if kind == "tar" and captions_from is None:
+        return [TarCaptions(file, image_key, caption_keys, cache) for file in files]
+    if kind == "folder":
+        return [FolderCaptions.of(located.folder, image_key, caption_keys)]
+    if kind == "text":
+        return [shard for file in files for shard in line_shards(file)]
+    tables: list[ParquetCaptions] | list[ListingCaptions] | list[SavedCaptions]
+    if kind == "listing":
+        tables = [ListingCaptions(file, image_key, caption_keys, located.below) for file in files]
+    elif kind == "saved":
+        tables = [SavedCaptions(file, image_key, caption_keys) for file in files]
+    else:
+        parquet = _beside(files) if kind == "tar" else files
+        tables = [shard for file in parquet for shard in parquet_shards(file, caption_keys)]
     _check_first(tables)
     return tables
 
 
-def _check_first(shards: Sequence[ParquetCaptions | ListingCaptions]) -> None:
+def _check_first(shards: Sequence[ParquetCaptions | ListingCaptions | SavedCaptions]) -> None:
     """See that the first shard that can be read has the columns, rather than fail in hours."""
     for shard in shards:
         with suppress(Broken, ReadFailed):

@@ -1,21 +1,21 @@
-"""What is in a source, before hours are spent on it: counts, faults, image sizes, captions without labels."""
+"""What is in a source, before hours are spent on it: counts, faults, images, captions and their labels."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel
 
-from catlipctl.data.decode import UnreadableImage, decode
 from catlipctl.data.sample import Source
+from catlipctl.data.sources.concatenation import Concatenation, Weighted
+from catlipctl.data.tallies import CaptionCounts, CaptionTally, Extract, ImageCounts, ImageTally
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 
-Extract = Callable[[str], Sequence[object]]
-Looked = tuple[str, int, tuple[int, int] | None]
-_IN_FLIGHT = 64
+Describe = Callable[[Sequence[str]], list[str]]
+LABELS = 50
+EXAMPLES = 10
 
 
 class Spread(BaseModel):
@@ -28,41 +28,104 @@ class Spread(BaseModel):
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread | None":
         """The spread of some values, None of none."""
-        if not values:
+        if not len(values):
             return None
         return cls(minimum=min(values), median=float(np.median(values)), maximum=max(values))
 
 
 class Images(BaseModel):
-    """The images that were decoded, evenly spread over the source; width and height in pixels."""
+    """The images that were decoded, evenly spread over the source; width and height in pixels.
+
+    repeated: those among them whose bytes are those of one before; repeated_examples: the keys of such two.
+    """
 
     looked_at: int
     unreadable: int
     unreadable_examples: list[str]
+    repeated: int
+    repeated_examples: list[tuple[str, str]]
     width: Spread | None
     height: Spread | None
     bytes: Spread | None
 
 
+class LabelCount(BaseModel):
+    """A label's key, its name, and in how many captions it is."""
+
+    key: str
+    name: str
+    captions: int
+
+
+class RepeatedCaption(BaseModel):
+    """A caption, and how often it is said."""
+
+    caption: str
+    count: int
+
+
 class Captions(BaseModel):
     """All captions. samples_without: samples whose captions are all blank or missing.
 
-    samples_without_label: samples from whose captions `extractor` makes no label (None: none was given).
+    without_label, samples_without_label: captions, and samples from whose captions `extractor` makes no label
+    (None: none was given). distinct_labels: how many labels there are; labels: the commonest, first.
+    repeated: captions that were said before; most_repeated: the commonest. examples: some, evenly spread.
     """
 
     count: int
     characters: Spread | None
     samples_without: int
+    without_label: int | None
     samples_without_label: int | None
     extractor: str | None
+    distinct_labels: int
+    labels: list[LabelCount]
+    repeated: int
+    most_repeated: list[RepeatedCaption]
+    examples: list[str]
+
+
+class Part(BaseModel):
+    """One of several sources. epoch: how many samples an epoch takes of it, by its weight.
+
+    The other fields are those of the whole.
+    """
+
+    source: str
+    weight: float
+    samples: int
+    epoch: int
+    shards: int
+    faults: int
+    images_looked_at: int
+    images_unreadable: int
+    captions: int
+    captions_without_label: int | None
+
+    @classmethod
+    def of(cls, part: Weighted, images: ImageCounts, captions: CaptionCounts) -> "Part":
+        """What was found in one source."""
+        return cls(
+            source=part.source.name,
+            weight=part.weight,
+            samples=len(part.source),
+            epoch=len(part),
+            shards=part.source.shards,
+            faults=sum(part.source.faults.values()),
+            images_looked_at=images.looked_at,
+            images_unreadable=images.unreadable,
+            captions=captions.captions,
+            captions_without_label=captions.without_label,
+        )
 
 
 class Inspection(Result):
-    """What a source holds.
+    """What a source holds. Several sources are counted once each, whatever their weights.
 
     samples: how many can be used. faults: what was passed over when it was opened, by kind.
     shards: files that hold the samples (0: each image is a file of its own).
     classes: class labels by name, with counts (empty: there are none).
+    parts: each source, where several are given.
     """
 
     source: str
@@ -75,11 +138,13 @@ class Inspection(Result):
     images: Images
     captions: Captions
     classes: dict[str, int]
+    parts: list[Part]
 
 
 def inspect(
     source: Source,
     extract: Extract | None = None,
+    describe: Describe = list,
     *,
     sample: int | None = 2000,
     workers: int | None = None,
@@ -87,82 +152,80 @@ def inspect(
 ) -> Inspection:
     """Look through a source: all captions and labels, and the images of `sample` samples (None: of all).
 
-    extract: one caption -> its label keys; its `name`, if it has one, is reported.
+    extract: one caption -> its label keys; its `name`, if it has one, is reported. describe: keys -> names.
     workers: over how many loader workers the shards would be spread (default: the machine's cores).
     """
     workers = workers or os.cpu_count() or 1
-    labels = [label for label in source.labels() if label is not None]
-    names, counts = np.unique(np.array(labels, dtype=str), return_counts=True)
+    weighted = source.parts if isinstance(source, Concatenation) else [Weighted(source, 1)]
+    total = sum(len(part.source) for part in weighted)
+    looked_at, shown = _spread(total, sample), _spread(total, EXAMPLES)
+    images, captions = ImageTally(), CaptionTally()
+    classes: Counter[str] = Counter()
+    parts: list[Part] = []
+    start = 0
+    for part in weighted:
+        stop = start + len(part.source)
+        rows = [row - start for row in looked_at if start <= row < stop]
+        of_images = images.look(part.source, rows, progress)
+        examples = {row - start for row in shown if start <= row < stop}
+        of_captions = captions.read(part.source, extract, examples, progress)
+        classes.update(label for label in part.source.labels() if label is not None)
+        parts.append(Part.of(part, of_images, of_captions))
+        start = stop
     return Inspection(
         source=source.name,
         fingerprint=source.fingerprint,
-        samples=len(source),
+        samples=total,
         shards=source.shards,
         workers=workers,
         shards_per_worker=source.shards / workers,
         faults=dict(source.faults),
-        images=_look_at_images(source, sample, progress),
-        captions=_look_at_captions(source, extract, progress),
-        classes=dict(zip(names.tolist(), counts.tolist(), strict=True)),
+        images=_images(images),
+        captions=_captions(captions, [part.source for part in weighted], extract, describe),
+        classes=dict(sorted(classes.items())),
+        parts=parts if len(parts) > 1 else [],
     )
 
 
-def _look_at_images(source: Source, sample: int | None, progress: Progress) -> Images:
-    count = len(source) if sample is None else min(sample, len(source))
-    rows = np.linspace(0, len(source) - 1, count).astype(int).tolist() if count else []
-    unreadable: list[str] = []
-    broken = 0
-    widths, heights, sizes = [], [], []
+def _spread(length: int, count: int | None) -> list[int]:
+    """At most `count` (None: all) of the numbers below `length`, evenly spread."""
+    count = length if count is None else min(count, length)
+    numbers: list[int] = np.linspace(0, length - 1, count).astype(int).tolist() if count else []
+    return numbers
 
-    def look(row: int) -> Looked:
-        key, image, *_ = source[row]
-        try:
-            return key, len(image or b""), None if image is None else decode(image).size
-        except UnreadableImage:
-            return key, len(image or b""), None
 
-    with progress.task("decoding images", len(rows), "images") as task, ThreadPoolExecutor() as pool:
-        for key, size, shape in _mapped(pool, look, rows):
-            task.advance()
-            if shape is None:
-                broken += 1
-                unreadable += [key] if len(unreadable) < 10 else []
-            else:
-                widths.append(shape[0])
-                heights.append(shape[1])
-                sizes.append(size)
+def _images(found: ImageTally) -> Images:
     return Images(
-        looked_at=len(rows),
-        unreadable=broken,
-        unreadable_examples=unreadable,
-        width=Spread.of(widths),
-        height=Spread.of(heights),
-        bytes=Spread.of(sizes),
+        looked_at=found.looked_at,
+        unreadable=found.broken,
+        unreadable_examples=found.unreadable,
+        repeated=found.repeated,
+        repeated_examples=found.pairs,
+        width=Spread.of(found.widths),
+        height=Spread.of(found.heights),
+        bytes=Spread.of(found.sizes),
     )
 
 
-def _mapped(pool: ThreadPoolExecutor, look: Callable[[int], Looked], rows: Sequence[int]) -> Iterator[Looked]:
-    """Results in order, a few at a time: an executor's own map would hold all that is not yet asked for."""
-    numbers = iter(rows)
-    while batch := list(islice(numbers, _IN_FLIGHT)):
-        yield from pool.map(look, batch)
-
-
-def _look_at_captions(source: Source, extract: Extract | None, progress: Progress) -> Captions:
-    lengths: list[int] = []
-    blank = unlabelled = 0
-    with progress.task("reading captions", len(source), "samples") as task:
-        for captions in source.captions():
-            task.advance()
-            written = [caption for caption in captions if caption.strip()]
-            lengths += [len(caption) for caption in written]
-            blank += not written
-            if extract is not None:
-                unlabelled += not any(extract(caption) for caption in written)
+def _captions(
+    found: CaptionTally, sources: Sequence[Source], extract: Extract | None, describe: Describe
+) -> Captions:
+    commonest = found.labels.most_common(LABELS)
+    names = describe([key for key, _ in commonest])
+    repeated, most_repeated = found.repeated(sources)
     return Captions(
-        count=len(lengths),
-        characters=Spread.of(lengths),
-        samples_without=blank,
-        samples_without_label=None if extract is None else unlabelled,
-        extractor=None if extract is None else getattr(extract, "name", None),
+        count=len(found.lengths),
+        characters=Spread.of(found.lengths),
+        samples_without=found.samples_without,
+        without_label=found.without_label if extract else None,
+        samples_without_label=found.samples_without_label if extract else None,
+        extractor=getattr(extract, "name", None),
+        distinct_labels=len(found.labels),
+        labels=[
+            LabelCount(key=key, name=name, captions=count)
+            for (key, count), name in zip(commonest, names, strict=True)
+        ],
+        repeated=repeated,
+        most_repeated=[RepeatedCaption(caption=text, count=count) for text, count in most_repeated],
+        examples=found.examples,
     )

@@ -3,6 +3,7 @@
 Below: the extractors, the WordNet noun graph (`wordnet`), and label sets (`targets`).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from catlipctl.errors import UsageError
 from catlipctl.results import Result
 
-__all__ = ["EXTRACTORS", "Extractor", "LabelledCaption", "Labels", "Word", "extractor", "labelled"]
+__all__ = ["EXTRACTORS", "Extractor", "LabelledCaption", "Labels", "Word", "extractor", "labelled", "names"]
 
 EXTRACTORS = ("corenet", "nouns", "subword")
 """Names that `extractor` knows."""
@@ -73,6 +74,16 @@ def extractor(name: str = "corenet") -> Extractor:
 
         return SubwordExtractor()
     raise UsageError(f"no extractor is called {name!r}", f"there is: {', '.join(EXTRACTORS)}")
+
+
+def names(keys: Sequence[str], extractor: str) -> list[str]:
+    """A name for each key: WordNet's first lemma, `dog`; of sub-words their text, all else as it is."""
+    from catlipctl.labels import bpe, wordnet
+
+    if extractor == "subword":
+        return [bpe.text(key) for key in keys]
+    graph = wordnet.nouns()
+    return [graph.lemmas(key)[0].replace("_", " ") if key in graph else key for key in keys]
 
 
 class LabelledCaption(BaseModel):

@@ -8,10 +8,14 @@ floats depend on their order: where two tags tie, NLTK is asked.
 
 import hashlib
 import json
+import warnings
 from collections import defaultdict
 from itertools import chain
+from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
+import nltk.data
 import numpy as np
 from nltk.data import find, open_datafile
 from nltk.tag.perceptron import AveragedPerceptron, PerceptronTagger
@@ -20,6 +24,7 @@ from numpy.typing import NDArray
 from catlipctl.errors import MachineError
 
 DATA = "averaged_perceptron_tagger_eng"
+SOURCE = f"https://raw.githubusercontent.com/nltk/nltk_data/gh-pages/packages/taggers/{DATA}.zip"
 FILES = ("weights", "tagdict", "classes")
 START, END = PerceptronTagger.START, PerceptronTagger.END
 
@@ -167,15 +172,27 @@ def require_data() -> None:
 
 def _parameters(name: str) -> bytes:
     """One of the files of NLTK's English tagger, from a folder or a zip, where NLTK finds it."""
-    try:
-        folder = find(f"taggers/{DATA}/")
-        with open_datafile(folder, f"{DATA}.{name}.json", encoding=None) as stream:
-            return stream.read()
-    except (LookupError, OSError) as error:
-        raise MachineError(
-            "the extractor nouns needs the data of NLTK's part-of-speech tagger, and they are not here",
-            f"python -m nltk.downloader {DATA}",
-        ) from error
+    with warnings.catch_warnings(record=True) as refused:
+        warnings.simplefilter("always", RuntimeWarning)
+        try:
+            folder = find(f"taggers/{DATA}/")
+            with open_datafile(folder, f"{DATA}.{name}.json", encoding=None) as stream:
+                return stream.read()
+        except (LookupError, OSError, BadZipFile) as error:
+            # NLTK warns of files that it does not read, because others may write to them.
+            raise _missing(str(refused[0].message) if refused else "") from error
+
+
+def _missing(refused: str) -> MachineError:
+    """What is not here, and the two ways to bring it: by the network, and by hand."""
+    folder = Path(nltk.data.path[0] if nltk.data.path else Path.home() / "nltk_data") / "taggers"
+    needs = "the extractor nouns needs the data of NLTK's part-of-speech tagger"
+    if refused:
+        return MachineError(f"{needs}: {refused}", f"chmod -R go-w {folder.parent}")
+    return MachineError(
+        f"{needs}, {DATA}.zip, which is not here",
+        f"python -m nltk.downloader {DATA}; without a network, copy {SOURCE} into {folder}, as it is",
+    )
 
 
 def _packed(weights: dict[str, dict[str, float]], tags: list[str]) -> dict[str, int]:

@@ -1,6 +1,6 @@
 """What a checkpoint sees in images: its most probable labels or synsets."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -9,14 +9,13 @@ from torch import Tensor
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import EvalTransform, UnreadableImage
-from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
+from catlipctl.data.sources.image_files import named_images
 from catlipctl.errors import DataError
 from catlipctl.labels import wordnet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 
 BATCH = 64
-SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 
 
 class PredictedLabel(BaseModel):
@@ -32,32 +31,40 @@ class PredictedLabel(BaseModel):
 
 
 class ImagePrediction(BaseModel):
-    """The most probable labels of one image, the first one first; or its fault."""
+    """The most probable labels of one image, the first one first; or its fault.
+
+    image: its path. name: as short as tells it apart: the path from the folder that was named.
+    """
 
     image: str
+    name: str
     labels: list[PredictedLabel] = []
     fault: str | None = None
 
 
 class Predictions(Result):
-    """probabilities: `softmax` (of one label against the others) or `sigmoid` (of each label by itself)."""
+    """probabilities: `softmax` (of one label against the others) or `sigmoid` (of each label by itself).
+
+    skipped: files in folders and patterns that are no images by their names, counted by suffix.
+    """
 
     probabilities: str
     images: list[ImagePrediction]
     unreadable: int
+    skipped: dict[str, int]
 
 
 @torch.inference_mode()
 def predict(
-    checkpoint: Checkpoint, paths: Sequence[Path], top: int = 5, *, progress: Progress = SILENT
+    checkpoint: Checkpoint, paths: Sequence[str | Path], top: int = 5, *, progress: Progress = SILENT
 ) -> Predictions:
-    """The `top` labels of each image at `paths`; folders stand for the images in them.
+    """The `top` labels of each image at `paths`, as `named_images` finds them.
 
     A fitted classifier's probabilities are a softmax over its labels. A pre-training head, and one that
     Transfer Init made of it, gives a sigmoid a label: a picture may show several. What cannot be read has its
     fault named. Raises DataError where nothing can be read.
     """
-    files = _expanded(paths)
+    files, skipped = named_images(paths)
     activation = _activation(checkpoint)
     tower = checkpoint.tower
     model, preprocessing = tower.module.eval(), tower.preprocessing
@@ -76,7 +83,7 @@ def predict(
                 )
                 for value, i in zip(row, ids, strict=True)
             ]
-            found[source] = ImagePrediction(image=str(source), labels=labels)
+            found[source] = ImagePrediction(image=str(source), name=files[source], labels=labels)
 
     images: list[Tensor] = []
     sources: list[Path] = []
@@ -88,7 +95,7 @@ def predict(
                 sources.append(file)
             except (UnreadableImage, OSError) as error:
                 fault = error.message if isinstance(error, UnreadableImage) else error.strerror or str(error)
-                found[file] = ImagePrediction(image=str(file), fault=fault)
+                found[file] = ImagePrediction(image=str(file), name=files[file], fault=fault)
             if len(images) == BATCH:
                 answer(images, sources)
                 images, sources = [], []
@@ -100,23 +107,12 @@ def predict(
     if len(faults) == len(results):
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise DataError(f"no image could be read: {'; '.join(faults[:3])}{more}", "check the paths")
-    return Predictions(probabilities=activation, images=results, unreadable=len(faults))
-
-
-def _expanded(paths: Sequence[Path]) -> list[Path]:
-    """Every file once, in the order given; a folder's images by name."""
-
-    def files() -> Iterator[Path]:
-        for path in paths:
-            if not path.is_dir():
-                yield path
-                continue
-            inside = [p for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
-            if not inside:
-                raise DataError(f"{path} holds no image", f"looked for {', '.join(SUFFIXES)}")
-            yield from inside
-
-    return list(dict.fromkeys(files()))
+    return Predictions(
+        probabilities=activation,
+        images=results,
+        unreadable=len(faults),
+        skipped=dict(skipped.most_common()),
+    )
 
 
 def _activation(checkpoint: Checkpoint) -> str:

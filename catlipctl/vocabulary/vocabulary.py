@@ -81,12 +81,7 @@ class Vocabulary:
 
     def descriptions(self) -> list[str]:
         """A name for each class, WordNet's first lemma: `dog`; of sub-words their text, all else as it is."""
-        from catlipctl.labels import bpe, wordnet
-
-        if self.extractor == "subword":
-            return [bpe.text(key) for key in self.keys]
-        graph = wordnet.nouns()
-        return [graph.lemmas(key)[0].replace("_", " ") if key in graph else key for key in self.keys]
+        return labels.names(self.keys, self.extractor)
 
     def to_json(self) -> dict[str, Any]:
         """The document that `vocabulary.json` holds."""

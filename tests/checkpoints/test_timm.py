@@ -6,6 +6,7 @@ import sys
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
@@ -139,14 +140,17 @@ def test_imagenet_towers_come_with_their_labels(monkeypatch):
     assert "tench" in loaded.label_descriptions["n01440764"]
 
 
-def test_what_timm_cannot_open(tmp_path, monkeypatch):
+def test_what_timm_cannot_open(tmp_path):
     for name in ("resnet_of_nobody", "vit_base_mci_224.none", f"local-dir:{tmp_path}", "vit_base_catlip_224"):
         with pytest.raises(CheckpointError, match=r"timm:.*cannot be loaded"):
             checkpoints.load(f"timm:{name}")
 
-    def unreachable(*_args, **_kwargs):
-        raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(timm, "create_model", unreachable)
-    with pytest.raises(MachineError, match="no route to host"):
-        checkpoints.load("timm:resnet10t")
+@pytest.mark.parametrize("name", ["resnet10t.c3_in1k", "hf-hub:nosuch/thing"])
+def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch, capfd, name):
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("time.sleep", None)  # nothing is tried again
+    with pytest.raises(MachineError, match=rf"timm:{name} cannot be fetched: .* does not answer") as error:
+        checkpoints.load(f"timm:{name}")
+    assert "timm:local-dir:FOLDER" in error.value.hint
+    assert capfd.readouterr() == ("", "")

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import tarfile
 
 import pytest
@@ -56,6 +57,19 @@ def test_table(shard):
     assert done.exit_code == 0
     assert "images unreadable" in done.stdout
     assert "50.0 % by corenet" in done.stdout
+    assert [line.split()[:3] for line in done.stdout.splitlines() if "n02084071" in line] == [
+        ["dog", "n02084071", "1"]
+    ]
+    assert "the of and" in done.stdout
+
+
+def test_several_sources_have_a_row_each(shard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(shard, "b.tar")
+    done = run("a.tar", "b.tar=2")
+    assert done.exit_code == 0
+    rows = [line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["b.tar=2"]]
+    assert rows == [["b.tar=2", "2", "4", "1", "1", "1", "of", "2", "2", "50.0", "%"]]
     assert "warning: 1 image without caption" in done.stderr
 
 

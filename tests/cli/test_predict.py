@@ -49,11 +49,40 @@ def test_the_table_names_its_probabilities_and_never_folds_a_name(monkeypatch: p
     assert result.exit_code == 0, result.output
     assert "probability (sigmoid)" in result.stdout or "probability (softmax)" in result.stdout
     assert [line.split()[0] for line in result.stdout.splitlines() if ".png" in line] == [
-        f"…{f'one_{long}.png'[-31:]}",
+        f"one_a_phot…{long[-16:]}.png",
         "one/same.png",
         "two/same.png",
-        f"…{f'two_{long}.png'[-31:]}",
+        f"two_a_phot…{long[-16:]}.png",
     ]
+
+
+def test_folders_and_patterns_give_every_picture_that_can_be_read() -> None:
+    for name in ("a.png", "trip/day 1/a.tiff", "trip/day 2/a.avif", "trip/day 2/b.WEBP", "trip/c.jp2"):
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (50, 40), "red").save(Path("photos", name))
+    for name in ("notes.md", "trip/a.mov", "trip/b.mov", ".hidden.png"):
+        Path("photos", name).write_text("no image")
+
+    def names(*arguments: str) -> tuple[list[str], str]:
+        done = CliRunner().invoke(app, [*arguments, "--checkpoint", "classifier", "--json"])
+        assert done.exit_code == 0, done.output
+        return [image["name"] for image in json.loads(done.stdout)["result"]["images"]], done.stderr
+
+    everything = ["a.png", "trip/c.jp2", "trip/day 1/a.tiff", "trip/day 2/a.avif", "trip/day 2/b.WEBP"]
+    found, said = names("photos")
+    assert (found, "skipped what is no image by its name: 2 .mov, 1 .md" in said) == (everything, True)
+    assert names("photos/**/*.*")[0] == everything
+    assert names("photos/trip/*/*.{tiff,avif}")[0] == ["day 1/a.tiff", "day 2/a.avif"]
+    # Named as two folders, two pictures would share a name; a file twice is one.
+    assert names("photos/trip/day 2", "grey.png", "photos/a.png", "photos/trip/day 2/b.WEBP")[0] == (
+        ["a.avif", "b.WEBP", "grey.png", "a.png"]
+    )
+    assert names("photos", "photos/trip/day 1", "./grey.png")[0][-1] == "grey.png"
+    Image.new("RGB", (50, 40)).save("a.png")
+    assert names("photos", "a.png")[0] == ["photos/a.png", *everything[1:], "a.png"]
+    none = CliRunner().invoke(app, ["photos/*.gif", "--checkpoint", "classifier"])
+    assert none.exit_code == 3
+    assert "nothing matches photos/*.gif" in none.stderr
 
 
 def test_no_readable_image_and_no_checkpoint() -> None:

@@ -17,10 +17,14 @@ class Recorded(Silent):
 
     def __init__(self) -> None:
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.tasks: list[str] = []
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
     @contextmanager
     def task(self, description: str, total: int | None = None, unit: str = "it", done: int = 0):

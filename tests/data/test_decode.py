@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from catlipctl.data.decode import MAX_PIXELS, UnreadableImage, decode, decode_jpeg
+from catlipctl.data.decode import FORMATS, MAX_PIXELS, UnreadableImage, decode, decode_jpeg
+from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
 
 RNG = np.random.default_rng(0)
 PICTURE = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8))
@@ -227,3 +228,12 @@ def test_the_fast_decoder_takes_no_jpeg_that_the_exact_one_refuses(
         pixels = decode_jpeg(damaged, max_pixels=10**6)
         if pixels is not None:
             assert np.array_equal(pixels, decode(damaged, max_pixels=10**6))
+
+
+def test_every_extension_of_what_is_decoded_is_known():
+    """`IMAGE_EXTENSIONS` is written out, so that who counts captions need not load Pillow."""
+    registered = Image.registered_extensions()
+    ours = {extension.removeprefix(".") for extension, name in registered.items() if name in FORMATS}
+    assert ours <= set(IMAGE_EXTENSIONS)
+    assert {f".{extension}" for extension in IMAGE_EXTENSIONS} <= set(registered)
+    assert len(set(IMAGE_EXTENSIONS)) == len(IMAGE_EXTENSIONS)

@@ -1,10 +1,17 @@
-"""Folders: class folders, metadata.csv, and which of several things in one folder is meant."""
+"""Folders: classes, metadata, text files beside images, and which of several things is meant."""
 
+import json
+import pickle
+from pathlib import Path
+
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from catlipctl.data import open_source
+from catlipctl.data.caption_shards import caption_shards
+from catlipctl.data.sources.faults import Faults
 from catlipctl.errors import DataError
 
 
@@ -99,3 +106,136 @@ def test_an_image_that_vanished_is_unreadable(classes):
     assert source[0].label == "cat"
     path.mkdir()
     assert source[0].image is None
+
+
+def write_jsonl(path, *rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def imagefolder(tmp_path, folder, split):
+    """What `datasets` reads there: the bytes and the text of each image."""
+    read = datasets.load_dataset(
+        "imagefolder", data_dir=str(folder), split=split, cache_dir=str(tmp_path / "hf")
+    )
+    return {
+        (Path(row["image"]["path"]).read_bytes(), row["text"])
+        for row in read.cast_column("image", datasets.Image(decode=False))
+    }
+
+
+def test_metadata_jsonl_equals_datasets(tmp_path, png):
+    for split, numbers in (("train", (1, 2)), ("test", (3,))):
+        folder = tmp_path / "data" / split
+        folder.mkdir(parents=True)
+        for number in numbers:
+            (folder / f"{number}.png").write_bytes(png(number))
+        rows = [{"file_name": f"{n}.png", "text": f"number {n}", "extra": [n]} for n in numbers]
+        write_jsonl(folder / "metadata.jsonl", *rows)
+        source = open_source(folder)
+        ours = {(source[i].image, *source[i].captions) for i in range(len(source))}
+        assert ours == imagefolder(tmp_path, tmp_path / "data", split)
+        (shard,) = caption_shards([folder])
+        assert list(shard.read(Faults())) == list(source.captions())
+    with pytest.raises(DataError, match="splits test, train"):
+        open_source(tmp_path / "data")
+
+
+def test_metadata_beside_the_folders_of_splits(tmp_path, png):
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "0.png").write_bytes(png(len(split)))
+    rows = [{"file_name": f"{split}/0.png", "text": split} for split in ("train", "test")]
+    write_jsonl(tmp_path / "metadata.jsonl", *rows)
+    with pytest.raises(DataError, match="splits test, train"):
+        open_source(tmp_path)
+    for split in ("train", "test"):
+        source = open_source(tmp_path / split)
+        assert [source[i] for i in range(len(source))] == [
+            (f"{split}/0.png", png(len(split)), (split,), None)
+        ]
+        (shard,) = caption_shards([tmp_path / split])
+        assert list(shard.read(Faults())) == [(split,)]
+
+
+def test_metadata_beside_a_folder_that_it_does_not_name(tmp_path, png):
+    (tmp_path / "train" / "cat").mkdir(parents=True)
+    (tmp_path / "train" / "cat" / "0.png").write_bytes(png(0))
+    write_jsonl(tmp_path / "metadata.jsonl", {"file_name": "elsewhere.png", "text": "a"})
+    assert open_source(tmp_path / "train", need="labels").labels() == ["cat"]
+
+
+def test_metadata_in_sub_folders_is_pointed_to(tmp_path, png, progress):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "0.png").write_bytes(png(0))
+    write_jsonl(tmp_path / "cat" / "metadata.jsonl", {"file_name": "0.png", "text": "a"})
+    assert open_source(tmp_path, need="labels", progress=progress).labels() == ["cat"]
+    (note,) = progress.notes
+    assert note.endswith(f"cat/metadata.jsonl is not read here: name {tmp_path}/cat to read it")
+
+
+def test_which_of_several_kinds_is_said(tmp_path, png, write_tar, progress):
+    (tmp_path / "a.png").write_bytes(png(1))
+    write_jsonl(tmp_path / "metadata.jsonl", {"file_name": "a.png", "text": "by jsonl"})
+    assert list(open_source(tmp_path, progress=progress).captions()) == [("by jsonl",)]
+    assert progress.notes == []
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.png,by csv\n")
+    assert list(open_source(tmp_path, progress=progress).captions()) == [("by csv",)]
+    assert "holds metadata.csv and metadata.jsonl: reading metadata.csv" in progress.notes[-1]
+    write_tar(tmp_path / "0.tar", [("0.png", png(0)), ("0.txt", b"by tar")])
+    assert list(open_source(tmp_path, progress=progress).captions()) == [("by tar",)]
+    assert "holds tars and metadata.csv and metadata.jsonl: reading tars" in progress.notes[-1]
+
+
+@pytest.fixture
+def kohya(tmp_path, png):
+    """Images with a text file beside each, in folders, as kohya's trainers and img2dataset have them."""
+    root = tmp_path / "set"
+    for path, text in (
+        ("10_cats/a.png", b"a cat, asleep\n"),
+        ("10_cats/deep/b.WEBP", b"caf\xe9"),
+        ("c.jpeg", b""),
+        ("d.png", None),
+        ("e.txt", b"no image"),
+        (".hidden/f.png", b"hidden"),
+    ):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        if not path.endswith(".txt"):
+            (root / path).write_bytes(png(len(path)))
+        if text is not None:
+            (root / path).with_suffix(".txt").write_bytes(text)
+    return root
+
+
+def test_images_with_text_files_beside_them(kohya, png):
+    source = open_source(kohya)
+    assert [source[i] for i in range(len(source))] == [
+        ("10_cats/a.png", png(13), ("a cat, asleep",), "10_cats"),
+        ("10_cats/deep/b.WEBP", png(19), ("caf\ufffd",), "10_cats"),
+    ]
+    assert source.faults == {"image without caption": 2, "caption without image": 1, "caption not UTF-8": 1}
+    assert len(open_source(kohya, need="any")) == 2
+    assert len(open_source(kohya, need="images")) == 4
+    before = source.fingerprint
+    (kohya / "10_cats" / "a.txt").write_text("a dog")
+    assert open_source(kohya).fingerprint != before
+
+
+def test_the_captions_of_such_a_folder_alone(kohya):
+    (shard,) = [pickle.loads(pickle.dumps(shard)) for shard in caption_shards([kohya])]
+    found = Faults()
+    assert list(shard.read(found)) == [("",), ("a cat, asleep",), ("caf\ufffd",)]
+    assert found.counts() == {"image without caption": 1, "caption without image": 1, "caption not UTF-8": 1}
+    (kohya / "10_cats" / "a.txt").write_text("a dog")
+    assert caption_shards([kohya])[0].identity != shard.identity
+
+
+def test_other_text_files_are_chosen_by_extension(kohya, png):
+    with pytest.raises(DataError, match=r"no captions \(no NAME\.caption lies"):
+        open_source(kohya, caption_keys=["caption"])
+    (kohya / "d.caption").write_text("from a caption file")
+    (kohya / "d.json").write_text('{"said": "from json"}')
+    assert open_source(kohya, caption_keys=["caption", "json:said"])[0] == (
+        *("d.png", png(5)),
+        ("from a caption file", "from json"),
+        None,
+    )

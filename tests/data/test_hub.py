@@ -5,8 +5,9 @@ import huggingface_hub
 import pytest
 
 from catlipctl.data import open_source
+from catlipctl.data.caption_shards import caption_shards
 from catlipctl.data.sources.hub import HubName, open_dataset, tar_urls
-from catlipctl.errors import DataError, UsageError
+from catlipctl.errors import DataError, MachineError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -67,10 +68,11 @@ def test_all_else_goes_through_datasets(monkeypatch, tmp_path, png):
         open_source("hf:org/name/test")
 
 
-def test_a_hub_that_does_not_answer(monkeypatch):
-    def fail(*_args, **_keywords):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", fail)
-    with pytest.raises(DataError, match="cannot be listed: no route"):
-        open_source("hf:org/name")
+def test_a_hub_that_does_not_answer(monkeypatch, capfd):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("time.sleep", None)  # nothing is tried again
+    for open_ in (open_source, lambda spec: caption_shards([spec])):
+        with pytest.raises(MachineError, match=r"hf:org/name cannot be fetched: .* does not answer") as error:
+            open_("hf:org/name")
+        assert error.value.exit_code == 5
+    assert capfd.readouterr() == ("", "")

@@ -1,10 +1,16 @@
 """What `inspect` finds in sources whose contents are known."""
 
+import json
+from functools import partial
+
 import numpy as np
 import pytest
 
+from catlipctl import labels
 from catlipctl.data import open_source
 from catlipctl.data.inspect import inspect
+
+names = partial(labels.names, extractor="corenet")
 
 
 def test_counts_and_spreads(tmp_path, png, write_tar):
@@ -27,6 +33,64 @@ def test_counts_and_spreads(tmp_path, png, write_tar):
     assert found.captions.characters.median == np.median(lengths)
     assert (found.captions.count, found.captions.samples_without_label) == (10, 3)
     assert found.classes == {"a": 5, "b": 5}
+    assert found.parts == []
+
+
+def test_what_is_said_and_seen_again(tmp_path, png, write_tar):
+    said = [b"a dog", b"a dog", b"a cat", b"a dog", b"of the", b"a cat", b"a red car"]
+    images = [1, 1, 2, 3, 1, 4, 5]
+    tar = write_tar(
+        tmp_path / "a.tar",
+        [
+            (f"{n}.{e}", b)
+            for n, (text, image) in enumerate(zip(said, images, strict=True))
+            for e, b in (("png", png(image)), ("txt", text))
+        ],
+    )
+
+    def words(caption):
+        return [word for word in caption.split() * 2 if len(word) == 3 and word != "the"]
+
+    found = inspect(open_source(tar), words, sample=None)
+    assert (found.images.repeated, found.images.repeated_examples) == (2, [("0", "1"), ("0", "4")])
+    captions = found.captions
+    assert captions.repeated == 3
+    assert [(one.caption, one.count) for one in captions.most_repeated] == [("a dog", 3), ("a cat", 2)]
+    assert (captions.count, captions.without_label, captions.samples_without_label) == (7, 1, 1)
+    # In how many captions each is, however often.
+    assert [(one.key, one.captions) for one in captions.labels][:2] == [("dog", 3), ("cat", 2)]
+    assert captions.distinct_labels == len(captions.labels) == 4
+    assert captions.examples == [text.decode() for text in said]
+
+
+def test_labels_are_counted_a_caption_not_a_sample(tmp_path, png):
+    (tmp_path / "a.png").write_bytes(png(0))
+    rows = [{"image": "a.png", "text": ["a dog", "xyzzy", "of the"]}, {"image": "a.png", "text": "plugh"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    captions = inspect(open_source(tmp_path / "a.jsonl"), labels.extractor(), names).captions
+    assert (captions.count, captions.without_label, captions.samples_without_label) == (4, 3, 1)
+    assert [(one.key, one.name) for one in captions.labels] == [("n02084071", "dog")]
+
+
+def test_a_row_a_source(tmp_path, png, write_tar):
+    for name, count in (("a", 2), ("b", 6)):
+        entries = [
+            (f"{i}.{e}", b)
+            for i in range(count)
+            for e, b in (("png", png(i) if i < 4 else b"bad"), ("txt", f"{name} {i % 3}".encode()))
+        ]
+        write_tar(tmp_path / f"{name}.tar", [*entries, ("z.txt", b"x")])
+    source = open_source([f"{tmp_path}/a.tar=3", tmp_path / "b.tar"])
+    found = inspect(source, lambda text: [text] if text.startswith("a") else [], sample=4)
+    assert [(part.weight, part.samples, part.epoch, part.shards, part.faults) for part in found.parts] == [
+        (3, 2, 6, 1, 1),
+        (1, 6, 6, 1, 1),
+    ]
+    # Samples 0, 2, 4 and 7 of the eight.
+    assert [(part.images_looked_at, part.images_unreadable) for part in found.parts] == [(1, 0), (3, 1)]
+    assert [(part.captions, part.captions_without_label) for part in found.parts] == [(2, 0), (6, 6)]
+    assert (found.samples, found.captions.count, found.captions.repeated) == (8, 8, 3)
+    assert found.captions.examples[:3] == ["a 0", "a 1", "b 0"]
 
 
 def test_a_sample_is_spread_over_the_source(tmp_path, png, write_tar):
@@ -41,8 +105,6 @@ def test_a_sample_is_spread_over_the_source(tmp_path, png, write_tar):
 
 
 def test_real_pairs(shared_data):
-    from catlipctl import labels
-
     found = inspect(open_source(str(shared_data / "pairs/tuxpaint-*.tar")), labels.extractor(), sample=100)
     assert (found.samples, found.images.unreadable, found.captions.extractor) == (772, 0, "corenet")
     assert 0 < found.captions.samples_without_label < 100

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from catlipctl.data import open_source
 from catlipctl.data.sources.concatenation import Concatenation
 from catlipctl.data.sources.image_files import ImageFileSource
-from catlipctl.data.sources.locate import expand_braces, split_weight
+from catlipctl.data.sources.patterns import expand_braces, split_weight
 from catlipctl.errors import DataError, UsageError
 
 _TEXT = st.sampled_from(["", "a", "/", "x-", "07", "..", "."])

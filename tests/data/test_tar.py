@@ -257,7 +257,7 @@ def test_archives_one_after_the_other_are_all_read(tmp_path, png, write_tar):
     [
         ([], "holds no samples", "KEY.jpg"),
         ([("0.png", b"x"), ("0.meta", b"y")], r"no captions.*holds? meta \(1\), png \(1\)", "--caption-key"),
-        ([("0.txt", b"x"), ("0.tif", b"y")], r"no images.*tif \(1\), txt \(1\)", "--image-key"),
+        ([("0.txt", b"x"), ("0.raw", b"y")], r"no images.*raw \(1\), txt \(1\)", "--image-key"),
     ],
 )
 def test_useless_tars_say_what_there_is(tmp_path, write_tar, entries, said, hint):

@@ -4,9 +4,11 @@ import gzip
 import importlib.metadata
 import json
 import os
+import re
 import string
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import nltk
@@ -145,5 +147,43 @@ def test_missing_data_are_named_with_the_command_that_brings_them(tmp_path: Path
     environment = {**os.environ, "NLTK_DATA": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.stderr == ""
-    assert done.stdout.splitlines() == ["5 python -m nltk.downloader averaged_perceptron_tagger_eng"] * 3
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert line.startswith(
+            "5 python -m nltk.downloader averaged_perceptron_tagger_eng; without a network"
+        )
     assert labels.EXTRACTORS.count("nouns") == 1
+
+
+def run(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """catlipctl in a fresh home, where NLTK has nothing of this machine's."""
+    environment = {name: value for name, value in os.environ.items() if name != "NLTK_DATA"}
+    command = [sys.executable, "-m", "catlipctl", *arguments, "--extractor", "nouns"]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=home, env={**environment, "HOME": str(home)}
+    )
+
+
+def test_the_offline_way_of_the_hint_works(nltk_data: Path, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a dog on a beach\n")
+    done = run(tmp_path, "vocab", "build", "--data", "captions.txt")
+    assert done.returncode == 5
+    error, hint = done.stderr.splitlines()[-2:]
+    assert "averaged_perceptron_tagger_eng.zip, which is not here" in error
+    name, folder = re.search(r"copy \S+/(\S+) into (\S+), as it is", hint).groups()
+    assert folder == f"{tmp_path}/nltk_data/taggers"
+    Path(folder).mkdir(parents=True, mode=0o755)
+    # As nltk_data packs it: a folder of the zip's own name.
+    with zipfile.ZipFile(Path(folder, name), "w", zipfile.ZIP_DEFLATED) as packed:
+        for file in sorted((nltk_data / "taggers" / Path(name).stem).iterdir()):
+            packed.write(file, f"{Path(name).stem}/{file.name}")
+    for path in (tmp_path / "nltk_data", Path(folder), Path(folder, name)):
+        path.chmod(path.stat().st_mode & ~0o022)
+    done = run(tmp_path, "labels", "a dog on a beach")
+    assert done.returncode == 0, done.stderr
+    assert "n02084071" in done.stdout
+    Path(folder).chmod(0o777)  # from there NLTK reads nothing
+    done = run(tmp_path, "labels", "a dog on a beach")
+    assert done.returncode == 5
+    assert f"hint: chmod -R go-w {tmp_path}/nltk_data" in done.stderr

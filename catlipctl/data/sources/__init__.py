@@ -1,4 +1,4 @@
-"""Where image-text pairs come from: tars, folders, Parquet, listings, the Hub; opened by a SOURCE text.
+"""Where image-text pairs come from: tars, folders, tables, saved datasets, the Hub; opened by a SOURCE text.
 
 A format is one reader for both walks: samples by index (`open_source`), and captions in storage order
 (`catlipctl.data.caption_shards`).
@@ -10,10 +10,11 @@ from typing import Any
 
 from catlipctl.data.sample import Need, Source
 from catlipctl.data.sources.concatenation import Concatenation
-from catlipctl.data.sources.image_files import open_class_folders, open_flat_folder
-from catlipctl.data.sources.locate import NO_CAPTIONS_HINT, locate, split_weight
+from catlipctl.data.sources.locate import locate
+from catlipctl.data.sources.patterns import split_weight
 from catlipctl.data.sources.storage import is_url
 from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.text_files import NO_IMAGES_HINT, open_folder
 from catlipctl.errors import DataError, UsageError
 from catlipctl.files import cache_dir as default_cache_dir
 from catlipctl.progress import SILENT, Progress
@@ -34,10 +35,9 @@ def open_source(
 ) -> Source:
     """Open a SOURCE, or several one after the other, each with an optional `=WEIGHT`.
 
-    SOURCE is a tar, a glob or brace pattern of tars, a folder (of tars; else of Parquet, else with
-    `metadata.csv`, else of class folders), Parquet, a CSV/TSV listing, an fsspec URL,
-    `hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]`, or the embedded `emoji:pairs`, `emoji:transfer/train`,
-    `emoji:transfer/test`.
+    SOURCE is a tar, a glob or brace pattern of tars, Parquet, a listing (CSV, TSV, JSON Lines), a folder
+    (`locate` says of what), a URL of such a file, `hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]`, or the embedded
+    `emoji:pairs`, `emoji:transfer/train`, `emoji:transfer/test`.
 
     Args:
         image_key: extension or column that is the image; found by its name if None.
@@ -81,25 +81,21 @@ def _open(spec: str, strict: bool, cache: Path, options: dict[str, Any]) -> Sour
         from catlipctl.data.sources.parquet import open_parquet
 
         return open_parquet(spec, found.files, strict=strict, cache=cache, **options)
+    if found.kind == "saved":
+        from catlipctl.data.sources.saved import open_saved
+
+        return open_saved(spec, found.folder, found.files, strict=strict, **options)
     if found.kind == "listing":
         from catlipctl.data.sources.listing import open_listing
 
-        if len(found.files) > 1 or is_url(found.files[0].path):
-            raise DataError(f"{spec} is not one local listing", "give each listing with a --data of its own")
-        return open_listing(spec, Path(found.files[0].path), **options)
-    return _open_images(spec, found.folder, options["need"])
-
-
-def _open_images(spec: str, folder: Path, need: Need) -> Source:
-    """A folder of images: in class folders, or, where labels are not asked for, without."""
-    source = open_class_folders(spec, folder)
-    if source is None and need == "images":
-        source = open_flat_folder(spec, folder)
-    if source is None:
-        raise DataError(
-            f"{spec} holds no tars, no Parquet, no metadata.csv and no class folders with images",
-            "SOURCE may also be a listing (CSV or TSV with filepath and title)",
-        )
-    if need == "captions":
-        raise DataError(f"{spec} is class folders: its images have labels but no captions", NO_CAPTIONS_HINT)
-    return source
+        if len(found.files) > 1:
+            raise DataError(f"{spec} is several listings", "give each listing with a --data of its own")
+        if is_url(found.files[0].path):
+            raise DataError(
+                f"{spec} is a listing on a server: the images that it names are read from a disk",
+                "download it with its images, or give tars",
+            )
+        return open_listing(spec, Path(found.files[0].path), below=found.below, **options)
+    if found.kind == "text":
+        raise DataError(f"{spec} is a text file: it has captions but no images", NO_IMAGES_HINT)
+    return open_folder(spec, found.folder, **options)

@@ -1,8 +1,11 @@
-"""Rows of a `datasets.Dataset`: how Parquet and what the Hub holds are read, memory-mapped and undecoded."""
+"""Rows of Arrow tables: those of a `datasets.Dataset`, memory-mapped and undecoded (Parquet, saved
+datasets and what the Hub holds are read so), and captions alone, batch by batch.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,7 @@ from catlipctl.data.sample import Sample
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.columns import Columns, is_binary, is_list, is_string, values
 from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, Faults, texts
+from catlipctl.data.sources.shard import CaptionShard
 from catlipctl.data.sources.storage import read_file
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
@@ -144,6 +148,38 @@ class DatasetSource:
             kept.append(start + np.flatnonzero(image & needed))
             start += len(batch)
         return np.concatenate(kept) if kept else np.zeros(0, np.int64)
+
+
+class TableCaptions(CaptionShard):
+    """The caption columns of an Arrow schema, and their texts."""
+
+    def _columns(self, schema: pa.Schema) -> list[str]:
+        where, keys = self.file.path, self.caption_keys
+        return Columns.of_schema(where, schema, caption_keys=keys, need_image=False).captions
+
+    def _texts(
+        self,
+        batch: pa.RecordBatch,
+        columns: list[str],
+        first: int,
+        found: Faults,
+        fetched: Sequence[bool] | None = None,
+    ) -> Iterator[tuple[str, ...]]:
+        """The captions of the rows that have any. first: the first row. fetched: whether it has an image."""
+        where = f"{self.file.name}, row"
+
+        def fault(row: int, kind: str) -> None:
+            found.add(kind, 1, f"{where} {row}")
+
+        rows = zip(*(values(batch[name]) for name in columns), strict=True)
+        for at, row in enumerate(rows):
+            if fetched is not None and not fetched[at]:
+                continue
+            said = texts(row, partial(fault, first + at))
+            if said:
+                yield said
+            else:
+                fault(first + at, kinds.NO_CAPTION)
 
 
 def _bounded(value: pa.Scalar) -> bytes | None:

@@ -58,11 +58,11 @@ class Weighted:
 
 
 class Concatenation:
-    """Sources one after the other, with weights."""
+    """Sources one after the other, with weights. parts: each of them."""
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
-        self._parts = [Weighted(source, weight) for source, weight in zip(sources, weights, strict=True)]
-        self._ends = list(accumulate(len(part) for part in self._parts))
+        self.parts = [Weighted(source, weight) for source, weight in zip(sources, weights, strict=True)]
+        self._ends = list(accumulate(len(part) for part in self.parts))
         self.name = " + ".join(
             source.name if weight == 1 else f"{source.name}={weight:g}"
             for source, weight in zip(sources, weights, strict=True)
@@ -78,7 +78,7 @@ class Concatenation:
     @property
     def shard_sizes(self) -> list[int]:
         """The shards of all parts, as often as their samples stand."""
-        return [size for part in self._parts for size in part.shard_sizes]
+        return [size for part in self.parts for size in part.shard_sizes]
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -88,13 +88,13 @@ class Concatenation:
             raise IndexError(index)
         index %= len(self)
         part = bisect_right(self._ends, index)
-        return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+        return self.parts[part][index - (self._ends[part - 1] if part else 0)]
 
     def captions(self) -> Iterator[tuple[str, ...]]:
         """The captions of all samples in storage order."""
-        for part in self._parts:
+        for part in self.parts:
             yield from part.captions()
 
     def labels(self) -> list[str | None]:
         """The class label of every sample in storage order."""
-        return [label for part in self._parts for label in part.labels()]
+        return [label for part in self.parts for label in part.labels()]

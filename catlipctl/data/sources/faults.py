@@ -25,6 +25,7 @@ LONG_CAPTION = "caption over 1 MiB"
 LARGE_IMAGE = "image over 256 MiB"
 EMPTY_CAPTION = "empty caption"
 OTHER_SCRIPT = "caption in another script"
+NO_ROW = "row without JSON object"
 
 _CONSEQUENCE = {
     TRUNCATED: "the whole samples before the cut are used",
@@ -37,6 +38,7 @@ _CONSEQUENCE = {
     LONG_CAPTION: "cut there",
     LARGE_IMAGE: "left out",
     EMPTY_CAPTION: "left out",
+    NO_ROW: "left out",
     OTHER_SCRIPT: "letters, but none of them Latin",
 }
 SHARD_KINDS = (TRUNCATED, DAMAGED, UNREADABLE)

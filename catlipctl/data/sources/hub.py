@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from catlipctl import network
 from catlipctl.data.sample import Need, Source
 from catlipctl.data.sources.arrow import DatasetSource
 from catlipctl.data.sources.columns import Columns
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import datasets
 
 FORM = "hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]"
+OFFLINE_HINT = "check the network; or download it on a machine that has one, and give its folder as SOURCE"
 _NAME = re.compile(
     r"hf:(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<split>[\w.-]+))?(?::(?P<config>[^@:]+))?(?:@(?P<revision>[^@]+))?$"
 )
@@ -60,7 +62,7 @@ def open_hub(
     """A dataset of the Hub; SPLIT is `train` where none is named.
 
     Raises:
-        DataError: it cannot be reached, or has no such split or columns.
+        DataError: there is none, or it has no such split or columns. MachineError: the Hub does not answer.
     """
     name = HubName.parse(spec)
     tars = tar_urls(name)
@@ -80,7 +82,7 @@ def open_hub(
 
     progress.note(f"loading {spec} with datasets into {cache / 'datasets'}")
     try:
-        with quiet_datasets():
+        with network.hub(spec, OFFLINE_HINT), quiet_datasets():
             dataset = datasets.load_dataset(
                 name.repository,
                 name.config,
@@ -156,18 +158,26 @@ def file_urls(name: HubName, suffix: str) -> list[str]:
     """URLs of a repository's files of a kind: those with the split in their path, all where none has it.
 
     Raises:
-        DataError: the Hub does not answer, there is no such dataset, or the split that was named has none.
+        DataError: there is no such dataset, or the split that was named has none.
+        MachineError: the Hub does not answer.
     """
     import huggingface_hub
+    import huggingface_hub.errors
 
     try:
-        files = huggingface_hub.HfApi().list_repo_files(
-            name.repository, repo_type="dataset", revision=name.revision
-        )
+        with network.hub(f"hf:{name.repository}", OFFLINE_HINT):
+            files = huggingface_hub.HfApi().list_repo_files(
+                name.repository, repo_type="dataset", revision=name.revision
+            )
+    except huggingface_hub.errors.RepositoryNotFoundError as error:
+        raise DataError(
+            f"the Hub has no dataset {name.repository}, or it is private",
+            "check the name; private datasets need `hf auth login`",
+        ) from error
     except (OSError, ValueError) as error:
         raise DataError(
             f"hf:{name.repository} cannot be listed: {str(error).splitlines()[0]}",
-            "check the name and the network; private datasets need `hf auth login`",
+            f"check the name and its revision: {FORM}",
         ) from error
     there = sorted(file for file in files if file.endswith(suffix))
     chosen = [file for file in there if (name.split or "train") in file]

@@ -1,16 +1,21 @@
-"""Images that are files of their own, with captions or labels said by a listing or by folder names."""
+"""Images that are files of their own: as samples, as what lies below a folder, and as a person names them."""
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from catlipctl.data.sample import Sample
 from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
+from catlipctl.data.sources.patterns import expand
 from catlipctl.data.sources.storage import read_file
 from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
+from catlipctl.errors import DataError
 
-_IMAGE_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
+IMAGE_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
+_PROBED = 100
 
 
 class ImageFileSource:
@@ -78,41 +83,123 @@ class ImageFileSource:
         return [None] * len(self) if self._labels is None else self._labels.to_pylist()
 
 
-def open_class_folders(name: str, folder: Path) -> ImageFileSource | None:
-    """The images under each sub-folder, labelled with its name; None where no sub-folder has an image.
+def root_of(name: str, paths: Sequence[str], folder: Path) -> Path:
+    """From where some of the paths that a table names exist: the table's folder, else the current one.
 
-    Sub-folders in a class belong to it; hidden ones are passed over.
+    Raises:
+        DataError: from neither.
     """
-    paths, labels = [], []
-    stamps = hashlib.sha256(str(folder.resolve()).encode())
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir() and not entry.name.startswith("."):
-            for path, stamp in sorted(_images(entry.path)):
-                paths.append(os.path.relpath(path, folder))
-                labels.append(entry.name)
-                stamps.update(f"{paths[-1]}\0{stamp}\n".encode(errors="surrogateescape"))
-    if not paths:
-        return None
-    return ImageFileSource(name, folder, paths, labels=labels, faults={}, fingerprint=stamps.hexdigest()[:32])
+    sample = paths[:: max(1, len(paths) // _PROBED)][:_PROBED]
+    for root in (folder, Path.cwd()):
+        if any((root / path).is_file() for path in sample):
+            return root
+    raise DataError(
+        f"none of {len(sample)} images looked at in {name} exists: first {sample[0]}",
+        f"write absolute paths, or paths relative to {folder}",
+    )
 
 
-def open_flat_folder(name: str, folder: Path) -> ImageFileSource | None:
-    """The images of a folder, without captions or labels; None where it has none."""
-    images = sorted((os.path.relpath(path, folder), stamp) for path, stamp in _images(str(folder)))
-    if not images:
-        return None
-    stamps = hashlib.sha256(repr((str(folder.resolve()), images)).encode(errors="surrogateescape"))
-    paths = [path for path, _ in images]
-    return ImageFileSource(name, folder, paths, faults={}, fingerprint=stamps.hexdigest()[:32])
+class Picture(NamedTuple):
+    """A file below a folder, a picture by its name or not. path: from there. stamp: size and mtime."""
+
+    path: str
+    stamp: str
+    is_image: bool
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The sub-folder of the folder named in which it is ('': it lies there itself), and its path."""
+        return self.path.partition("/")[0] if "/" in self.path else "", self.path
+
+    @property
+    def stem(self) -> str:
+        """The path without the last extension."""
+        return os.path.splitext(self.path)[0]
 
 
-def _images(folder: str) -> Iterator[tuple[str, str]]:
-    """Path, and size and mtime, of each image below a folder. Links to folders may loop: not followed."""
+def files_below(folder: Path) -> list[Picture]:
+    """All files below a folder, those of a sub-folder of it together; what is hidden is passed over.
+
+    A link to a folder is followed where it lies in the folder itself: further down it might be a loop.
+    """
+    found = _walk(str(folder), links=True)
+    return sorted(
+        (Picture(os.path.relpath(path, folder), stamp, _is_image(path)) for path, stamp in found),
+        key=lambda picture: picture.place,
+    )
+
+
+def _walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, str]]:
+    """Path, and size and mtime, of each file below a folder."""
     for entry in os.scandir(folder):
         if entry.name.startswith("."):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _images(entry.path)
-        elif entry.name.lower().endswith(_IMAGE_SUFFIXES) and entry.is_file():
+        if entry.is_dir(follow_symlinks=links):
+            yield from _walk(entry.path)
+        elif entry.is_file():
             status = entry.stat()
             yield entry.path, f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def fingerprint_of(folder: Path, files: Sequence[Picture]) -> str:
+    """Changes with the folder and with each of the files."""
+    stamps = hashlib.sha256(str(folder.resolve()).encode(errors="surrogateescape"))
+    for file in files:
+        stamps.update(f"{file.path}\0{file.stamp}\n".encode(errors="surrogateescape"))
+    return stamps.hexdigest()[:32]
+
+
+class NamedImages(NamedTuple):
+    """What `named_images` found. paths: each file once -> its name for people. skipped: others, by suffix."""
+
+    paths: dict[Path, str]
+    skipped: Counter[str]
+
+
+def named_images(named: Sequence[str | Path]) -> NamedImages:
+    """The images that files, folders (all below them) and glob or brace patterns stand for, in this order.
+
+    The name of an image is its path from the folder named, or from where a pattern begins; where two would
+    share one, the path as it was given. A file that was named itself is taken whatever its suffix.
+
+    Raises:
+        DataError: a pattern matches nothing, or a folder or a pattern has no image.
+    """
+    names: dict[Path, str] = {}
+    skipped: Counter[str] = Counter()
+    for text in map(str, named):
+        matched = expand(text)
+        is_pattern = matched != [os.path.expanduser(text)]
+        if not matched:
+            raise DataError(f"nothing matches {text}", "check the pattern, and quote it against the shell")
+        start = _fixed_part(text) if is_pattern else ""
+        inside: dict[Path, str] = {}
+        for path in map(Path, matched):
+            if path.is_dir():
+                found = files_below(path)
+                root = start or str(path)
+                inside |= {path / f.path: os.path.relpath(path / f.path, root) for f in found if f.is_image}
+                skipped.update(Path(file.path).suffix for file in found if not file.is_image)
+            elif not is_pattern or _is_image(path.name):
+                inside[path] = os.path.relpath(path, start) if start else path.name
+            else:
+                skipped[path.suffix] += 1
+        if not inside:
+            raise DataError(f"{text} holds no image", f"looked for {', '.join(IMAGE_SUFFIXES)}")
+        for path, name in inside.items():
+            names.setdefault(path, name)
+    uses = Counter(names.values())
+    return NamedImages(
+        {path: name if uses[name] == 1 else str(path) for path, name in names.items()}, skipped
+    )
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folders of a pattern before the first that has a wildcard or a brace."""
+    parts = Path(os.path.expanduser(pattern)).parts
+    fixed = next((at for at, part in enumerate(parts) if set(part) & set("*?[{")), len(parts) - 1)
+    return str(Path(*parts[:fixed]))

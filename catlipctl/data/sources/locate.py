@@ -1,38 +1,51 @@
-"""Which files a SOURCE text names, and of what kind they are, before any of them is opened."""
+"""Which files a SOURCE text names, and of what kind they are, before any of them is opened.
+
+A folder may hold several kinds. The first of these is the source, and the user is told of the others: tars,
+Parquet (in the folder or its `data/`), a dataset of `save_to_disk`, `metadata.csv`, `metadata.jsonl`; else
+its images, with text files beside them or in class folders. Tars come first, because img2dataset leaves
+Parquet beside them.
+"""
 
 import difflib
-import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from catlipctl.data.sources.storage import File, is_url, local, look_at, remote_glob
+from catlipctl.data.sources.patterns import expand
+from catlipctl.data.sources.storage import File, is_url, local, look_at
 from catlipctl.errors import DataError, UsageError
 from catlipctl.progress import Progress
 
+Kind = Literal["tar", "parquet", "saved", "listing", "text", "folder"]
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_LISTINGS = (".csv", ".tsv")
+_KINDS: dict[str, Kind] = {
+    ".tar": "tar",
+    ".parquet": "parquet",
+    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), "listing"),
+    ".txt": "text",
+}
+_SPOKEN: dict[Kind, str] = {"tar": "tars", "parquet": "Parquet", "saved": "a saved dataset"}
+_METADATA = ("metadata.csv", "metadata.jsonl")
 SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing")
 _SPLIT = re.compile(rf"({'|'.join(sorted(SPLITS, key=len, reverse=True))})(?=[-_.\d]|$)", re.IGNORECASE)
-_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?$")
-_WEIGHT = re.compile(r"(?P<spec>.+)=(?P<weight>\d+(?:\.\d*)?|\.\d+)$", re.DOTALL)
-MAX_FILES = 1_000_000
 _REQUESTS = 32
 """To a server at once: an answer takes a tenth of a second, and there may be a hundred thousand files."""
-
-NO_CAPTIONS_HINT = "it serves `catlipctl eval`; to learn from captions, give tars, Parquet or a listing"
+_PEEKED = 2**16
 
 
 class Located(NamedTuple):
-    """The files of a SOURCE, all of one kind; a folder of images has none, but `folder`."""
+    """The files of a SOURCE, all of one kind; a folder of images has none, but `folder`.
 
-    kind: Literal["tar", "parquet", "listing", "folder"]
+    below: of a listing, only the rows whose path begins with it (`train/`) are meant.
+    """
+
+    kind: Kind
     files: list[File]
     folder: Path = Path()
+    below: str = ""
 
 
 def locate(spec: str, cache: Path, progress: Progress) -> Located:
@@ -47,43 +60,70 @@ def locate(spec: str, cache: Path, progress: Progress) -> Located:
     if spec.startswith("emoji:"):
         from catlipctl.data import emoji
 
-        return _locate_in(spec, emoji.folder_of(spec, cache, progress))
+        return _locate_in(spec, emoji.folder_of(spec, cache, progress), progress)
     paths = [local(path) for path in expand(local(spec))]
     if not paths:
         raise DataError(f"nothing matches {spec}", "check the pattern, and quote it against the shell")
     if len(paths) == 1 and not is_url(paths[0]) and Path(paths[0]).is_dir():
-        return _locate_in(spec, Path(paths[0]))
+        return _locate_in(spec, Path(paths[0]), progress)
     return Located(_kind(spec, paths), _look_at_all(spec, paths))
 
 
-def _locate_in(spec: str, folder: Path) -> Located:
-    shards = _files_of(folder, ".tar")
-    if shards:
-        return Located("tar", _look_at_all(spec, shards), folder)
-    parquet = _files_of(folder, ".parquet")
-    if parquet:
-        return Located("parquet", _look_at_all(spec, parquet), folder)
-    if (folder / "metadata.csv").is_file():
-        return Located("listing", _look_at_all(spec, [folder / "metadata.csv"]), folder)
+def _locate_in(spec: str, folder: Path, progress: Progress) -> Located:
+    from catlipctl.data.sources import saved
+
+    there: dict[Kind, list[Path]] = {
+        "tar": _files_of(folder, ".tar"),
+        "parquet": _files_of(folder, ".parquet"),
+        "saved": [folder / name for name in saved.MARKS if (folder / name).is_file()],
+        "listing": [folder / name for name in _METADATA if (folder / name).is_file()],
+    }
+    kinds = [kind for kind, files in there.items() if files]
+    if len(kinds) > 1 or len(there["listing"]) > 1:
+        spoken = [_SPOKEN[kind] for kind in kinds if kind != "listing"]
+        spoken += [file.name for file in there["listing"]]
+        progress.note(f"{spec} holds {' and '.join(spoken)}: reading {spoken[0]}; name another to read it")
     splits = _splits_in(folder)
+    if "tar" in kinds or "parquet" in kinds:
+        files = there[kinds[0]]
+        _refuse_splits(folder, files)
+        return Located(kinds[0], _look_at_all(spec, files), folder)
+    if "saved" in kinds:
+        folder = saved.split_of(spec, folder, progress)
+        return Located("saved", _look_at_all(spec, saved.files_of(folder)), folder)
+    if "listing" in kinds and len(splits) < 2:
+        return Located("listing", _look_at_all(spec, there["listing"][:1]), folder)
     if splits:
         choices = " or ".join(str(Path(spec) / split) for split in splits)
         raise DataError(f"{spec} holds the splits {', '.join(splits)}", f"choose one of them: {choices}")
+    if (beside := _metadata_beside(folder)) is not None:
+        return Located("listing", _look_at_all(spec, [beside]), folder, f"{folder.resolve().name}/")
     for name in sorted(os.listdir(folder)):
         _refuse_compressed(str(folder / name))
+        for inside in _METADATA:
+            if (folder / name / inside).is_file():
+                progress.note(f"{spec}/{name}/{inside} is not read here: name {spec}/{name} to read it")
     return Located("folder", [], folder)
 
 
-def _files_of(folder: Path, suffix: str) -> list[Path]:
-    """The files with a suffix in a folder, sorted; without any, those in its `data/` (as on the Hub).
+def _metadata_beside(folder: Path) -> Path | None:
+    """The metadata beside the folder of a split, if it names files in it."""
+    folder = folder.resolve()
+    if folder.name.lower() not in SPLITS:
+        return None
+    for path in (folder.parent / name for name in _METADATA):
+        if path.is_file():
+            with path.open("rb") as stream:
+                if f"{folder.name}/".encode(errors="surrogateescape") in stream.read(_PEEKED):
+                    return path
+    return None
 
-    Raises:
-        DataError: their names tell several splits apart (`train-00000.parquet`, `test-00000.parquet`).
-    """
+
+def _files_of(folder: Path, suffix: str) -> list[Path]:
+    """The files with a suffix in a folder, sorted; without any, those in its `data/` (as on the Hub)."""
     for place in (folder, folder / "data"):
         files = sorted(path for path in place.glob(f"*{suffix}") if path.is_file())
         if files:
-            _refuse_splits(folder, files)
             return files
     return []
 
@@ -108,30 +148,27 @@ def _splits_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name.lower() in SPLITS and path.is_dir())
 
 
-def _kind(spec: str, paths: Sequence[str]) -> Literal["tar", "parquet", "listing"]:
+def _kind(spec: str, paths: Sequence[str]) -> Kind:
     """The one kind of file that `paths` are."""
-    kinds = set()
+    suffixes = set()
     for path in paths:
         _refuse_compressed(path)
         plain = path.split("?")[0] if is_url(path) else path
-        suffix = os.path.splitext(plain)[1].lower()
-        kinds.add(".csv" if suffix in _LISTINGS else suffix)
+        suffixes.add(os.path.splitext(plain)[1].lower())
         if not is_url(path) and not os.path.exists(path):
             raise _missing(spec, path, paths)
+    kinds = {_KINDS.get(suffix) for suffix in suffixes}
     if len(kinds) > 1:
         raise DataError(
-            f"{spec} matches files of several kinds: {', '.join(sorted(kinds))}", "narrow the pattern"
+            f"{spec} matches files of several kinds: {', '.join(sorted(suffixes))}", "narrow the pattern"
         )
-    if kinds == {".tar"}:
-        return "tar"
-    if kinds == {".parquet"}:
-        return "parquet"
-    if kinds == {".csv"}:
-        return "listing"
-    raise DataError(
-        f"{spec} is no kind of source that is known",
-        "SOURCE is a .tar, .parquet, .csv or .tsv, a folder, hf:ORG/NAME, or a URL of such a file",
-    )
+    kind = kinds.pop()
+    if kind is None:
+        raise DataError(
+            f"{spec} is no kind of source that is known",
+            f"SOURCE is a {', '.join(_KINDS)}, a folder, hf:ORG/NAME, or a URL of such a file",
+        )
+    return kind
 
 
 def _refuse_compressed(path: str) -> None:
@@ -162,7 +199,8 @@ def _look_at_all(spec: str, paths: Sequence[str | Path]) -> list[File]:
     try:
         return look_at_all(names)
     except OSError as error:
-        raise DataError(f"{spec} cannot be opened: {error}", "check the path and its permissions") from error
+        said = error.__cause__ or error  # fsspec's own error names the URL alone
+        raise DataError(f"{spec} cannot be opened: {said}", "check the path and its permissions") from error
 
 
 def look_at_all(paths: Sequence[str], look: Callable[[str], File] = look_at) -> list[File]:
@@ -175,97 +213,3 @@ def look_at_all(paths: Sequence[str], look: Callable[[str], File] = look_at) -> 
         return [look(path) for path in paths]
     with ThreadPoolExecutor(_REQUESTS) as pool:
         return list(pool.map(look, paths))
-
-
-def split_weight(spec: str) -> tuple[str, float]:
-    """SOURCE without its `=WEIGHT`, and the weight (1 where none is given).
-
-    A path that exists as it stands (`split=1/`) has no weight, nor has a URL with a query (`a.tar?v=3`).
-
-    Raises:
-        UsageError: the weight is zero.
-    """
-    found = _WEIGHT.match(spec)
-    if found is None or Path(spec).exists() or ("://" in spec and "?" in spec):
-        return spec, 1.0
-    weight = float(found["weight"])
-    if weight == 0:
-        raise UsageError(
-            f"the weight of {found['spec']} is 0", "give a weight above 0, or leave the source out"
-        )
-    return found["spec"], weight
-
-
-def expand(pattern: str) -> list[str]:
-    """The paths that a glob or brace pattern stands for: braces in their order, globs sorted.
-
-    A path without a glob is given back whether it exists or not.
-    """
-    found: list[str] = []
-    for path in [pattern] if not is_url(pattern) and os.path.exists(pattern) else expand_braces(pattern):
-        if is_url(path):
-            found += remote_glob(path) if any(mark in path for mark in "*[") else [path]
-        elif glob.has_magic(path) and not os.path.exists(path):
-            found += sorted(glob.glob(os.path.expanduser(path), recursive=True))
-        else:
-            found.append(os.path.expanduser(path))
-    return found
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """The texts that a shell's brace pattern stands for, in its order.
-
-    `{000000..000012}` (with zero padding and an optional step), `{a,b}`, several in a row and nested ones;
-    braces that are neither stay as they are.
-
-    Raises:
-        UsageError: more than a million texts.
-    """
-    texts = []
-    for text in _expand(pattern):
-        texts.append(text)
-        if len(texts) > MAX_FILES:
-            raise UsageError(f"{pattern} stands for more than {MAX_FILES:,} files", "split the pattern")
-    return texts
-
-
-def _expand(pattern: str) -> Iterator[str]:
-    for start in (at for at, character in enumerate(pattern) if character == "{"):
-        choices = _choices(pattern, start)
-        if choices is not None:
-            alternatives, stop = choices
-            for alternative in alternatives:
-                for tail in _expand(pattern[stop:]):
-                    yield pattern[:start] + alternative + tail
-            return
-    yield pattern
-
-
-def _choices(pattern: str, start: int) -> tuple[Iterator[str], int] | None:
-    """What the brace that opens at `start` offers, and where it ends; None where it is no brace pattern."""
-    depth, commas = 0, [start]
-    for at in range(start, len(pattern)):
-        if pattern[at] == "{":
-            depth += 1
-        elif pattern[at] == "," and depth == 1:
-            commas.append(at)
-        elif pattern[at] == "}":
-            depth -= 1
-            if depth == 0:
-                break
-    else:
-        return None
-    if len(commas) > 1:
-        cuts = [*commas, at]
-        pieces = [pattern[a + 1 : b] for a, b in pairwise(cuts)]
-        return (text for piece in pieces for text in _expand(piece)), at + 1
-    bounds = _RANGE.match(pattern[start + 1 : at])
-    return (_numbers(*bounds.groups()), at + 1) if bounds else None
-
-
-def _numbers(first: str, last: str, step: str | None) -> Iterator[str]:
-    padded = any(text.lstrip("-").startswith("0") and len(text.lstrip("-")) > 1 for text in (first, last))
-    width = max(len(first), len(last)) if padded else 0
-    low, high, stride = int(first), int(last), abs(int(step or 1)) or 1
-    numbers = range(low, high + 1, stride) if low <= high else range(low, high - 1, -stride)
-    return (f"{number:0{width}d}" for number in numbers)

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,10 +14,10 @@ import pyarrow.parquet as pq
 
 from catlipctl.data.sample import Need
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.arrow import DatasetSource
-from catlipctl.data.sources.columns import Columns, values
-from catlipctl.data.sources.faults import Faults, texts
-from catlipctl.data.sources.shard import Broken, CaptionShard
+from catlipctl.data.sources.arrow import DatasetSource, TableCaptions
+from catlipctl.data.sources.columns import Columns
+from catlipctl.data.sources.faults import Faults
+from catlipctl.data.sources.shard import Broken
 from catlipctl.data.sources.storage import File, ReadFailed
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
@@ -121,7 +120,7 @@ def quiet_datasets() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class ParquetCaptions(CaptionShard):
+class ParquetCaptions(TableCaptions):
     """Rows with captions; no other column is read. img2dataset's Parquet has a row for every URL that it
     tried: those without an image are left out and counted.
 
@@ -165,35 +164,16 @@ class ParquetCaptions(CaptionShard):
             groups = range(self.first, parquet.num_row_groups if self.stop is None else self.stop)
             row = sum(parquet.metadata.row_group(group).num_rows for group in range(self.first))
             for batch in parquet.iter_batches(_ROWS_AT_ONCE, list(groups), [*columns, *status]):
-                yield from self._texts(batch, columns, row, found)
+                fetched = self._fetched(batch, row, found) if status and _STATUS not in columns else None
+                yield from self._texts(batch, columns, row, found, fetched)
                 row += len(batch)
 
-    def _columns(self, schema: pa.Schema) -> list[str]:
-        where, keys = self.file.path, self.caption_keys
-        return Columns.of_schema(where, schema, caption_keys=keys, need_image=False).captions
-
-    def _texts(
-        self, batch: pa.RecordBatch, columns: list[str], first: int, found: Faults
-    ) -> Iterator[tuple[str, ...]]:
-        where = f"{self.file.name}, row"
-
-        def fault(row: int, kind: str) -> None:
-            found.add(kind, 1, f"{where} {row}")
-
-        fetched = [True] * len(batch)
-        if _STATUS in batch.schema.names and _STATUS not in columns:
-            fetched = pc.fill_null(pc.equal(batch[_STATUS], "success"), False).to_pylist()
-            missed = fetched.count(False)
-            found.add(kinds.NO_IMAGE, missed, f"{where} {first + fetched.index(False)}" if missed else "")
-        rows = zip(*(values(batch[name]) for name in columns), strict=True)
-        for at, (there, row) in enumerate(zip(fetched, rows, strict=True), start=first):
-            if not there:
-                continue
-            said = texts(row, partial(fault, at))
-            if said:
-                yield said
-            else:
-                fault(at, kinds.NO_CAPTION)
+    def _fetched(self, batch: pa.RecordBatch, first: int, found: Faults) -> list[bool]:
+        """Which rows img2dataset has an image of; the others are counted."""
+        fetched: list[bool] = pc.fill_null(pc.equal(batch[_STATUS], "success"), False).to_pylist()
+        if missed := fetched.count(False):
+            found.add(kinds.NO_IMAGE, missed, f"{self.file.name}, row {first + fetched.index(False)}")
+        return fetched
 
 
 def parquet_shards(file: File, caption_keys: tuple[str, ...]) -> list[ParquetCaptions]:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
+from catlipctl import network
 from catlipctl.errors import CatlipctlError, DataError, MachineError
 
 T = TypeVar("T")
@@ -22,6 +23,11 @@ REMOTE_BUFFER = 8 * 2**20
 PAUSES = (0.2, 0.8, 3.2)
 """Seconds before each new try of a read that failed: object stores do so now and then for hours."""
 
+_HTTP = ("http", "https")
+_REMOTE = (*_HTTP, "s3", "s3a", "gs", "gcs")
+"""Protocols whose packages the extra `remote` brings."""
+_MARKS = ("ETag", "etag", "mtime", "LastModified", "Last-Modified", "last_modified", "created")
+"""What changes with a file, as the file systems of fsspec call it."""
 _ABSENT = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO}
 
 
@@ -34,7 +40,8 @@ class ReadFailed(MachineError):
     @classmethod
     def of(cls, address: str, error: BaseException) -> "ReadFailed":
         """The failure to read `address`, a path or URL."""
-        reason = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        said = network.failure(error) or (isinstance(error, OSError) and error.strerror)
+        reason = said or str(error) or type(error).__name__
         return cls(
             f"{address} cannot be read: {reason}",
             "check the disk, its mount and permissions, or the server; then run the same command again",
@@ -46,7 +53,12 @@ class ReadFailed(MachineError):
 
 
 def is_absent(error: BaseException) -> bool:
-    """Whether there is nothing to read: no file, or a folder in its place. That is what the data is."""
+    """Whether there is nothing to read: no file, or a folder in its place. That is what the data is.
+
+    fsspec says 'file not found' of a server that fails, too.
+    """
+    if network.failure(error.__cause__):
+        return False
     return isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in _ABSENT)
 
 
@@ -118,6 +130,11 @@ class File(NamedTuple):
         filesystem, path = _filesystem(self.path)
         ends = [offset + size for offset, size in zip(offsets, sizes, strict=True)]
         found = filesystem.cat_ranges([path] * len(ends), list(offsets), ends, on_error="raise")
+        if any(len(body) > size for body, size in zip(found, sizes, strict=True)):
+            raise MachineError(
+                f"the server of {self.path} sends whole files where a part is asked for",
+                "download the file first, or serve it by a server that knows range requests",
+            )
         return [bytes(body) for body in found]
 
 
@@ -189,10 +206,14 @@ def _filesystem(url: str) -> tuple[Any, str]:
     # fsspec keeps one instance a process and thread, so this is cheap and right after a fork.
     from fsspec.core import url_to_fs
 
+    protocol = url.partition("://")[0]
+    # As requests and huggingface_hub do, aiohttp goes through the proxies of the environment.
+    options = {"client_kwargs": {"trust_env": True}} if protocol in _HTTP else {}
     try:
-        return url_to_fs(url)
+        return url_to_fs(url, **options)
     except ImportError as error:
-        raise MachineError(f"{url} needs another package: {error}", "install it beside catlipctl") from error
+        hint = "pip install 'catlipctl[remote]'" if protocol in _REMOTE else "install it beside catlipctl"
+        raise MachineError(f"{url} needs another package: {error}", hint) from error
     except ValueError as error:
         raise DataError(f"{url}: {error}", "use a path, or a URL of a protocol that fsspec knows") from error
 
@@ -208,11 +229,32 @@ def look_at(path: str) -> File:
         status = persistently(lambda: os.stat(path), path)
         return File(os.path.abspath(path), status.st_size, str(status.st_mtime_ns))
     filesystem, inner = _filesystem(path)
+    _refuse_silent(path)
     info = persistently(lambda: filesystem.info(inner), path)
     if info.get("size") is None:
         raise DataError(f"the server of {path} does not tell the file's size", "download the file first")
-    marks = (info.get(mark) for mark in ("ETag", "etag", "mtime", "LastModified", "last_modified", "created"))
+    marks = (info.get(mark) for mark in _MARKS)
     return File(path, int(info["size"]), str(next((mark for mark in marks if mark is not None), "")))
+
+
+def _refuse_silent(url: str) -> None:
+    """See that something answers at an http(s) URL's host, rather than wait for minutes.
+
+    Raises:
+        MachineError: nothing does.
+    """
+    protocol, _, rest = url.partition("://")
+    if protocol in _HTTP and (why := _silence_of(f"{protocol}://{rest.partition('/')[0]}")):
+        _silence_of.cache_clear()
+        raise MachineError(
+            f"{url} cannot be read: its server does not answer ({why})",
+            "check the address and the network; then run the same command again",
+        )
+
+
+@lru_cache
+def _silence_of(server: str) -> str:
+    return network.silence(server)
 
 
 def is_url(path: str) -> bool:
@@ -228,5 +270,6 @@ def local(path: str) -> str:
 def remote_glob(url: str) -> list[str]:
     """The URLs that a glob on a server stands for, sorted."""
     filesystem, inner = _filesystem(url)
+    _refuse_silent(url)
     found = persistently(lambda: filesystem.glob(inner), url)
     return [filesystem.unstrip_protocol(path) for path in sorted(found)]

@@ -25,7 +25,13 @@ from catlipctl.files import replacing
 from catlipctl.progress import SILENT, Progress
 
 INDEX_VERSION = 1
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp")
+IMAGE_EXTENSIONS = (
+    *("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "avifs"),
+    *("jpe", "jfif", "mpo", "apng", "dib", "jp2", "j2k", "jpc", "jpf", "jpx", "j2c"),
+    *("pbm", "pgm", "ppm", "pnm", "pfm", "ico"),
+)
+"""Those of the formats that `decode` reads, the usual ones first: of a sample that has several, the first
+is the image."""
 _ARRAYS = ("key_ends", "sample", "extension", "offset", "size", "utf8")
 BLOCK = 512
 _ZEROS = bytes(BLOCK)

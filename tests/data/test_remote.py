@@ -1,0 +1,167 @@
+"""http(s) sources, from a server on the loopback."""
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import huggingface_hub
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from catlipctl.data import open_source
+from catlipctl.data.caption_shards import caption_shards
+from catlipctl.data.sources import storage
+from catlipctl.data.sources.faults import Faults
+from catlipctl.data.workers import ahead
+from catlipctl.errors import DataError, MachineError
+
+
+class Files(SimpleHTTPRequestHandler):
+    """Files with range requests, as servers of large files have; some paths fail."""
+
+    ranges = True
+
+    def do_GET(self):
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if "/broken" in self.path:
+            self.send_error(HTTPStatus.BAD_GATEWAY)
+        elif self.path.startswith("/api/"):
+            self.send_response(HTTPStatus.NOT_FOUND)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+        elif asked and self.ranges:
+            with open(self.translate_path(self.path), "rb") as stream:
+                stream.seek(int(asked[1]))
+                body = stream.read(int(asked[2]) - int(asked[1]) + 1)
+            self.send_response(HTTPStatus.PARTIAL_CONTENT)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        else:
+            super().do_GET()
+
+    def do_HEAD(self):
+        self.send_error(HTTPStatus.BAD_GATEWAY) if "/broken" in self.path else super().do_HEAD()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Start a server of `tmp_path`; its URL."""
+    servers = []
+
+    def start(handler=Files):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def tar(tmp_path, png, write_tar):
+    return write_tar(
+        tmp_path / "a-0.tar",
+        [(f"{n}.{e}", b) for n in range(4) for e, b in (("png", png(n)), ("txt", b"caption %d" % n))],
+    )
+
+
+def test_a_tar_behind_http_is_the_tar(tar, serve, png):
+    pytest.importorskip("aiohttp")
+    url = serve()
+    ours, theirs = open_source(f"{url}/a-0.tar"), open_source(tar)
+    assert [ours[i] for i in range(4)] == [theirs[i] for i in range(4)]
+    assert list(ours.captions()) == list(theirs.captions())
+    # In a worker process too, which must not share this one's connections.
+    assert [sample.image for sample in ahead(ours.__getitem__, range(4), workers=1)] == [
+        png(i) for i in range(4)
+    ]
+    assert len(open_source(f"{url}/a-{{0..0}}.tar")) == len(open_source(f"{url}/*.tar")) == 4
+    assert open_source(f"{url}/a-0.tar").fingerprint == ours.fingerprint
+    os.utime(tar, (10**9, 10**9))  # which it tells as Last-Modified
+    assert open_source(f"{url}/a-0.tar").fingerprint != ours.fingerprint
+
+
+def test_tables_and_texts_behind_http(tmp_path, png, serve):
+    pytest.importorskip("aiohttp")
+    url = serve()
+    pq.write_table(pa.table({"image": [png(1)], "caption": ["columns"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.jsonl").write_text('{"text": "json"}\n')
+    (tmp_path / "a.txt").write_text("line\n")
+    shards = caption_shards([f"{url}/a.{kind}" for kind in ("parquet", "jsonl", "txt")])
+    assert sorted(texts for shard in shards for texts in shard.read(Faults())) == [
+        ("columns",),
+        ("json",),
+        ("line",),
+    ]
+    assert open_source(f"{url}/a.parquet", cache_dir=tmp_path / "cache")[0][1:3] == (png(1), ("columns",))
+
+
+@pytest.mark.usefixtures("tar")
+def test_servers_that_cannot_do_it(serve, monkeypatch):
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(storage, "PAUSES", (0.0,))
+    url = serve()
+    with pytest.raises(DataError, match=r"nosuch\.tar cannot be opened: .*404") as missing:
+        open_source(f"{url}/nosuch.tar")
+    assert missing.value.exit_code == 3
+    with pytest.raises(MachineError, match=r"broken\.tar cannot be read: .*502"):
+        open_source(f"{url}/broken.tar")
+    # Python's own server knows no ranges: half a gigabyte for each caption, or wrong bytes.
+    with pytest.raises(MachineError, match="sends whole files") as error:
+        open_source(f"{serve(type('Plain', (Files,), {'ranges': False}))}/a-0.tar")[0]
+    assert "range requests" in error.value.hint
+
+
+def test_a_server_that_is_not_there(monkeypatch):
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr("time.sleep", None)  # nothing is tried again
+    for url in (
+        "https://nosuch.invalid/a.tar",
+        "http://127.0.0.1:1/a-{0..9}.tar",
+        "http://127.0.0.1:1/*.tar",
+    ):
+        with pytest.raises(MachineError, match="its server does not answer") as error:
+            open_source(url)
+        assert error.value.exit_code == 5
+
+
+@pytest.mark.parametrize("open_", [open_source, lambda spec: caption_shards([spec])])
+def test_a_dataset_that_the_hub_has_not(serve, monkeypatch, open_):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", serve())
+    with pytest.raises(DataError, match="the Hub has no dataset nosuch/thing, or it is private") as error:
+        open_("hf:nosuch/thing")
+    assert "hf auth login" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("url", "package"),
+    [("http://127.0.0.1:1/a.tar", "aiohttp"), ("s3://b/a.tar", "s3fs"), ("gs://b/a.tar", "gcsfs")],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(url, package):
+    code = f"""
+import sys
+sys.modules[{package!r}] = None  # as if it were not installed
+from catlipctl.data import open_source
+from catlipctl.errors import MachineError
+try:
+    open_source({url!r})
+except MachineError as error:
+    print(error.message, error.hint, sep="\\n")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    message, hint = done.stdout.splitlines()
+    assert package in message
+    assert hint == "pip install 'catlipctl[remote]'"
