@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
     CacheDir,
     Checkpoint,
@@ -92,13 +93,12 @@ def linear_probe(
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
-        from catlipctl.labels import targets
         from catlipctl.transfer import splits
 
         splits.TrainSize.parse(train_size)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else targets.load(target)
+        labelset = None if target is None else label_set(target, out)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
         train_source, test_source = splits.open_splits(
@@ -166,14 +166,13 @@ def fine_tune(
     with command("eval ft", json=json) as out:
         from catlipctl import checkpoints, recipe, transfer
         from catlipctl.data import emoji
-        from catlipctl.labels import targets
         from catlipctl.training import launch
         from catlipctl.transfer import splits
 
         launch.only_main_speaks()
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else targets.load(target)
+        labelset = None if target is None else label_set(target, out)
         named = inputs.checkpoint(checkpoint, word, out)
         overrides = [recipe.Override.parse(text) for text in set_ or []]
         flags = {"checkpoint": named, "target": target, "init": init}

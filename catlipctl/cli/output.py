@@ -43,7 +43,7 @@ class Output:
 
         # Captions, labels and paths are shown as they are: no markup, no :emoji: names.
         console = Console(
-            highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else _columns()
+            highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else columns()
         )
         # Captured, because rich ends the process itself, with 1, where the reader of a pipe has gone.
         with console.capture() as captured:
@@ -152,7 +152,8 @@ def age(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days ago"
 
 
-def _columns() -> int:
+def columns() -> int:
+    """How wide tables are where no terminal says it."""
     return int(os.environ.get("COLUMNS", "110"))
 
 

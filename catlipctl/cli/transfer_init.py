@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import completion, inputs
-from catlipctl.cli.options import CheckpointWord, Json, OwnCheckpoint
+from catlipctl.cli.label_sets import label_set
+from catlipctl.cli.options import Checkpoint, CheckpointWord, Json
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -25,11 +26,12 @@ def transfer_init(
         typer.Option(
             metavar="TARGET",
             autocompletion=completion.targets,
-            help="A built-in label set (imagenet, places365, ...), a TSV file, or an account.csv.",
+            help="A built-in label set (imagenet, places365, ...), a TSV file, a list of names, or an "
+            "account.csv.",
             show_default=False,
         ),
     ],
-    checkpoint: OwnCheckpoint = None,
+    checkpoint: Checkpoint = None,
     word: CheckpointWord = None,
     out_dir: Annotated[
         Path | None,
@@ -45,6 +47,15 @@ def transfer_init(
             min=0, max=1, help="Least path similarity of a row that is only similar; 0.5 is parent or child."
         ),
     ] = 0.5,
+    multi_label: Annotated[
+        bool | None,
+        typer.Option(
+            "--multi-label/--exclusive",
+            help="Whether an image may have several labels of the set. Default: yes for coco and ade20k, "
+            "no for the other built-in ones and for files.",
+            show_default=False,
+        ),
+    ] = None,
     head_only: Annotated[
         Path | None,
         typer.Option(help="Also write weight and bias alone to this safetensors file.", show_default=False),
@@ -58,10 +69,9 @@ def transfer_init(
     """
     with command("transfer-init", json=json) as out:
         from catlipctl import checkpoints, files
-        from catlipctl.labels import targets
         from catlipctl.transfer import write_transfer_init
 
-        labelset = targets.load(target)
+        labelset = label_set(target, out, multi_label=multi_label)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out))
         out.uses("target", target)
         folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)
