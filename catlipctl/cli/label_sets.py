@@ -1,4 +1,4 @@
-"""Label sets on the command line: what their labels are taken to mean, shown before anything is made of it."""
+"""Label sets on the command line: what their labels mean is shown before anything is made of it."""
 
 from typing import TYPE_CHECKING
 

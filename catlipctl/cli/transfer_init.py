@@ -91,15 +91,13 @@ def _summary(result: "TransferInit") -> "Table":
         "exact": "the label's synset is in the vocabulary",
         "hyponyms": "mean over the vocabulary's kinds of it",
         "similar": f"most similar, path similarity >= {result.min_similarity:g}; mean of ties",
-        "averaged": "mean over those of the label's words that are found, two or more",
+        "averaged": "mean over the label's words, two or more",
+        "partial": "mean over those of the label's words that are found; others are missed",
         "random": "nothing fits",
     }
     summary = table("row", "labels", "")
     for how, count in result.counts.items():
         summary.add_row(how, f"{count:,}", meaning[how])
-    partly = sum(bool(row.missed and row.sources) for row in result.account)
-    if partly:
-        summary.add_row("partly", f"{partly:,}", "of these: nothing fits some of their words")
     summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows")
     return summary
 
@@ -111,10 +109,9 @@ def _rows(result: "TransferInit") -> "Table":
     for row in sorted(result.account, key=lambda row: order.index(row.how))[:SHOWN_ROWS]:
         names = row.source_names[:SHOWN_SOURCES]
         more = len(row.source_names) - len(names)
-        similarity = "" if row.similarity is None else f"{row.similarity:.2f}"
         taken = ", ".join(names) + (f" and {more} more" if more else "")
         missed = f"; nothing fits {', '.join(row.missed)}" if row.missed and names else ""
-        rows.add_row(row.label, row.how, similarity, taken + missed)
+        rows.add_row(row.label, row.how, f"{row.similarity:.2f}", taken + missed)
     if result.labels > SHOWN_ROWS:
         rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv")
     return rows

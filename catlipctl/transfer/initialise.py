@@ -38,7 +38,7 @@ class AccountRow(BaseModel):
     label: str
     synsets: list[str]
     how: How
-    similarity: float | None
+    similarity: float
     sources: list[str]
     source_names: list[str]
     missed: list[str] = []
@@ -47,7 +47,7 @@ class AccountRow(BaseModel):
     def from_csv(cls, row: dict[str, str]) -> "AccountRow":
         """A row of the file that `account_csv` wrote."""
         lists = {name: row[name].split() for name in ("synsets", "sources", "source_names", "missed")}
-        return cls.model_validate({**row, **lists, "similarity": row["similarity"] or None})
+        return cls.model_validate({**row, **lists, "similarity": row["similarity"] or 0})
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TransferredHead:
     def counts(self) -> dict[How, int]:
         """How many labels were met in each way."""
         found = Counter(row.how for row in self.account)
-        return {how: found[how] for how in ("exact", "hyponyms", "similar", "averaged", "random")}
+        return {how: found[how] for how in ("exact", "hyponyms", "similar", "averaged", "partial", "random")}
 
 
 class TransferInit(Result):
@@ -184,9 +184,8 @@ def account_csv(account: Sequence[AccountRow]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(["label", "synsets", "how", "similarity", "sources", "source_names", "missed"])
     for row in account:
-        similarity = "" if row.similarity is None else f"{row.similarity:.4g}"
         lists = (" ".join(names) for names in (row.sources, row.source_names, row.missed))
-        writer.writerow([row.label, " ".join(row.synsets), row.how, similarity, *lists])
+        writer.writerow([row.label, " ".join(row.synsets), row.how, f"{row.similarity:.4g}", *lists])
     return stream.getvalue()
 
 

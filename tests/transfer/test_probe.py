@@ -146,7 +146,7 @@ def test_the_written_checkpoint_gives_the_probes_answers(
     truth = torch.tensor(images.targets)
     assert result.acc1 == pytest.approx(float((logits.argmax(1) == truth).double().mean()))
     assert result.acc5 == 1
-    assert result.prior == {"exact": 4, "hyponyms": 0, "similar": 0, "averaged": 0, "random": 0}
+    assert result.prior == {"exact": 4, "hyponyms": 0, "similar": 0, "averaged": 0, "partial": 0, "random": 0}
     assert (result.train_images, result.test_images, result.majority_share) == (12, 20, 0.25)
 
     written = json.loads((tmp_path / "lp" / "result.json").read_text(encoding="utf-8"))

@@ -51,8 +51,8 @@ def load(name_or_path: str | Path, *, multi_label: bool | None = None) -> LabelS
     """The built-in label set of that name, else the TSV file or account.csv at that path.
 
     multi_label: whether an image may have several labels; None: what a built-in set is known to be, and no
-    for a file. Raises DataError for a name that is neither, an unknown synset, a repeated label, an empty file, and for
-    one in which no row has a synset: text of another kind.
+    for a file. Raises DataError for a name that is neither, an unknown synset, a repeated label, an empty
+    file, and for one in which no row has a synset: text of another kind.
     """
     name = str(name_or_path)
     found = _built_in(name) if name in BUILT_IN else _from_file(Path(name))

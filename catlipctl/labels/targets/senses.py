@@ -102,7 +102,7 @@ def meanings(target: LabelSet) -> list[Meaning]:
 
 
 def tsv(target: LabelSet) -> str:
-    """The label set as the file that `load` reads; the other senses of a guess stand above it, as a comment."""
+    """The label set as the file that `load` reads; above a guess stand its word's other senses."""
     lines = []
     for meaning in meanings(target):
         lines += [f"# {s.synset}, or {', '.join(s.others)}" for s in meaning.senses if s.others]
