@@ -15,17 +15,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from catlipctl.checkpoints.directory import NewestRun, Verification, latest, newest_run, resolve, verify
+    from catlipctl.checkpoints.directory import (
+        MULTI_LABEL,
+        SINGLE_LABEL,
+        NewestRun,
+        ProblemType,
+        Verification,
+        latest,
+        newest_run,
+        resolve,
+        verify,
+    )
     from catlipctl.checkpoints.loading import Checkpoint, Inspection, inspect, load, read_state
     from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
     from catlipctl.checkpoints.writing import write, write_step
 
 __all__ = [
+    "MULTI_LABEL",
     "OPEN_CLIP_CONFIG",
     "OPEN_CLIP_WEIGHTS",
+    "SINGLE_LABEL",
     "Checkpoint",
     "Inspection",
     "NewestRun",
+    "ProblemType",
     "Verification",
     "inspect",
     "latest",
@@ -43,7 +56,10 @@ __all__ = [
 _MODULES = {
     "Checkpoint": "loading",
     "Inspection": "loading",
+    "MULTI_LABEL": "directory",
     "NewestRun": "directory",
+    "ProblemType": "directory",
+    "SINGLE_LABEL": "directory",
     "Verification": "directory",
     "inspect": "loading",
     "latest": "directory",

@@ -1,8 +1,10 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -14,10 +16,14 @@ from torch import Tensor, nn
 from catlipctl import vocabulary as vocabularies
 from catlipctl.checkpoints.directory import (
     CONFIG,
+    MANIFEST,
+    MULTI_LABEL,
+    SINGLE_LABEL,
     STATE_JSON,
     STATE_TENSORS,
     VOCABULARY,
     WEIGHTS,
+    ProblemType,
     check,
     read_json,
     read_manifest,
@@ -29,7 +35,9 @@ from catlipctl.results import Result
 from catlipctl.vocabulary import Vocabulary
 
 TIMM = "timm:"
+LOCAL = "local-dir:"
 LABELS_SHOWN = 10
+_WNID = re.compile(r"n\d{8}")
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
 
 
@@ -39,6 +47,7 @@ class Checkpoint:
 
     path: its directory; None where it came through a door (`timm:NAME`). tower: in eval mode, on the CPU.
     config: what its writer said of it (objective, step, recipe, ...). label_names: one a class of the head.
+    problem_type: what turns its logits to probabilities.
     """
 
     path: Path | None
@@ -47,6 +56,29 @@ class Checkpoint:
     config: dict[str, Any] = field(default_factory=dict)
     label_names: list[str] | None = None
     label_descriptions: dict[str, str] = field(default_factory=dict)
+    problem_type: ProblemType = SINGLE_LABEL
+
+    @property
+    def name(self) -> str:
+        """What it is called: its path, or its door's spelling."""
+        return str(self.path or f"{TIMM}{self.tower.name}")
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """What turns the head's logits to probabilities."""
+        return "sigmoid" if self.problem_type == MULTI_LABEL else "softmax"
+
+    @property
+    def synsets(self) -> Sequence[str] | None:
+        """Keys of what the classes of the head mean, one a class; None where nothing says it.
+
+        Those of its vocabulary. Of a foreign head its label names, where they are synsets' keys: ImageNet's
+        wnids, as timm has them for the subsets that it knows.
+        """
+        if self.vocabulary is not None:
+            return self.vocabulary.keys
+        names = self.label_names or []
+        return names if names and all(_WNID.fullmatch(name) for name in names) else None
 
     @property
     def run(self) -> Path:
@@ -71,6 +103,7 @@ class Inspection(Result):
     features: int
     image_size: int
     classes: int
+    problem_type: ProblemType
     labels: list[str]
     vocabulary: str | None
     about: dict[str, Any]
@@ -78,21 +111,27 @@ class Inspection(Result):
     files: dict[str, int]
 
 
-def load(spec: str | Path) -> Checkpoint:
+def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
     """The checkpoint of a run, a `checkpoints/`, one `step-*` or `timm:NAME` (`timm:local-dir:PATH` too).
 
+    weights: without, the tower is as it was before any training, and none are read or downloaded: its
+    architecture and configuration are enough.
     Files are compared with the manifest before they are used. Only `timm:` may use the network, because the
     user named it. Raises CheckpointError for what is missing, half-written, damaged or of another kind.
     """
     text = str(spec)
     if text.startswith(TIMM):
-        return _from_timm(text.removeprefix(TIMM))
+        name = text.removeprefix(TIMM)
+        folder = Path(name.removeprefix(LOCAL))
+        # One of ours says by this door too what it says by its path.
+        ours = name.startswith(LOCAL) and (folder / MANIFEST).is_file()
+        return _from_directory(folder, weights) if ours else _from_timm(name, weights)
     if text.startswith(_LATER) and not Path(text).exists():
         raise CheckpointError(
             f"checkpoints of the kind {text.split(':')[0]}: cannot be read",
             "name a run of catlipctl's, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
         )
-    return _from_directory(resolve(spec))
+    return _from_directory(resolve(spec), weights)
 
 
 def read_state(directory: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -123,6 +162,7 @@ def inspect(spec: str | Path) -> Inspection:
         features=_width(tower),
         image_size=tower.preprocessing.size,
         classes=tower.num_classes,
+        problem_type=checkpoint.problem_type,
         labels=[checkpoint.label_descriptions.get(name, name) for name in names[:LABELS_SHOWN]],
         vocabulary=None
         if vocabulary is None
@@ -134,21 +174,21 @@ def inspect(spec: str | Path) -> Inspection:
     )
 
 
-def _from_directory(directory: Path) -> Checkpoint:
-    listed = read_manifest(directory).files
-    has_vocabulary = VOCABULARY in listed
-    check(directory, (WEIGHTS, CONFIG, *([VOCABULARY] if has_vocabulary else [])))
+def _from_directory(directory: Path, weights: bool) -> Checkpoint:
+    has_vocabulary = VOCABULARY in read_manifest(directory).files
+    check(directory, [CONFIG, *[WEIGHTS] * weights, *[VOCABULARY] * has_vocabulary])
     config = read_json(directory / CONFIG)
     try:
         # timm reads its own part of config.json, so that it cannot understand it otherwise than we do.
         model = timm.create_model(f"local-dir:{directory}", pretrained=False)
-        model.load_state_dict(_tensors(directory / WEIGHTS), strict=True)
+        if weights:
+            model.load_state_dict(_tensors(directory / WEIGHTS), strict=True)
     except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise CheckpointError(
             f"{directory}: its model cannot be made with timm {timm.__version__}: {error}",
             "pip install --upgrade timm, or import what registers this architecture",
         ) from error
-    about = {key: value for key, value in config.get("catlipctl", {}).items() if key != "format_version"}
+    about, problem_type = _section(config, MULTI_LABEL if has_vocabulary else SINGLE_LABEL)
     return Checkpoint(
         path=directory,
         tower=TimmTower(model.eval()),
@@ -156,12 +196,26 @@ def _from_directory(directory: Path) -> Checkpoint:
         config=about,
         label_names=config.get("label_names"),
         label_descriptions=config.get("label_descriptions") or {},
+        problem_type=problem_type,
     )
 
 
-def _from_timm(name: str) -> Checkpoint:
+def _section(config: dict[str, Any], default: ProblemType) -> tuple[dict[str, Any], ProblemType]:
+    """What the writer said, and the problem type; `default` where it said none."""
+    section = dict(config.get("catlipctl", {}))
+    section.pop("format_version", None)
+    said = section.pop("problem_type", default)
+    if said not in (SINGLE_LABEL, MULTI_LABEL):
+        raise CheckpointError(
+            f"{CONFIG}: problem_type {said!r} is neither {SINGLE_LABEL} nor {MULTI_LABEL}",
+            "name another checkpoint",
+        )
+    return section, said
+
+
+def _from_timm(name: str, weights: bool) -> Checkpoint:
     try:
-        model = timm.create_model(name, pretrained=True)
+        model = timm.create_model(name, pretrained=weights)
     except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"timm:{name} cannot be loaded: {error}",
@@ -174,7 +228,9 @@ def _from_timm(name: str) -> Checkpoint:
         ) from error
     names, descriptions = _timm_labels(model)
     tower = TimmTower(model.eval())
-    return Checkpoint(path=None, tower=tower, label_names=names, label_descriptions=descriptions)
+    config = read_json(Path(name.removeprefix(LOCAL)) / CONFIG) if name.startswith(LOCAL) else {}
+    about, problem_type = _section(config, SINGLE_LABEL)
+    return Checkpoint(None, tower, None, about, names, descriptions, problem_type)
 
 
 def _timm_labels(model: nn.Module) -> tuple[list[str] | None, dict[str, str]]:

@@ -72,7 +72,8 @@ def linear_probe(
         typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
     ] = "transfer",
     random_backbone: Annotated[
-        bool, typer.Option("--random-backbone", help="The control: the same tower, untrained.")
+        bool,
+        typer.Option("--random-backbone", help="The control: the same tower, untrained."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides splits, subsets and the untrained tower.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
@@ -80,7 +81,8 @@ def linear_probe(
         Path | None,
         typer.Option(
             "--out",
-            help="The checkpoint to write, with result.json; it may not exist. Default: RUN/eval/lp-DATA-N.",
+            help="The checkpoint to write, with result.json and predictions.csv; it may not exist. Default: "
+            "RUN/eval/lp-DATA-N, of the control lp-DATA-untrained-N.",
             show_default=False,
         ),
     ] = None,
@@ -105,8 +107,9 @@ def linear_probe(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)
-        loaded = checkpoints.load(named)
-        folder = out_dir or files.unused(loaded.run / "eval" / f"lp-{_slug(data)}", numbered=True)
+        loaded = checkpoints.load(named, weights=not random_backbone)
+        name = f"lp-{_slug(data)}" + ("-untrained" if random_backbone else "")
+        folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
             train_source,
@@ -239,8 +242,10 @@ def _fine_tuning_table(result: "FinetuneResult", plot: str | None) -> "Table":
 
 
 def _table(result: "ProbeResult") -> "Table":
+    control = f"untrained, by seed {result.seed}: the control, of which nothing was learned"
     return facts(
         {
+            "tower": control if result.random_backbone else None,
             "top-1 accuracy": f"{result.acc1:.1%}",
             "top-5 accuracy": f"{result.acc5:.1%}",
             "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",

@@ -40,7 +40,7 @@ def labels(
         typer.Option(
             metavar="TARGET",
             autocompletion=completion.targets,
-            help="Instead of captions: a label set, whose labels' synsets are shown; a file may give names alone.",
+            help="A label set instead of captions: what its labels mean. A file may give names alone.",
             show_default=False,
         ),
     ] = None,

@@ -203,7 +203,7 @@ class FineTuning:
 
     def parts(self, weights: Mapping[str, Tensor]) -> Mapping[str, Any]:  # noqa: ARG002
         """What a checkpoint has beside the tower."""
-        about = {"kind": "fine-tuning", "from": self.origin, "activation": "softmax"}
+        about = {"kind": "fine-tuning", "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
             "label_names": [label.name for label in self.sets.classes.labels],

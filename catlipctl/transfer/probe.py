@@ -202,11 +202,11 @@ def _write_checkpoint(
     out: Path, checkpoint: Checkpoint, tower: Tower, fit: Fit, present: LabelSet, result: ProbeResult
 ) -> None:
     names = [label.name for label in present.labels]
-    about = {"kind": "linear probe", "from": str(checkpoint.path or tower.name)}
+    about = {"kind": "linear probe", "from": checkpoint.name}
     checkpoints.write(
         out,
         tower=with_head(tower, fit.weight.float(), fit.bias.float()),
-        config={**about, "protocol": result.protocol, "activation": "softmax"},
+        config={**about, "protocol": result.protocol, "random_backbone": result.random_backbone},
         label_names=names,
         files={RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n"},
     )
@@ -222,7 +222,7 @@ def _write_classifier(out: Path, fit: Fit, result: ProbeResult) -> None:
 def _inputs(
     checkpoint: Checkpoint, train: Source, test: Source | None, target: LabelSet | None
 ) -> dict[str, str]:
-    named = {"checkpoint": str(checkpoint.path or f"timm:{checkpoint.tower.name}"), "data": train.name}
+    named = {"checkpoint": checkpoint.name, "data": train.name}
     if test is not None:
         named["test"] = test.name
     if target is not None:

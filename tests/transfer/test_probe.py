@@ -172,7 +172,7 @@ def test_folded_head_on_the_tower_is_the_fit(checkpoint: Checkpoint, folders: Pa
     with torch.no_grad():
         logits = loaded.tower.linear_head()(sets.test.values)
     assert torch.allclose(logits.double(), fit.logits(sets.test.values), atol=1e-3)
-    assert loaded.config["activation"] == "softmax"
+    assert loaded.activation == "softmax"
 
 
 def test_without_a_test_source_a_fifth_of_each_class_is_held_out(
