@@ -123,7 +123,7 @@ def linear_probe(
             workers=workers,
             progress=out,
         )
-        written = [f"wrote {folder}, with result.json"]
+        written = [f"wrote {folder}, with result.json and predictions.csv"]
         if result.checkpoint is not None:
             written.append(_next_step(result.checkpoint))
         out.result(result, _table(result), *written)
@@ -222,9 +222,7 @@ def _next_step(checkpoint: str) -> str:
 def _fine_tuning_table(result: "FinetuneResult", plot: str | None) -> "Table":
     return facts(
         {
-            "top-1 accuracy": f"{result.acc1:.1%}",
-            "top-5 accuracy": f"{result.acc5:.1%}",
-            "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
+            **_accuracies(result),
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
@@ -246,12 +244,11 @@ def _table(result: "ProbeResult") -> "Table":
     return facts(
         {
             "tower": control if result.random_backbone else None,
-            "top-1 accuracy": f"{result.acc1:.1%}",
-            "top-5 accuracy": f"{result.acc5:.1%}",
-            "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
+            **_accuracies(result),
             "zero-shot top-1": "no mapped head"
             if result.zero_shot_acc1 is None
-            else f"{result.zero_shot_acc1:.1%} (no label used; centred on the unlabelled training images)",
+            else _with_interval(result.zero_shot_acc1, result.zero_shot_interval)
+            + " (no label used; centred on the unlabelled training images)",
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,} ({result.train_size})",
@@ -263,6 +260,21 @@ def _table(result: "ProbeResult") -> "Table":
             "protocol": result.protocol,
         }
     )
+
+
+def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:
+    recall, its_interval = result.mean_per_class_recall, result.mean_per_class_recall_interval
+    return {
+        "top-1 accuracy": _with_interval(result.acc1, result.top1_interval),
+        "top-5 accuracy": _with_interval(result.acc5, result.top5_interval),
+        "mean recall of the classes": _with_interval(recall, its_interval),
+        "intervals": "95 %, bootstrap over the test images",
+    }
+
+
+def _with_interval(figure: float, interval: tuple[float, float] | None) -> str:
+    low, high = interval or (figure, figure)
+    return f"{figure:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def _number(value: float | str) -> str:

@@ -74,6 +74,11 @@ def transfer_init(
         labelset = label_set(target, out, multi_label=multi_label)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out))
         out.uses("target", target)
+        if labelset.multi_label and loaded.problem_type == checkpoints.SINGLE_LABEL:
+            out.warn(
+                "the head was trained with a softmax, so a sigmoid of its logits is no probability: "
+                "it only ranks images for each label"
+            )
         folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)
         result = write_transfer_init(
             loaded, labelset, folder, min_similarity=min_similarity, seed=seed, head_only=head_only

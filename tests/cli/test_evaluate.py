@@ -1,7 +1,9 @@
 """`catlipctl eval lp` and `ft` as a user types them: from class folders to a saved classifier."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -69,6 +71,7 @@ def test_a_table_and_what_comes_next_and_nothing_overwritten() -> None:
         assert result.exit_code == 0, result.output
         assert f"eval/lp-photos-untrained-{number}" in result.stdout
         assert "untrained, by seed 0" in result.stdout
+        assert re.search(r"top-1 accuracy +[0-9.]+% \[[0-9.]+%, [0-9.]+%\]", result.stdout)
         assert "the images of photos/val" in result.stdout
     assert "catlipctl predict IMAGE... --checkpoint" in result.stdout
     shutil.copytree("photos/train", "alone/train")
@@ -148,6 +151,11 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
     assert again.exit_code == 0, again.output
     assert "eval/ft-photos-2" in again.stdout
     assert "top-1 accuracy" in again.stdout
+    low, high = json.loads(Path("eval/ft-photos-2/result.json").read_text(encoding="utf-8"))["top1_interval"]
+    assert f"[{low:.1%}, {high:.1%}]" in again.stdout
+    rows = list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8")))
+    right = [row["predicted"] == row["truth"] == Path(row["sample"]).parent.name for row in rows]
+    assert sum(right) / len(right) == found["acc1"]
     resumed = ["ft", "tower", "--data", "photos", "--out", str(run), "--resume", *FEW, "--json"]
     complete = CliRunner().invoke(app, resumed)
     assert complete.exit_code == 0, complete.output

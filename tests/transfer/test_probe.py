@@ -1,5 +1,6 @@
 """The linear probe end to end on drawn images, and on features whose best classifier is known."""
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -52,6 +53,7 @@ def known(noise: float = 3.0, samples: int = 240, seed: int = 0) -> tuple[ProbeS
     sets = ProbeSets(
         train=LabelledFeatures(values[:half], labels[:half]),
         test=LabelledFeatures(values[half:], labels[half:]),
+        test_samples=[f"image {i}" for i in range(samples - half)],
         classes=names,
         split="",
         unreadable=0,
@@ -149,7 +151,18 @@ def test_the_written_checkpoint_gives_the_probes_answers(
     assert result.prior == {"exact": 4, "hyponyms": 0, "similar": 0, "averaged": 0, "partial": 0, "random": 0}
     assert (result.train_images, result.test_images, result.majority_share) == (12, 20, 0.25)
 
+    rows = list(csv.DictReader((tmp_path / "lp" / "predictions.csv").open(encoding="utf-8")))
+    names = sorted(COLOURS)
+    assert [(row["truth"], row["predicted"]) for row in rows] == [
+        (names[i], names[j]) for i, j in zip(truth.tolist(), logits.argmax(1).tolist(), strict=True)
+    ]
+    assert [Path(row["sample"]).name for row in rows] == [Path(path).name for path, _ in images.samples]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(
+        logits.softmax(1).max(1).values.tolist(), abs=1e-3
+    )
+
     written = json.loads((tmp_path / "lp" / "result.json").read_text(encoding="utf-8"))
+    assert written["top1_interval"][0] <= written["acc1"] <= written["top1_interval"][1]
     assert written["acc1"] == result.acc1
     assert written["data"]["train"]["images"] == 40
     assert written["inputs"] == {"checkpoint": str(checkpoint.path), "data": train.name, "test": test.name}
