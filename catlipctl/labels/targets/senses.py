@@ -1,11 +1,14 @@
 """Which synsets the names of classes probably mean, where a label set gives names alone.
 
-The classes of a set are alike. So of a name's senses the one is taken that is near to the other labels, and
-frequent: `hot dog` is food among COCO's classes, though WordNet's first sense of it is a daredevil.
+The classes of a set are alike, and like those of other sets. So of a name's senses the one is taken that is
+frequent and near to the set's other labels, and to ImageNet's. `hot dog` is food, though WordNet's first
+sense of it is a daredevil.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
+from importlib import resources
 
 from pydantic import BaseModel
 
@@ -19,6 +22,9 @@ FUNCTION_WORDS = set("a an and at by for from in no of off on or the to with".sp
 
 SHARPNESS = 3
 """Exponent of the similarity to another label: near ones decide, far ones hardly count."""
+
+COMPANY = 10.0
+"""ImageNet's classes count as so many labels more: they decide where a set has few labels of its own."""
 
 
 class Sense(BaseModel):
@@ -54,16 +60,16 @@ def guesses(names: Sequence[str], known: Sequence[str] = ()) -> list[tuple[str, 
     """Keys of what each name of a set means: of the whole name, else of the longest runs of its words.
 
     `fire_station` is one synset, `restaurant_kitchen` two; words that are no nouns are passed over. A sense's
-    score is its mean similarity to the other labels over the square root of its rank in WordNet's order. Of
-    equal scores the more frequent sense wins, so that a name alone gets the first. Every sense of the other
-    labels takes part, weighted by its rank. Similarity is the information content of what two synsets have in
-    common over that of the sense (after Lin, 1998), to the power of `SHARPNESS`. known: synsets of labels
-    whose meaning is given, which take part too. tests/labels/targets/test_senses.py has how many are right.
+    score is its mean similarity to the other labels over the square root of its rank in WordNet's order. The
+    other labels take part by each of their senses, weighted by rank. Similarity is the information content of
+    what two synsets have in common over that of the sense (after Lin, 1998), to the power of `SHARPNESS`.
+    known: synsets of labels whose meaning is given, which take part too. How many guesses are right stands in
+    tests/labels/targets/test_senses.py.
     """
     graph = wordnet.nouns()
     words = [list(candidates(name, graph)) for name in names]
     weights = {senses: _weights(senses, graph) for senses in {s for label in words for s in label}}
-    shared: Counter[str] = Counter()
+    shared = Counter(_company())
     for weight in [weights[senses] for label in words for senses in label]:
         shared.update(weight)
     for key in known:
@@ -149,6 +155,19 @@ def _weights(senses: Sequence[str], graph: NounGraph) -> dict[str, float]:
     for rank, key in enumerate(senses, start=1):
         weights.update(dict.fromkeys(graph.above(key), 1 / rank / total))
     return dict(weights)
+
+
+@cache
+def _company() -> dict[str, float]:
+    """How much of ImageNet's classes lies under each synset."""
+    graph, under = wordnet.nouns(), Counter[str]()
+    lines = (
+        resources.files(__package__).joinpath("data", "imagenet.tsv").read_text(encoding="utf-8").split("\n")
+    )
+    keys = [line for line in lines if line in graph]
+    for key in keys:
+        under.update(dict.fromkeys(graph.above(key), COMPANY / len(keys)))
+    return dict(under)
 
 
 def _nearness(key: str, others: dict[str, float], graph: NounGraph) -> float:
