@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models import save_for_hf
 
 from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
@@ -325,3 +326,16 @@ def test_bad_data(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None
     assert result.unreadable == 1
     with pytest.raises(UsageError, match="train size"):
         linear_probe(checkpoint, train, test, train_size="some")
+
+
+def test_rows_of_imagenets_classes_are_a_prior(folders: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_for_hf(timm.create_model("test_resnet"), tmp_path / "timm", safe_serialization=True)
+    loaded = checkpoints.load(f"timm:local-dir:{tmp_path / 'timm'}")
+    progress = Warnings()
+    result = linear_probe(loaded, *open_splits(str(folders)), train_size="3/class", progress=progress)
+    assert progress.lines == []
+    assert result.prior["hyponyms"] == 4  # ImageNet has breeds, cats, trucks and a wooden spoon
+    assert result.zero_shot_interval is not None
+    assert result.zero_shot_acc1 is not None
+    assert result.zero_shot_interval[0] <= result.zero_shot_acc1 <= result.zero_shot_interval[1]
