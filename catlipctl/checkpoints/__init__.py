@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from catlipctl.checkpoints.directory import (
+        MULTI_LABEL,
+        SINGLE_LABEL,
         NewestRun,
+        ProblemType,
         Verification,
         latest,
         newest_run,
@@ -29,11 +32,14 @@ if TYPE_CHECKING:
     from catlipctl.checkpoints.writing import write, write_step
 
 __all__ = [
+    "MULTI_LABEL",
     "OPEN_CLIP_CONFIG",
     "OPEN_CLIP_WEIGHTS",
+    "SINGLE_LABEL",
     "Checkpoint",
     "Inspection",
     "NewestRun",
+    "ProblemType",
     "Verification",
     "inspect",
     "latest",
@@ -52,7 +58,10 @@ __all__ = [
 _MODULES = {
     "Checkpoint": "loading",
     "Inspection": "loading",
+    "MULTI_LABEL": "directory",
     "NewestRun": "directory",
+    "ProblemType": "directory",
+    "SINGLE_LABEL": "directory",
     "Verification": "directory",
     "inspect": "loading",
     "latest": "directory",

@@ -1,9 +1,10 @@
 """What `config.json` says: timm's part, so that nothing of another kind reaches timm, and our section."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from catlipctl.checkpoints.directory import ProblemType
 from catlipctl.errors import CheckpointError
 from catlipctl.files import FileKind
 
@@ -39,8 +40,7 @@ class Section(_Open):
     samples: Count | None = None
     kind: str | None = None
     target: str | None = None
-    activation: Literal["softmax", "sigmoid"] | None = None
-    problem_type: Literal["single_label_classification", "multi_label_classification"] | None = None
+    problem_type: ProblemType | None = None
     recipe: dict[str, Any] | None = None
 
 
@@ -59,4 +59,4 @@ class Config(_Open):
 
     def about(self) -> dict[str, Any]:
         """Our section as it was written."""
-        return self.catlipctl.model_dump(exclude_unset=True, exclude={"format_version"})
+        return self.catlipctl.model_dump(exclude_unset=True, exclude={"format_version", "problem_type"})

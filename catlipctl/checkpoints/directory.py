@@ -25,6 +25,12 @@ STATE_JSON = "state/state.json"
 MANIFEST = "manifest.json"
 POINTER = "latest"
 NAMES = "name a run, its checkpoints/, or one step-*"
+ProblemType = Literal["single_label_classification", "multi_label_classification"]
+"""Hugging Face's names. Single: the classes exclude each other, and a softmax over them gives probabilities.
+Multi: an image may have several, and each has a sigmoid of its own.
+"""
+SINGLE_LABEL: ProblemType = "single_label_classification"
+MULTI_LABEL: ProblemType = "multi_label_classification"
 _STEP = re.compile(r"step-\d{8,}")
 VERSION: Literal[1] = 1
 _MANIFEST = FileKind("a checkpoint's manifest", 2**24, CheckpointError, "name one that catlipctl wrote")

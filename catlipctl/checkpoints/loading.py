@@ -1,9 +1,11 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
+import re
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import timm
 import torch
@@ -17,10 +19,14 @@ from catlipctl import vocabulary as vocabularies
 from catlipctl.checkpoints.config import KIND, Config
 from catlipctl.checkpoints.directory import (
     CONFIG,
+    MANIFEST,
+    MULTI_LABEL,
+    SINGLE_LABEL,
     STATE_JSON,
     STATE_TENSORS,
     VOCABULARY,
     WEIGHTS,
+    ProblemType,
     check,
     read_manifest,
     resolve,
@@ -36,7 +42,9 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 TIMM = "timm:"
 STATE = FileKind("a training state", 2**24, CheckpointError, "resume from another step-* of the run")
+LOCAL = "local-dir:"
 LABELS_SHOWN = 10
+_WNID = re.compile(r"n\d{8}")
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
 
 
@@ -46,6 +54,7 @@ class Checkpoint:
 
     path: its directory; None where it came through a door (`timm:NAME`). tower: in eval mode, on the CPU.
     config: what its writer said of it (objective, step, recipe, ...). label_names: one a class of the head.
+    problem_type: what turns its logits to probabilities.
     """
 
     path: Path | None
@@ -54,6 +63,29 @@ class Checkpoint:
     config: dict[str, Any] = field(default_factory=dict)
     label_names: list[str] | None = None
     label_descriptions: dict[str, str] = field(default_factory=dict)
+    problem_type: ProblemType = SINGLE_LABEL
+
+    @property
+    def name(self) -> str:
+        """What it is called: its path, or its door's spelling."""
+        return str(self.path or f"{TIMM}{self.tower.name}")
+
+    @property
+    def activation(self) -> Literal["softmax", "sigmoid"]:
+        """What turns the head's logits to probabilities."""
+        return "sigmoid" if self.problem_type == MULTI_LABEL else "softmax"
+
+    @property
+    def synsets(self) -> Sequence[str] | None:
+        """Keys of what the classes of the head mean, one a class; None where nothing says it.
+
+        Those of its vocabulary. Of a foreign head its label names, where they are synsets' keys: ImageNet's
+        wnids, as timm has them for the subsets that it knows.
+        """
+        if self.vocabulary is not None:
+            return self.vocabulary.keys
+        names = self.label_names or []
+        return names if names and all(_WNID.fullmatch(name) for name in names) else None
 
     @property
     def run(self) -> Path:
@@ -77,6 +109,7 @@ class Inspection(Result):
     features: int
     image_size: int
     classes: int
+    problem_type: ProblemType
     labels: list[str]
     vocabulary: str | None
     about: dict[str, Any]
@@ -84,22 +117,28 @@ class Inspection(Result):
     files: dict[str, int]
 
 
-def load(spec: str | Path) -> Checkpoint:
+def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
     """The checkpoint of a run, a `checkpoints/`, one `step-*` or `timm:NAME` (`timm:local-dir:PATH` too).
 
+    weights: without, the tower is as it was before any training, and none are read or downloaded: its
+    architecture and configuration are enough.
     Files are compared with the manifest before they are used. Only `timm:` may use the network, because the
     user named it. Raises MachineError where that fails, CheckpointError for what is missing, half-written,
     damaged or of another kind.
     """
     text = str(spec)
     if text.startswith(TIMM):
-        return _from_timm(text.removeprefix(TIMM))
+        name = text.removeprefix(TIMM)
+        folder = Path(name.removeprefix(LOCAL))
+        # One of ours says by this door too what it says by its path.
+        ours = name.startswith(LOCAL) and (folder / MANIFEST).is_file()
+        return _from_directory(folder, weights) if ours else _from_timm(name, weights)
     if text.startswith(_LATER) and not Path(text).exists():
         raise CheckpointError(
             f"checkpoints of the kind {text.split(':')[0]}: cannot be read",
             "name a run of catlipctl's, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
         )
-    return _from_directory(resolve(spec))
+    return _from_directory(resolve(spec), weights)
 
 
 def read_state(directory: Path, schema: type[Schema]) -> tuple[dict[str, Tensor], Schema]:
@@ -133,6 +172,7 @@ def inspect(spec: str | Path) -> Inspection:
         features=_width(tower),
         image_size=tower.preprocessing.size,
         classes=tower.num_classes,
+        problem_type=checkpoint.problem_type,
         labels=[checkpoint.label_descriptions.get(name, name) for name in names[:LABELS_SHOWN]],
         vocabulary=None
         if vocabulary is None
@@ -144,12 +184,11 @@ def inspect(spec: str | Path) -> Inspection:
     )
 
 
-def _from_directory(directory: Path) -> Checkpoint:
-    listed = read_manifest(directory).files
-    has_vocabulary = VOCABULARY in listed
-    check(directory, (WEIGHTS, CONFIG, *([VOCABULARY] if has_vocabulary else [])))
+def _from_directory(directory: Path, weights: bool) -> Checkpoint:
+    has_vocabulary = VOCABULARY in read_manifest(directory).files
+    check(directory, [CONFIG, *[WEIGHTS] * weights, *[VOCABULARY] * has_vocabulary])
     config = KIND.read_json(directory / CONFIG, Config)
-    module = _module(directory, read_tensors(directory / WEIGHTS))
+    module = _module(directory, read_tensors(directory / WEIGHTS) if weights else None)
     tower = TimmTower(module.eval())
     if config.label_names is not None and len(config.label_names) != tower.num_classes:
         raise KIND.refused(
@@ -163,10 +202,11 @@ def _from_directory(directory: Path) -> Checkpoint:
         config=config.about(),
         label_names=config.label_names,
         label_descriptions=config.label_descriptions or {},
+        problem_type=config.catlipctl.problem_type or (MULTI_LABEL if has_vocabulary else SINGLE_LABEL),
     )
 
 
-def _module(directory: Path, weights: dict[str, Tensor]) -> nn.Module:
+def _module(directory: Path, weights: dict[str, Tensor] | None) -> nn.Module:
     """timm's model with these weights.
 
     timm reads its own part of config.json, so that it cannot understand it otherwise than we do. It is made
@@ -176,13 +216,15 @@ def _module(directory: Path, weights: dict[str, Tensor]) -> nn.Module:
         with torch.device("meta"):
             claimed = timm.create_model(f"local-dir:{directory}", pretrained=False).state_dict()
         shapes = {name: value.shape for name, value in claimed.items()}
-        odd = sorted(shapes.keys() ^ weights.keys()) or [
-            name for name, shape in shapes.items() if weights[name].shape != shape
+        given = {name: value.shape for name, value in weights.items()} if weights is not None else shapes
+        odd = sorted(shapes.keys() ^ given.keys()) or [
+            name for name, shape in shapes.items() if given[name] != shape
         ]
         if odd:
             raise ValueError(f"its weights are of another model: {', '.join(odd[:3])}")
         model = timm.create_model(f"local-dir:{directory}", pretrained=False)
-        model.load_state_dict(weights, strict=True)
+        if weights is not None:
+            model.load_state_dict(weights, strict=True)
         _ = TimmTower(model).preprocessing
     except Exception as error:  # timm's constructors raise KeyError, ZeroDivisionError, ...
         raise CheckpointError(
@@ -192,12 +234,14 @@ def _module(directory: Path, weights: dict[str, Tensor]) -> nn.Module:
     return model
 
 
-def _from_timm(name: str) -> Checkpoint:
+def _from_timm(name: str, weights: bool) -> Checkpoint:
+    local = name.startswith(LOCAL)
+    config = KIND.read_json(Path(name.removeprefix(LOCAL)) / CONFIG, Config) if local else None
     hint = "check the network, or save the model to a folder elsewhere and name it timm:local-dir:FOLDER"
-    fetched = nullcontext() if name.startswith("local-dir:") else network.hub(f"timm:{name}", hint)
+    fetched = nullcontext() if local else network.hub(f"timm:{name}", hint)
     try:
         with fetched:
-            model = timm.create_model(name, pretrained=True)
+            model = timm.create_model(name, pretrained=weights)
     except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"timm:{name} cannot be loaded: {error}",
@@ -205,7 +249,9 @@ def _from_timm(name: str) -> Checkpoint:
         ) from error
     names, descriptions = _timm_labels(model)
     tower = TimmTower(model.eval())
-    return Checkpoint(path=None, tower=tower, label_names=names, label_descriptions=descriptions)
+    about = {} if config is None else config.about()
+    said = None if config is None else config.catlipctl.problem_type
+    return Checkpoint(None, tower, None, about, names, descriptions, said or SINGLE_LABEL)
 
 
 def _timm_labels(model: nn.Module) -> tuple[list[str] | None, dict[str, str]]:

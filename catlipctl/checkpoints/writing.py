@@ -17,13 +17,16 @@ from catlipctl import files as atomic
 from catlipctl.checkpoints.directory import (
     CONFIG,
     MANIFEST,
+    MULTI_LABEL,
     POINTER,
+    SINGLE_LABEL,
     STATE_JSON,
     STATE_TENSORS,
     VERSION,
     VOCABULARY,
     WEIGHTS,
     Manifest,
+    ProblemType,
     complete,
     file_entry,
     pointed,
@@ -39,6 +42,7 @@ def write(
     *,
     tower: Tower,
     config: Mapping[str, Any],
+    problem_type: ProblemType | None = None,
     weights: Mapping[str, Tensor] | None = None,
     vocabulary: Vocabulary | None = None,
     label_names: Sequence[str] | None = None,
@@ -52,6 +56,8 @@ def write(
 
     weights: a state dict of the tower's module if not its own (the EMA).
     config: the `catlipctl` section of config.json (objective, step, ...), given back as `Checkpoint.config`.
+    problem_type: what turns the head's logits to probabilities; left out, a vocabulary's classes are
+    multi-label, others exclude each other.
     label_names: one a class; left out, the vocabulary's keys. label_descriptions: label name -> words.
     state, state_json: what resuming needs. files: further text files by name.
     tensors: further safetensors files by name.
@@ -59,6 +65,8 @@ def write(
     """
     if directory.exists():
         raise UsageError(f"{directory} exists already", "name another: no checkpoint is overwritten")
+    if problem_type is None:
+        problem_type = SINGLE_LABEL if vocabulary is None else MULTI_LABEL
     stored = _stored(tower.module.state_dict() if weights is None else weights)
     _must_fit(tower.module, stored)
     if vocabulary is not None and label_names is None:
@@ -73,7 +81,7 @@ def write(
         temporary.mkdir()
         _save(stored, temporary / WEIGHTS)
         sections: dict[str, Any] = {
-            "catlipctl": {"format_version": VERSION, **config},
+            "catlipctl": {"format_version": VERSION, "problem_type": problem_type, **config},
             # A model that was loaded carries the names of its old head.
             "pretrained_cfg": dict.fromkeys(("label_names", "label_descriptions")),
         }

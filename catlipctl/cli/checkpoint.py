@@ -47,6 +47,7 @@ def _tables(found: "Inspection") -> list["Table | str"]:
             "image size": f"{found.image_size} px",
             "features": found.features,
             "classes": f"{found.classes:,}",
+            "problem type": found.problem_type,
             "first labels": ", ".join(found.labels),
             "vocabulary": found.vocabulary,
             **{key: value for key, value in found.about.items() if not isinstance(value, dict)},

@@ -8,6 +8,7 @@ import typer
 
 from catlipctl.cli import completion, inputs, plots
 from catlipctl.cli import resume as resuming
+from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
     AllowRecipeChange,
     CacheDir,
@@ -73,7 +74,8 @@ def linear_probe(
         typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
     ] = "transfer",
     random_backbone: Annotated[
-        bool, typer.Option("--random-backbone", help="The control: the same tower, untrained.")
+        bool,
+        typer.Option("--random-backbone", help="The control: the same tower, untrained."),
     ] = False,
     seed: Annotated[int, typer.Option(help="Decides splits, subsets and the untrained tower.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
@@ -81,7 +83,8 @@ def linear_probe(
         Path | None,
         typer.Option(
             "--out",
-            help="The checkpoint to write, with result.json; it may not exist. Default: RUN/eval/lp-DATA-N.",
+            help="The checkpoint to write, with result.json and predictions.csv; it may not exist. Default: "
+            "RUN/eval/lp-DATA-N, of the control lp-DATA-untrained-N.",
             show_default=False,
         ),
     ] = None,
@@ -94,21 +97,21 @@ def linear_probe(
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
-        from catlipctl.labels import targets
         from catlipctl.transfer import splits
 
         splits.TrainSize.parse(train_size)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else targets.load(target)
+        labelset = None if target is None else label_set(target, out)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
         train_source, test_source = splits.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)
-        loaded = checkpoints.load(named)
-        folder = out_dir or files.unused(loaded.run / "eval" / f"lp-{_slug(data)}", numbered=True)
+        loaded = checkpoints.load(named, weights=not random_backbone)
+        name = f"lp-{_slug(data)}" + ("-untrained" if random_backbone else "")
+        folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
             train_source,
@@ -122,7 +125,7 @@ def linear_probe(
             workers=workers,
             progress=out,
         )
-        written = [f"wrote {folder}, with result.json"]
+        written = [f"wrote {folder}, with result.json and predictions.csv"]
         if result.checkpoint is not None:
             written.append(_next_step(result.checkpoint))
         out.result(result, _table(result), *written)
@@ -172,7 +175,6 @@ def fine_tune(
     with command("eval ft", json=json) as out:
         from catlipctl import checkpoints, recipe, transfer
         from catlipctl.data import emoji
-        from catlipctl.labels import targets
         from catlipctl.training import launch
         from catlipctl.transfer import splits
 
@@ -190,7 +192,7 @@ def fine_tune(
             further = [] if out_dir else ["--out", str(run.path)]
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else targets.load(target)
+        labelset = None if target is None else label_set(target, out)
         named = inputs.checkpoint(checkpoint, None, out)
         overrides = [recipe.Override.parse(text) for text in set_ or []]
         flags = {"checkpoint": named, "target": target, "init": init}
@@ -238,9 +240,7 @@ def _next_step(checkpoint: str) -> str:
 def _fine_tuning_table(result: "FinetuneResult", plot: str | None) -> "Table":
     return facts(
         {
-            "top-1 accuracy": f"{result.acc1:.1%}",
-            "top-5 accuracy": f"{result.acc5:.1%}",
-            "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
+            **_accuracies(result),
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
@@ -258,14 +258,15 @@ def _fine_tuning_table(result: "FinetuneResult", plot: str | None) -> "Table":
 
 
 def _table(result: "ProbeResult") -> "Table":
+    control = f"untrained, by seed {result.seed}: the control, of which nothing was learned"
     return facts(
         {
-            "top-1 accuracy": f"{result.acc1:.1%}",
-            "top-5 accuracy": f"{result.acc5:.1%}",
-            "mean recall of the classes": f"{result.mean_per_class_recall:.1%}",
+            "tower": control if result.random_backbone else None,
+            **_accuracies(result),
             "zero-shot top-1": "no mapped head"
             if result.zero_shot_acc1 is None
-            else f"{result.zero_shot_acc1:.1%} (no label used; centred on the unlabelled training images)",
+            else _with_interval(result.zero_shot_acc1, result.zero_shot_interval)
+            + " (no label used; centred on the unlabelled training images)",
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,} ({result.train_size})",
@@ -277,6 +278,21 @@ def _table(result: "ProbeResult") -> "Table":
             "protocol": result.protocol,
         }
     )
+
+
+def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:
+    recall, its_interval = result.mean_per_class_recall, result.mean_per_class_recall_interval
+    return {
+        "top-1 accuracy": _with_interval(result.acc1, result.top1_interval),
+        "top-5 accuracy": _with_interval(result.acc5, result.top5_interval),
+        "mean recall of the classes": _with_interval(recall, its_interval),
+        "intervals": "95 %, bootstrap over the test images",
+    }
+
+
+def _with_interval(figure: float, interval: tuple[float, float] | None) -> str:
+    low, high = interval or (figure, figure)
+    return f"{figure:.1%} [{low:.1%}, {high:.1%}]"
 
 
 def _number(value: float | str) -> str:

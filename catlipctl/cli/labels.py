@@ -1,13 +1,16 @@
-"""`catlipctl labels`: what captions yield, word by word."""
+"""`catlipctl labels`: what captions yield, word by word; what the labels of a set mean."""
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import completion
+from catlipctl.cli.label_sets import meanings_table, warn_of_missed
 from catlipctl.cli.options import Extractor, Json
-from catlipctl.cli.output import command
+from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import table
 from catlipctl.errors import UsageError
 from catlipctl.printable import printable_json
@@ -25,19 +28,40 @@ SHOWN_CHARACTERS = 1_000
 
 def labels(
     captions: Annotated[
-        list[str], typer.Argument(metavar="CAPTION...", help="Captions, or - for one a line from stdin.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="CAPTION...", help="Captions, or - for one a line from stdin."),
+    ] = None,
     extractor: Extractor = "corenet",
     json: Json = False,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="One JSON object a caption on stdout, as captions arrive.")
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TARGET",
+            autocompletion=completion.targets,
+            help="A label set instead of captions: what its labels mean. A file may give names alone.",
+            show_default=False,
+        ),
+    ] = None,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", help="Write the label set as a TSV to edit.", show_default=False),
+    ] = None,
 ) -> None:
-    """Show what a caption yields, word by word.
+    """Show what captions yield, or what a label set means.
 
-    Token, lemma, synset, and why it is kept or not.
+    Of a caption, word by word: token, lemma, synset, and why it is kept or not. Of a label: its synsets.
     """
     with command("labels", json=json) as out:
+        if (target is None) == (not captions):
+            raise UsageError(
+                "give captions, or a label set", "catlipctl labels CAPTION..., or labels --target FILE"
+            )
+        if target is not None:
+            _meanings(target, out_file, out)
+            return
         if json and jsonl:
             raise UsageError(
                 "--json and --jsonl exclude each other", "--json for one document, --jsonl for a stream"
@@ -47,13 +71,32 @@ def labels(
 
         chosen = extractor_named(extractor)
         version = chosen.version
-        found = (labelled(caption, chosen) for caption in _captions(captions))
+        found = (labelled(caption, chosen) for caption in _captions(captions or []))
         if jsonl:
             for caption in found:
                 print(printable_json(caption.model_dump_json()), flush=True)
             return
         result = Labels(extractor=extractor, extractor_version=version, captions=list(found))
         out.result(result, *map(_table, result.captions))
+
+
+def _meanings(target: str, file: Path | None, out: Output) -> None:
+    from catlipctl import files
+    from catlipctl.labels import targets
+
+    if file is not None and file.exists():
+        raise UsageError(f"{file} exists already", "choose another file: nothing is overwritten")
+    found = targets.load(target)
+    warn_of_missed(found, out)
+    result = targets.Meanings(
+        target=found.name, multi_label=found.multi_label, labels=targets.meanings(found)
+    )
+    written = []
+    if file is not None:
+        files.write_text(file, targets.tsv(found))
+        result.file = str(file)
+        written = [f"wrote {file}: edit it, then use it as --target {file}"]
+    out.result(result, meanings_table(result.labels), *written)
 
 
 def _captions(arguments: list[str]) -> Iterator[str]:

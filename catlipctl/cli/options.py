@@ -28,7 +28,7 @@ OwnCheckpoint = Annotated[
         autocompletion=completion.runs,
     ),
 ]
-"""One that catlipctl wrote: with a manifest, and a vocabulary's head."""
+"""One that catlipctl wrote: with a manifest."""
 CheckpointWord = Annotated[
     str | None, typer.Argument(metavar="CHECKPOINT", hidden=True, autocompletion=completion.runs)
 ]

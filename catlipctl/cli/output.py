@@ -45,7 +45,7 @@ class Output:
             return
         from rich.text import Text
 
-        console = _console(width=None if sys.stdout.isatty() else _columns())
+        console = _console(width=None if sys.stdout.isatty() else columns())
         # Captured, because rich ends the process itself, with 1, where the reader of a pipe has gone.
         with console.capture() as captured:
             for item in shown:
@@ -171,7 +171,8 @@ def _console(**options: Any) -> "Console":
     return Printable(highlight=False, markup=False, emoji=False, **options)
 
 
-def _columns() -> int:
+def columns() -> int:
+    """How wide tables are where no terminal says it."""
     return int(os.environ.get("COLUMNS", "110"))
 
 

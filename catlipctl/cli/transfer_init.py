@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import completion, inputs
-from catlipctl.cli.options import CheckpointWord, Json, OwnCheckpoint
+from catlipctl.cli.label_sets import label_set
+from catlipctl.cli.options import Checkpoint, CheckpointWord, Json
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -25,11 +26,12 @@ def transfer_init(
         typer.Option(
             metavar="TARGET",
             autocompletion=completion.targets,
-            help="A built-in label set (imagenet, places365, ...), a TSV file, or an account.csv.",
+            help="A built-in label set (imagenet, places365, ...), a TSV file, a list of names, or an "
+            "account.csv.",
             show_default=False,
         ),
     ],
-    checkpoint: OwnCheckpoint = None,
+    checkpoint: Checkpoint = None,
     word: CheckpointWord = None,
     out_dir: Annotated[
         Path | None,
@@ -45,6 +47,15 @@ def transfer_init(
             min=0, max=1, help="Least path similarity of a row that is only similar; 0.5 is parent or child."
         ),
     ] = 0.5,
+    multi_label: Annotated[
+        bool | None,
+        typer.Option(
+            "--multi-label/--exclusive",
+            help="Whether an image may have several labels of the set. Default: yes for coco and ade20k, "
+            "no for the other built-in ones and for files.",
+            show_default=False,
+        ),
+    ] = None,
     head_only: Annotated[
         Path | None,
         typer.Option(help="Also write weight and bias alone to this safetensors file.", show_default=False),
@@ -58,12 +69,16 @@ def transfer_init(
     """
     with command("transfer-init", json=json) as out:
         from catlipctl import checkpoints, files
-        from catlipctl.labels import targets
         from catlipctl.transfer import write_transfer_init
 
-        labelset = targets.load(target)
+        labelset = label_set(target, out, multi_label=multi_label)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out))
         out.uses("target", target)
+        if labelset.multi_label and loaded.problem_type == checkpoints.SINGLE_LABEL:
+            out.warn(
+                "the head was trained with a softmax, so a sigmoid of its logits is no probability: "
+                "it only ranks images for each label"
+            )
         folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)
         result = write_transfer_init(
             loaded, labelset, folder, min_similarity=min_similarity, seed=seed, head_only=head_only
@@ -81,15 +96,13 @@ def _summary(result: "TransferInit") -> "Table":
         "exact": "the label's synset is in the vocabulary",
         "hyponyms": "mean over the vocabulary's kinds of it",
         "similar": f"most similar, path similarity >= {result.min_similarity:g}; mean of ties",
-        "averaged": "mean over those of the label's words that are found, two or more",
+        "averaged": "mean over the label's words, two or more",
+        "partial": "mean over those of the label's words that are found; others are missed",
         "random": "nothing fits",
     }
     summary = table("row", "labels", "")
     for how, count in result.counts.items():
         summary.add_row(how, f"{count:,}", meaning[how])
-    partly = sum(bool(row.missed and row.sources) for row in result.account)
-    if partly:
-        summary.add_row("partly", f"{partly:,}", "of these: nothing fits some of their words")
     summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows")
     return summary
 
@@ -101,10 +114,9 @@ def _rows(result: "TransferInit") -> "Table":
     for row in sorted(result.account, key=lambda row: order.index(row.how))[:SHOWN_ROWS]:
         names = row.source_names[:SHOWN_SOURCES]
         more = len(row.source_names) - len(names)
-        similarity = "" if row.similarity is None else f"{row.similarity:.2f}"
         taken = ", ".join(names) + (f" and {more} more" if more else "")
         missed = f"; nothing fits {', '.join(row.missed)}" if row.missed and names else ""
-        rows.add_row(row.label, row.how, similarity, taken + missed)
+        rows.add_row(row.label, row.how, f"{row.similarity:.2f}", taken + missed)
     if result.labels > SHOWN_ROWS:
         rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv")
     return rows

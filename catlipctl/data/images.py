@@ -22,13 +22,13 @@ def read_images(
 ) -> "ImageReader":
     """An iterator over (images uint8 `[B, 3, S, S]`, samples int64 `[B]`), in the order of `indices` (all).
 
-    An unreadable image is left out and counted in `.unreadable`.
+    An unreadable image is left out and counted in `.unreadable`; `.keys` has those of the images read.
     """
     return ImageReader(source, preprocessing, indices, batch, workers)
 
 
 class ImageReader:
-    """What `read_images` returns. unreadable: images left out so far."""
+    """What `read_images` returns. unreadable: images left out so far. keys: of those read so far."""
 
     def __init__(
         self,
@@ -39,6 +39,7 @@ class ImageReader:
         workers: int,
     ) -> None:
         self.unreadable = 0
+        self.keys: list[str] = []
         wanted = range(len(source)) if indices is None else [int(index) for index in indices]
         self._chunks = [wanted[start : start + batch] for start in range(0, len(wanted), batch)]
         self._results = ahead(_Chunk(source, EvalTransform(preprocessing)), self._chunks, workers=workers)
@@ -47,8 +48,9 @@ class ImageReader:
         return self
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        for images, samples, unreadable in self._results:
-            self.unreadable += unreadable
+        for images, samples, keys in self._results:
+            self.unreadable += len(keys) - len(samples)
+            self.keys += [key for key in keys if key is not None]
             if len(samples):
                 return images, samples
         raise StopIteration
@@ -59,19 +61,22 @@ class _Chunk:
     source: Source
     transform: EvalTransform
 
-    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, int]:
+    def __call__(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, list[str | None]]:
+        """Pixels, indices, and the key of each sample, None where its image cannot be read."""
         size = self.transform.preprocessing.size
         pixels = np.empty((len(indices), size, size, 3), np.uint8)
         read: list[int] = []
-        for index in indices:
-            image = self.source[index].image
-            if image is None:
+        keys: list[str | None] = [None] * len(indices)
+        for place, index in enumerate(indices):
+            sample = self.source[index]
+            if sample.image is None:
                 continue
             try:
-                pixels[len(read)] = self.transform(image, index, size)
+                pixels[len(read)] = self.transform(sample.image, index, size)
             except UnreadableImage:
                 continue
             read.append(index)
+            keys[place] = sample.key
         samples = torch.tensor(read, dtype=torch.int64)
         images = torch.from_numpy(pixels[: len(read)]).permute(0, 3, 1, 2)
-        return images, samples, len(indices) - len(read)
+        return images, samples, keys

@@ -31,8 +31,8 @@ from catlipctl.transfer import (
     predict,
     write_transfer_init,
 )
-from catlipctl.transfer.classifier import majority_share
 from catlipctl.transfer.features import extract_sets
+from catlipctl.transfer.metrics import majority_share
 from catlipctl.transfer.prior import prior_head
 from catlipctl.transfer.probe import PROTOCOL, probe
 from catlipctl.transfer.splits import TrainSize, open_splits

@@ -23,11 +23,12 @@ BATCH = 256
 class Features:
     """values: `[N, D]`, float32, what the head is given. samples: `[N]`, the source's indices.
 
-    unreadable: images left out.
+    keys: of these samples. unreadable: images left out.
     """
 
     values: Tensor
     samples: Tensor
+    keys: list[str]
     unreadable: int
 
 
@@ -63,7 +64,7 @@ def extract(
         progress.warn(f"{source.name}: {reader.unreadable:,} unreadable images are left out")
     # A copy made outside inference mode, so that callers may use the features as they like.
     with torch.inference_mode(False):
-        return Features(torch.cat(values).clone(), torch.cat(samples).clone(), reader.unreadable)
+        return Features(torch.cat(values).clone(), torch.cat(samples).clone(), reader.keys, reader.unreadable)
 
 
 def untrained(checkpoint: Checkpoint, seed: int) -> Tower:
@@ -131,11 +132,13 @@ class LabelledFeatures:
 class ProbeSets:
     """What a probe needs: features of the training and the test images, and the classes in order.
 
-    split: how the two were told apart. unreadable, unlabelled: images left out of both.
+    test_samples: names of the test images. split: how the two were told apart. unreadable, unlabelled: images
+    left out of both.
     """
 
     train: LabelledFeatures
     test: LabelledFeatures
+    test_samples: Sequence[str]
     classes: LabelSet
     split: str
     unreadable: int
@@ -183,6 +186,7 @@ def extract_sets(
     return ProbeSets(
         train=LabelledFeatures(trained.values, sets.train.labels[trained.samples]),
         test=LabelledFeatures(tested.values, sets.test.labels[tested.samples]),
+        test_samples=tested.keys,
         classes=sets.classes,
         split=sets.split,
         unreadable=trained.unreadable + tested.unreadable,

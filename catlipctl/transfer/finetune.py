@@ -30,10 +30,12 @@ from catlipctl.training import FIXED_ON_RESUME, FREE_ON_RESUME, Learner, Rules, 
 from catlipctl.training.optimiser import OptimiserSettings, ScheduleSettings, layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import Length, StepSchedule
-from catlipctl.transfer.classifier import scores, with_head
+from catlipctl.transfer.classifier import answers, with_head
 from catlipctl.transfer.initialise import TransferredHead
 from catlipctl.transfer.matching import How
+from catlipctl.transfer.metrics import Answers, Interval
 from catlipctl.transfer.prior import prior_head
+from catlipctl.transfer.probe import PREDICTIONS, RESULT
 from catlipctl.transfer.splits import LabelledSets, described, labelled_sets
 
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
@@ -77,7 +79,8 @@ class FinetuneRecipe(TrainingSettings):
 
 
 class FinetuneResult(Measurement):
-    """A fine-tuned classifier, measured on the test images; accuracies in 0..1.
+    """A fine-tuned classifier, measured on the test images; accuracies in 0..1, their intervals by
+    `metrics.interval`.
 
     prior: how the classifier's rows were made at the start; empty with fresh ones. weights: `average` where
     the EMA was evaluated and saved, else `raw`. history: accuracies on the way, by step.
@@ -91,8 +94,11 @@ class FinetuneResult(Measurement):
     split: str
     weights: Literal["average", "raw"]
     acc1: float
+    top1_interval: Interval
     acc5: float
+    top5_interval: Interval
     mean_per_class_recall: float
+    mean_per_class_recall_interval: Interval
     prior: dict[How, int]
     steps: int
     seconds: float
@@ -220,7 +226,7 @@ class FineTuning:
 
     def parts(self, weights: Mapping[str, Tensor]) -> Mapping[str, Any]:  # noqa: ARG002
         """What a checkpoint has beside the tower."""
-        about = {"kind": "fine-tuning", "from": self.origin, "activation": "softmax"}
+        about = {"kind": "fine-tuning", "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
             "label_names": [label.name for label in self.sets.classes.labels],
@@ -232,18 +238,24 @@ class FineTuning:
         samples = self.schedule.samples
         if every and samples(step) // every > samples(step - 1) // every:
             weights = learner.tower_weights()
-            self.run.on_main(lambda: append_scores(self.run, step, self.scores(weights)))
+            self.run.on_main(lambda: append_scores(self.run, step, self.figures(self.answers(weights)[0])))
 
-    def scores(self, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-        """Accuracies on the test images of the tower with these weights."""
-        return scores(self.tower, weights, self.sets.test, workers=self.recipe.workers)
+    def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers, int]:
+        """What the tower with these weights says of the test images; how many are unreadable."""
+        return answers(self.tower, weights, self.sets.test, workers=self.recipe.workers)
+
+    def figures(self, found: Answers) -> dict[str, Any]:
+        """What the answers are worth."""
+        return found.figures(self.recipe.seed)
 
     def result(self, state: RunState, weights: Mapping[str, Tensor], *, averaged: bool) -> FinetuneResult:
-        """Evaluate the weights, write `result.json`, and tell of the run."""
+        """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
+        answered, unreadable = self.answers(weights)
         found = FinetuneResult(
-            **self.scores(weights),
+            **self.figures(answered),
+            unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
             init="transfer" if self.prior is not None else "random",
@@ -264,7 +276,9 @@ class FineTuning:
         )
         found.inputs = {"checkpoint": self.recipe.checkpoint, "data": sets.train.source.name}
         found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
-        found.write(directory.path / "result.json")
+        found.write(directory.path / RESULT)
+        names = [label.name for label in sets.classes.labels]
+        write_text(directory.path / PREDICTIONS, answered.table(names))
         return found
 
 

@@ -9,8 +9,8 @@ A label's synset is looked for in this order:
                 instances too, as NLTK's does
     random      nothing fits
 
-A label made of several words (several synsets) has each looked for by itself. It is `averaged` over those
-found; where only one is found, it is met as that one is, and the others are `missed`.
+A label made of several words (several synsets) has each looked for by itself, and is the average over those
+found: `averaged` where all are, `partial` where some are `missed`.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import LabelSet, similarity_of
 
-How = Literal["exact", "hyponyms", "similar", "averaged", "random"]
+How = Literal["exact", "hyponyms", "similar", "averaged", "partial", "random"]
 MIN_SIMILARITY = 0.5
 """A parent or a child."""
 
@@ -29,12 +29,12 @@ MIN_SIMILARITY = 0.5
 class SynsetMatch:
     """What a synset is met by: classes of the vocabulary, whose mean stands for it.
 
-    similarity: of `similar` ones their path similarity to the synset, 1 for `exact`, None for `hyponyms`.
+    similarity: the path similarity of the synset to the nearest of them: 1 for `exact`.
     """
 
     how: How
     sources: tuple[str, ...]
-    similarity: float | None
+    similarity: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,9 @@ class LabelMatch:
         return tuple(dict.fromkeys(source for match in self.matches for source in match.sources))
 
     @property
-    def similarity(self) -> float | None:
-        """That of the word which fares worst among those that are met; `missed` has the others.
-
-        None for a label that nothing fits, and where all that is found are kinds of it.
-        """
-        return min((m.similarity for m in self.matches if m.similarity is not None), default=None)
+    def similarity(self) -> float:
+        """That of the worst of its words; those that are missed count 0 (`similarity_of`)."""
+        return similarity_of([match.similarity for match in self.matches] + [0.0] * len(self.missed))
 
 
 def match_labels(
@@ -69,9 +66,16 @@ def match_labels(
     for label in labelset.labels:
         found = tuple(matches[synset] for synset in label.synsets if synset in matches)
         missed = tuple(synset for synset in label.synsets if synset not in matches)
-        how: How = "random" if not found else "averaged" if len(found) > 1 else found[0].how
-        label_matches.append(LabelMatch(how, found, missed))
+        label_matches.append(LabelMatch(_how(found, missed), found, missed))
     return label_matches
+
+
+def _how(found: Sequence[SynsetMatch], missed: Sequence[str]) -> How:
+    if not found:
+        return "random"
+    if missed:
+        return "partial"
+    return "averaged" if len(found) > 1 else found[0].how
 
 
 def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float) -> dict[str, SynsetMatch]:
@@ -83,7 +87,9 @@ def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float)
         if synset in rank:
             matches[synset] = SynsetMatch("exact", (synset,), 1.0)
         elif kinds := graph.descendants(synset) & rank.keys():
-            matches[synset] = SynsetMatch("hyponyms", tuple(sorted(kinds, key=rank.__getitem__)), None)
+            ranked = tuple(sorted(kinds, key=rank.__getitem__))
+            nearest_kind = float(graph.nearest([synset], ranked).similarity[0])
+            matches[synset] = SynsetMatch("hyponyms", ranked, nearest_kind)
     rest = [synset for synset in synsets if synset not in matches]
     # An instance is no class like another: a river is not to be made of Jordan and Niger.
     candidates = [key for key in candidates if not graph.instance_hypernyms(key)]

@@ -60,12 +60,12 @@ def predict(
 ) -> Predictions:
     """The `top` labels of each image at `paths`, as `named_images` finds them.
 
-    A fitted classifier's probabilities are a softmax over its labels. A pre-training head, and one that
-    Transfer Init made of it, gives a sigmoid a label: a picture may show several. What cannot be read has its
+    Probabilities are as the checkpoint's `problem_type` says: a softmax over labels that exclude each other,
+    or a sigmoid a label, where a picture may show several. What cannot be read has its
     fault named. Raises DataError where nothing can be read.
     """
     files, skipped = named_images(paths)
-    activation = _activation(checkpoint)
+    activation = checkpoint.activation
     tower = checkpoint.tower
     model, preprocessing = tower.module.eval(), tower.preprocessing
     transform = EvalTransform(preprocessing)
@@ -113,12 +113,6 @@ def predict(
         unreadable=len(faults),
         skipped=dict(skipped.most_common()),
     )
-
-
-def _activation(checkpoint: Checkpoint) -> str:
-    """What turns logits to probabilities: as the checkpoint's writer says, else as its head was trained."""
-    said = checkpoint.config.get("activation")
-    return said or ("softmax" if checkpoint.vocabulary is None else "sigmoid")
 
 
 def _described(checkpoint: Checkpoint, name: str) -> str:

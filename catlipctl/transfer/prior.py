@@ -24,14 +24,14 @@ def prior_head(
     elif checkpoint.config.get("kind") == "transfer-init":
         head = _made_before(checkpoint, present)
         why = f"its labels, those of {checkpoint.config.get('target')}, lack some of the classes"
-    elif checkpoint.vocabulary is not None:
+    elif checkpoint.synsets is not None:
         head = transfer_init(checkpoint, present, seed=seed)
         why = ""
     else:
-        head, why = None, "the checkpoint has no vocabulary, so nothing says what its classifier's rows mean"
+        head, why = None, "the checkpoint has no vocabulary: nothing says what its classifier's rows mean"
     if head is not None and head.mapped.any():
         return head
-    progress.warn(f"no prior from Transfer Init: {why or 'the vocabulary has nothing like these classes'}")
+    progress.warn(f"no prior from Transfer Init: {why or 'its head has nothing like these classes'}")
     return None
 
 

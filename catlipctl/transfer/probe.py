@@ -16,20 +16,14 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import LabelSet
-from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.transfer import features, selection, splits
-from catlipctl.transfer.classifier import (
-    majority_share,
-    mean_per_class_recall,
-    save_head,
-    top_k_accuracy,
-    with_head,
-)
+from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.features import ProbeSets, extract_sets
 from catlipctl.transfer.initialise import TransferredHead
 from catlipctl.transfer.matching import How
+from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
 from catlipctl.transfer.prior import prior_head, prior_rows, zero_shot
 from catlipctl.transfer.selection import Choice
 from catlipctl.transfer.solver import Fit, Problem, threads_for
@@ -37,11 +31,13 @@ from catlipctl.transfer.solver import Fit, Problem, threads_for
 PROTOCOL = "linear probe, fast: features once, L-BFGS, prior s W0"
 Init = Literal["transfer", "random"]
 RESULT = "result.json"
+PREDICTIONS = "predictions.csv"
 
 
 class ProbeScores(Measurement):
     """How good the fitted classifier is on the test images, all figures in 0..1, and how it was fitted.
 
+    The intervals are `metrics.interval`'s.
     zero_shot_acc1: of the mapped head, no label used, its logits centred on the unlabelled training images
     (see `zero_shot`). None where no class has a mapped row. images_per_class: mean number of training images.
     majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
@@ -52,9 +48,13 @@ class ProbeScores(Measurement):
     init: Init
     train_size: str
     acc1: float
+    top1_interval: Interval
     acc5: float
+    top5_interval: Interval
     mean_per_class_recall: float
+    mean_per_class_recall_interval: Interval
     zero_shot_acc1: float | None
+    zero_shot_interval: Interval | None
     choice: Choice
     converged: bool
     train_images: int
@@ -99,9 +99,9 @@ def linear_probe(
     class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
     tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
     rows that fit warns, and goes on without a prior. out: a checkpoint to write, tower and fitted classifier,
-    with `result.json` in it; a tower whose head is not one linear layer cannot hold it, and there `out` gets
-    `result.json` and the classifier alone, as `head.safetensors`. Raises DataError for classes that don't
-    fit, UsageError where `out` exists.
+    with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
+    classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. Raises
+    DataError for classes that don't fit, UsageError where `out` exists.
     """
     size = splits.TrainSize.parse(train_size)
     if out is not None and out.exists():  # said before the work, not after it
@@ -139,11 +139,27 @@ def linear_probe(
     )
     result.inputs = _inputs(checkpoint, train, test, target)
     result.data = {"train": splits.described(train), "test": splits.described(test or train)}
+    names = [label.name for label in sets.classes.labels]
+    written = {
+        RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
+        PREDICTIONS: answers(fit, sets).table(names),
+    }
     if out is not None and takes_classifier:
-        _write_checkpoint(out, checkpoint, tower, fit, sets.classes, result)
+        checkpoints.write(
+            out,
+            tower=with_head(tower, fit.weight.float(), fit.bias.float()),
+            config={
+                "kind": "linear probe",
+                "from": checkpoint.name,
+                "protocol": result.protocol,
+                "random_backbone": random_backbone,
+            },
+            label_names=names,
+            files=written,
+        )
     elif out is not None:
         progress.warn(f"the head of {tower.name} is not one linear layer: the classifier is written alone")
-        _write_classifier(out, fit, result)
+        _write_classifier(out, fit, written)
     return result
 
 
@@ -174,55 +190,43 @@ def probe(
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
-    logits, truth = fit.logits(sets.test.values), sets.test.labels
-    zero_shot_acc1 = None
+    hits = None
     if prior is not None:
         zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
-        zero_shot_acc1 = top_k_accuracy(zero_shot_logits, truth, 1)
+        hits = top_k_hits(zero_shot_logits, sets.test.labels, 1)
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
-        acc1=top_k_accuracy(logits, truth, 1),
-        acc5=top_k_accuracy(logits, truth, 5),
-        mean_per_class_recall=mean_per_class_recall(logits, truth),
-        zero_shot_acc1=zero_shot_acc1,
+        **answers(fit, sets).figures(seed),
+        zero_shot_acc1=None if hits is None else share(hits),
+        zero_shot_interval=None if hits is None else interval(hits, seed),
         choice=choice,
         converged=fit.converged,
         train_images=len(labels),
-        test_images=len(truth),
         classes=count,
         images_per_class=len(labels) / count,
-        majority_share=majority_share(truth),
         prior={} if head is None or used is None else head.counts(),
         seed=seed,
     )
 
 
-def _write_checkpoint(
-    out: Path, checkpoint: Checkpoint, tower: Tower, fit: Fit, present: LabelSet, result: ProbeResult
-) -> None:
-    names = [label.name for label in present.labels]
-    about = {"kind": "linear probe", "from": str(checkpoint.path or tower.name)}
-    checkpoints.write(
-        out,
-        tower=with_head(tower, fit.weight.float(), fit.bias.float()),
-        config={**about, "protocol": result.protocol, "activation": "softmax"},
-        label_names=names,
-        files={RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n"},
-    )
+def answers(fit: Fit, sets: ProbeSets) -> Answers:
+    """What the fitted classifier says of the test images."""
+    return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
 
 
-def _write_classifier(out: Path, fit: Fit, result: ProbeResult) -> None:
+def _write_classifier(out: Path, fit: Fit, written: dict[str, str]) -> None:
     with files.replacing(out) as temporary:
         temporary.mkdir()
         save_head(temporary / "head.safetensors", fit.weight.float(), fit.bias.float())
-        result.write(temporary / RESULT)
+        for name, text in written.items():
+            files.write_text(temporary / name, text)
 
 
 def _inputs(
     checkpoint: Checkpoint, train: Source, test: Source | None, target: LabelSet | None
 ) -> dict[str, str]:
-    named = {"checkpoint": str(checkpoint.path or f"timm:{checkpoint.tower.name}"), "data": train.name}
+    named = {"checkpoint": checkpoint.name, "data": train.name}
     if test is not None:
         named["test"] = test.name
     if target is not None:

@@ -18,8 +18,7 @@ from catlipctl.data import Source, emoji
 from catlipctl.data.content import content_hash
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import Label, LabelSet
-from catlipctl.labels.targets.labelset import synsets_of
+from catlipctl.labels.targets import Label, LabelSet, guesses
 from catlipctl.progress import SILENT, Progress
 
 TEST_SHARE = 0.2
@@ -211,14 +210,16 @@ def named_classes(labels: Sequence[str | None], target: LabelSet | None) -> Labe
     """The label set of those classes that occur in `labels`.
 
     With a target: its labels, in its order, by `LabelSet.find`. Without: the names in alphabetical order,
-    each meaning what WordNet has for it, if anything. Raises DataError for a name that the target lacks, or
+    each meaning what is guessed of it (`guesses`). Raises DataError for a name that the target lacks, or
     fewer than two.
     """
     names = sorted({label for label in labels if label is not None})
     if target is None:
         graph = wordnet.nouns()
-        found = [Label(name, (name,) if name in graph else synsets_of(name, graph)) for name in names]
-        present = LabelSet("class names", tuple(found))
+        given = [name for name in names if name in graph]
+        words = [name for name in names if name not in graph]
+        found = dict(zip(words, guesses(words, given), strict=True))
+        present = LabelSet("class names", tuple(Label(name, found.get(name, (name,))) for name in names))
     else:
         unknown = [name for name in names if target.find(name) is None]
         if unknown:

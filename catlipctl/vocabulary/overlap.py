@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from catlipctl import labels
 from catlipctl.errors import DataError
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import LabelSet, extracted
+from catlipctl.labels.targets import LabelSet, extracted, similarity_of
 from catlipctl.labels.wordnet import Nearest
 from catlipctl.results import Result
 from catlipctl.vocabulary.vocabulary import Vocabulary
@@ -217,7 +217,7 @@ def _nearest(target: LabelSet, candidates: Sequence[str]) -> tuple[Nearest, dict
 
 
 def _farthest(nearest: Nearest, rows: Sequence[int]) -> float:
-    return min((float(nearest.similarity[row]) for row in rows), default=0.0)
+    return similarity_of(float(nearest.similarity[row]) for row in rows)
 
 
 def coverage(vocabulary: Vocabulary, target: LabelSet) -> list[Coverage]:

@@ -1,9 +1,12 @@
 """`catlipctl eval lp` and `ft` as a user types them: from class folders to a saved classifier."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -69,12 +72,33 @@ def test_a_table_and_what_comes_next_and_nothing_overwritten() -> None:
             app, ["lp", "tower", "--data", "photos/train", "--train-size", "2/class", "--random-backbone"]
         )
         assert result.exit_code == 0, result.output
-        assert f"eval/lp-photos-{number}" in result.stdout
+        assert f"eval/lp-photos-untrained-{number}" in result.stdout
+        assert "untrained, by seed 0" in result.stdout
+        assert re.search(r"top-1 accuracy +[0-9.]+% \[[0-9.]+%, [0-9.]+%\]", result.stdout)
         assert "the images of photos/val" in result.stdout
     assert "catlipctl predict IMAGE... --checkpoint" in result.stdout
     shutil.copytree("photos/train", "alone/train")
     result = CliRunner().invoke(app, ["lp", "tower", "--data", "alone/train"])
     assert "20% of each class held out" in result.stdout
+
+
+def test_the_control_of_a_tower_of_timms_needs_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    arguments = ["lp", "--checkpoint", "timm:test_resnet.r160_in1k", "--data", "photos", "--random-backbone"]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["result"]
+    assert found["random_backbone"]
+    assert found["checkpoint"] == "runs/test_resnet/eval/lp-photos-untrained-1"
+    # Of a checkpoint of ours too no weights are read: these are damaged.
+    weights = Path("tower/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    control = CliRunner().invoke(app, ["lp", "tower", "--data", "photos", "--random-backbone"])
+    assert control.exit_code == 0, control.output
+    assert CliRunner().invoke(app, ["lp", "tower", "--data", "photos"]).exit_code == 4
 
 
 def test_the_data_are_looked_at_before_the_checkpoint_is_loaded() -> None:
@@ -130,6 +154,11 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
     assert again.exit_code == 0, again.output
     assert "eval/ft-photos-2" in again.stdout
     assert "top-1 accuracy" in again.stdout
+    low, high = json.loads(Path("eval/ft-photos-2/result.json").read_text(encoding="utf-8"))["top1_interval"]
+    assert f"[{low:.1%}, {high:.1%}]" in again.stdout
+    rows = list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8")))
+    right = [row["predicted"] == row["truth"] == Path(row["sample"]).parent.name for row in rows]
+    assert sum(right) / len(right) == found["acc1"]
     resumed = ["ft", "tower", "--data", "photos", "--out", str(run), "--resume", *FEW, "--json"]
     complete = CliRunner().invoke(app, resumed)
     assert complete.exit_code == 0, complete.output

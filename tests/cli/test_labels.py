@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -82,3 +83,23 @@ def test_usage_errors(arguments: list[str]) -> None:
     code, _, stderr = run(*arguments)
     assert code == 2
     assert "Traceback" not in stderr
+
+
+def test_a_label_set_is_shown_and_written_to_edit(tmp_path: Path) -> None:
+    names, file = tmp_path / "mine.txt", tmp_path / "mine.tsv"
+    names.write_text("pizza\nhot dog\nsandwich\nxyzzy\n", encoding="utf-8")
+    code, shown, said = run("--target", str(names), "--out", str(file))
+    assert code == 0
+    line = next(line for line in shown.splitlines() if "hot dog" in line)
+    assert "hotdog.n.02" in line
+    assert "hotdog.n.01" in line  # the other sense
+    assert "sandwich < snack food" in shown
+    assert "no synset: line 4: xyzzy" in said
+    assert "hot dog\thotdog.n.02\n" in file.read_text(encoding="utf-8")
+    code, shown, said = run("--target", str(file), "--json")
+    labels = json.loads(shown)["result"]["labels"]
+    assert [(label["label"], label["line"]) for label in labels[:2]] == [("pizza", None), ("hot dog", None)]
+    assert labels[3]["senses"] == []
+    assert run("--target", str(names), "--out", str(file))[0] == 2
+    assert run("--target", str(names), "a caption")[0] == 2
+    assert run()[0] == 2

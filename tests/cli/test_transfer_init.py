@@ -76,3 +76,31 @@ def test_faults_have_their_exit_codes(run: Path) -> None:
     result = CliRunner().invoke(app, ["runs/bare", "--target", "cifar10", "--json"])
     assert result.exit_code == 4
     assert "no vocabulary" in json.loads(result.stdout)["error"]["message"]
+
+
+def test_guessed_senses_are_shown_before_anything_is_made(run: Path) -> None:
+    Path("mine.txt").write_text("tabby\nseal\nxyzzy\nwalrus\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["--checkpoint", "nowhere", "--target", "mine.txt"])
+    assert result.exit_code == 4  # and yet:
+    line = next(line for line in result.stderr.splitlines() if " seal " in line)
+    assert line.split()[:3] == ["2", "seal", "seal.n.09"]
+    assert "no synset: line 3: xyzzy" in result.stderr
+    assert "catlipctl labels --target mine.txt --out FILE.tsv" in result.stderr
+    known = CliRunner().invoke(app, ["--checkpoint", str(run), "--target", "cifar10"])
+    assert "guessed" not in known.stderr
+
+
+def test_labels_that_exclude_each_other_and_others() -> None:
+    Path("mine.tsv").write_text("hound\tdog.n.01\ncat\tcat.n.01\n", encoding="utf-8")
+    for arguments, kind in (
+        (["--target", "cifar10"], "single"),
+        (["--target", "coco"], "multi"),
+        (["--target", "mine.tsv"], "single"),
+        (["--target", "mine.tsv", "--multi-label"], "multi"),
+        (["--target", "coco", "--exclusive"], "single"),
+    ):
+        result = CliRunner().invoke(app, [*arguments, "--json"])
+        assert result.exit_code == 0, result.output
+        folder = Path(json.loads(result.stdout)["result"]["checkpoint"])
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        assert config["catlipctl"]["problem_type"] == f"{kind}_label_classification"

@@ -1,5 +1,6 @@
 """Predictions on whatever a folder of photos holds, against torch's own arithmetic on the loaded model."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import EvalTransform
 from catlipctl.errors import DataError
-from catlipctl.transfer import predict
+from catlipctl.labels import targets
+from catlipctl.transfer import predict, write_transfer_init
 
 from .conftest import draw, tower
 
@@ -61,12 +63,41 @@ def test_a_pre_training_head_gives_synsets_by_sigmoid(checkpoint: Checkpoint, ph
 
 def test_a_classifier_gives_its_labels_by_softmax(photos: Path, tmp_path: Path) -> None:
     names = ["tench", "goldfish", "shark"]
-    checkpoints.write(tmp_path / "c", tower=tower(3), config={"activation": "softmax"}, label_names=names)
+    checkpoints.write(tmp_path / "c", tower=tower(3), config={}, label_names=names)
     result = predict(checkpoints.load(tmp_path / "c"), [photos / "a.png"])
     assert result.probabilities == "softmax"
     labels = result.images[0].labels
     assert sorted(label.label for label in labels) == sorted(names)
     assert sum(label.probability for label in labels) == pytest.approx(1)
+
+
+def test_the_checkpoint_says_which_by_every_door(
+    checkpoint: Checkpoint, run: Path, photos: Path, tmp_path: Path
+) -> None:
+    """A classifier that was made of a pre-training head, by its path and by timm's door, copied and not."""
+    exclusive, several = (
+        Path(write_transfer_init(checkpoint, target, tmp_path / target.name).checkpoint)
+        for target in (targets.load("cifar10"), targets.load("coco"))
+    )
+    copied = tmp_path / "copied"
+    copied.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(several / name, copied)
+    (step,) = (run / "checkpoints").glob("step-*")
+    expected = {exclusive: "softmax", several: "sigmoid", run: "sigmoid", step: "sigmoid", copied: "sigmoid"}
+    for path, activation in expected.items():
+        names = {run: [str(run)], copied: [f"timm:local-dir:{copied}"]}
+        for name in names.get(path, [str(path), f"timm:local-dir:{path}"]):
+            loaded = checkpoints.load(name)
+            result = predict(loaded, [photos / "a.png"], top=1000)
+            assert result.probabilities == activation, name
+            with torch.no_grad():
+                pixels = EvalTransform(loaded.tower.preprocessing)((photos / "a.png").read_bytes(), 0, 32)
+                image = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+                logits = loaded.tower.module(loaded.tower.preprocessing.prepared(image))[0]
+            wanted = logits.softmax(0) if activation == "softmax" else logits.sigmoid()
+            found = [label.probability for label in result.images[0].labels]
+            assert found == pytest.approx(wanted.sort(descending=True).values.tolist(), abs=1e-5)
 
 
 def test_nothing_readable(checkpoint: Checkpoint, photos: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The linear probe end to end on drawn images, and on features whose best classifier is known."""
 
+import csv
 import json
 import math
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.models import save_for_hf
 
 from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
@@ -52,6 +54,7 @@ def known(noise: float = 3.0, samples: int = 240, seed: int = 0) -> tuple[ProbeS
     sets = ProbeSets(
         train=LabelledFeatures(values[:half], labels[:half]),
         test=LabelledFeatures(values[half:], labels[half:]),
+        test_samples=[f"image {i}" for i in range(samples - half)],
         classes=names,
         split="",
         unreadable=0,
@@ -146,10 +149,21 @@ def test_the_written_checkpoint_gives_the_probes_answers(
     truth = torch.tensor(images.targets)
     assert result.acc1 == pytest.approx(float((logits.argmax(1) == truth).double().mean()))
     assert result.acc5 == 1
-    assert result.prior == {"exact": 4, "hyponyms": 0, "similar": 0, "averaged": 0, "random": 0}
+    assert result.prior == {"exact": 4, "hyponyms": 0, "similar": 0, "averaged": 0, "partial": 0, "random": 0}
     assert (result.train_images, result.test_images, result.majority_share) == (12, 20, 0.25)
 
+    rows = list(csv.DictReader((tmp_path / "lp" / "predictions.csv").open(encoding="utf-8")))
+    names = sorted(COLOURS)
+    assert [(row["truth"], row["predicted"]) for row in rows] == [
+        (names[i], names[j]) for i, j in zip(truth.tolist(), logits.argmax(1).tolist(), strict=True)
+    ]
+    assert [Path(row["sample"]).name for row in rows] == [Path(path).name for path, _ in images.samples]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(
+        logits.softmax(1).max(1).values.tolist(), abs=1e-3
+    )
+
     written = json.loads((tmp_path / "lp" / "result.json").read_text(encoding="utf-8"))
+    assert written["top1_interval"][0] <= written["acc1"] <= written["top1_interval"][1]
     assert written["acc1"] == result.acc1
     assert written["data"]["train"]["images"] == 40
     assert written["inputs"] == {"checkpoint": str(checkpoint.path), "data": train.name, "test": test.name}
@@ -172,7 +186,7 @@ def test_folded_head_on_the_tower_is_the_fit(checkpoint: Checkpoint, folders: Pa
     with torch.no_grad():
         logits = loaded.tower.linear_head()(sets.test.values)
     assert torch.allclose(logits.double(), fit.logits(sets.test.values), atol=1e-3)
-    assert loaded.config["activation"] == "softmax"
+    assert loaded.activation == "softmax"
 
 
 def test_without_a_test_source_a_fifth_of_each_class_is_held_out(
@@ -312,3 +326,16 @@ def test_bad_data(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None
     assert result.unreadable == 1
     with pytest.raises(UsageError, match="train size"):
         linear_probe(checkpoint, train, test, train_size="some")
+
+
+def test_rows_of_imagenets_classes_are_a_prior(folders: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_for_hf(timm.create_model("test_resnet"), tmp_path / "timm", safe_serialization=True)
+    loaded = checkpoints.load(f"timm:local-dir:{tmp_path / 'timm'}")
+    progress = Warnings()
+    result = linear_probe(loaded, *open_splits(str(folders)), train_size="3/class", progress=progress)
+    assert progress.lines == []
+    assert result.prior["hyponyms"] == 4  # ImageNet has breeds, cats, trucks and a wooden spoon
+    assert result.zero_shot_interval is not None
+    assert result.zero_shot_acc1 is not None
+    assert result.zero_shot_interval[0] <= result.zero_shot_acc1 <= result.zero_shot_interval[1]

@@ -7,6 +7,7 @@ import typer
 
 from catlipctl import files
 from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
@@ -82,7 +83,7 @@ def overlap(
             raise UsageError(
                 "no target is named", f"name one by --target: {', '.join(targets.BUILT_IN)}, or a TSV file"
             )
-        label_set = targets.load(target)
+        target_set = label_set(target, out)
         paths = inputs.vocabularies([Path(word) for word in words], out)
         from catlipctl.vocabulary import load
         from catlipctl.vocabulary.overlap import Overlaps
@@ -90,15 +91,15 @@ def overlap(
 
         loaded = {str(path): load(path) for path in paths}
         result = Overlaps(
-            target=label_set.name,
+            target=target_set.name,
             senses=senses,
             overlaps=[
-                compare(vocabulary, label_set, senses=senses, name=name)
+                compare(vocabulary, target_set, senses=senses, name=name)
                 for name, vocabulary in loaded.items()
             ],
         )
         out.uses("target", target)
-        stem = f"overlap-{label_set.name}" + ("-extracted" if senses == "extracted" else "")
+        stem = f"overlap-{target_set.name}" + ("-extracted" if senses == "extracted" else "")
         free = files.unused((out_dir or _folder_of(paths)) / stem, ENDINGS)
         written = _write(result, loaded, free, out)
         result.files = [str(file) for file in written]

@@ -5,7 +5,20 @@ transfer set. Anything else is a TSV file (`file.py` has the format) or the `acc
 wrote.
 """
 
-from catlipctl.labels.targets.file import BUILT_IN, load
-from catlipctl.labels.targets.labelset import Label, LabelSet, extracted
+from catlipctl.labels.targets.file import BUILT_IN, load, without_synset
+from catlipctl.labels.targets.labelset import Label, LabelSet, extracted, similarity_of
+from catlipctl.labels.targets.senses import Meanings, guesses, meanings, tsv
 
-__all__ = ["BUILT_IN", "Label", "LabelSet", "extracted", "load"]
+__all__ = [
+    "BUILT_IN",
+    "Label",
+    "LabelSet",
+    "Meanings",
+    "extracted",
+    "guesses",
+    "load",
+    "meanings",
+    "similarity_of",
+    "tsv",
+    "without_synset",
+]

@@ -4,7 +4,9 @@
     restaurant_kitchen<TAB>restaurant.n.01,kitchen.n.01    several words: the average of their rows
     mumbo jumbo<TAB>                            nothing fits: a random row
     n02084071                                   a synset alone is named by WordNet
-    sports car                                  a name alone gets the first noun sense of it, or of its words
+    sports car                                  a name alone: a guess (`senses.py`), also of its words
+
+So a plain list of names is a label set too.
 
 Lines that start with `# ` are comments. An `account.csv` has columns `label` and `synsets`, and others that
 do not matter here.
@@ -13,7 +15,8 @@ do not matter here.
 import csv
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -22,12 +25,16 @@ from typing import NamedTuple
 from catlipctl.errors import DataError
 from catlipctl.files import FileKind
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets.labelset import Label, LabelSet, names_of, synsets_of
+from catlipctl.labels.targets.labelset import Label, LabelSet, names_of
+from catlipctl.labels.targets.senses import guesses
 from catlipctl.labels.wordnet import NounGraph
 
 BUILT_IN = (
     "imagenet", "imagenet21k", "places365", "coco", "ade20k", "cifar10", "cifar100", "sun397", "emoji",
 )  # fmt: skip
+
+MULTI_LABEL = ("coco", "ade20k")
+"""Built-in sets of which an image has several labels; in the others they exclude each other."""
 
 MAX_FAULTS_SHOWN = 5
 HINT = "each row is label<TAB>synset[,synset...], without a header: dog<TAB>dog.n.01"
@@ -42,19 +49,22 @@ class Row(NamedTuple):
     synsets: str | None
 
 
-def load(name_or_path: str | Path) -> LabelSet:
+def load(name_or_path: str | Path, *, multi_label: bool | None = None) -> LabelSet:
     """The built-in label set of that name, else the TSV file or account.csv at that path.
 
-    Raises DataError for a name that is neither, an unknown synset, a repeated label, an empty file, and for
-    one in which no row has a synset: text of another kind.
+    multi_label: whether an image may have several labels; None: what a built-in set is known to be, and no
+    for a file. Raises DataError for a name that is neither, an unknown synset, a repeated label, an empty
+    file, and for one in which no row has a synset: text of another kind.
     """
     name = str(name_or_path)
-    if name in BUILT_IN:
-        return _built_in(name)
-    path = Path(name)
+    found = _built_in(name) if name in BUILT_IN else _from_file(Path(name))
+    return found if multi_label is None else replace(found, multi_label=multi_label)
+
+
+def _from_file(path: Path) -> LabelSet:
     if not os.path.exists(path):
         raise DataError(
-            f"no label set {name}: neither built in nor a file",
+            f"no label set {path}: neither built in nor a file",
             f"built in: {', '.join(BUILT_IN)}; or a TSV file with rows label<TAB>synset[,synset...]",
         )
     text = KIND.read_text(path)
@@ -63,14 +73,22 @@ def load(name_or_path: str | Path) -> LabelSet:
     rows = _account_rows(text, path) if path.suffix == ".csv" else _tsv_rows(text)
     found = _label_set(path.stem, str(path), rows)
     if not any(label.synsets for label in found.labels):
-        raise DataError(f"{path}: none of its {len(found):,} rows means anything in WordNet", HINT)
+        lines = f" ({without_synset(found)})" if found.guessed else ""
+        raise DataError(f"{path}: none of its {len(found):,} rows means anything in WordNet{lines}", HINT)
     return found
+
+
+def without_synset(target: LabelSet) -> str:
+    """The names that nothing in WordNet fits, each with its line; empty where there are none."""
+    missed = [f"line {label.line}: {label.name}" for label in target.guessed if not label.synsets]
+    more = f" and {len(missed) - MAX_FAULTS_SHOWN} more" if len(missed) > MAX_FAULTS_SHOWN else ""
+    return "; ".join(missed[:MAX_FAULTS_SHOWN]) + more
 
 
 @cache
 def _built_in(name: str) -> LabelSet:
     text = resources.files(__package__).joinpath("data", f"{name}.tsv").read_text(encoding="utf-8")
-    return _label_set(name, name, _tsv_rows(text))
+    return replace(_label_set(name, name, _tsv_rows(text)), multi_label=name in MULTI_LABEL)
 
 
 def _tsv_rows(text: str) -> Iterator[Row]:
@@ -99,22 +117,19 @@ def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
     labels: list[Label] = []
     faults: list[str] = []
     lines: dict[str, int] = {}
-    unnamed: dict[int, str] = {}
-    for row in rows:
-        keys = []
-        for written in _written_synsets(row, graph):
-            key = _key(written, graph)
-            if key is None:
-                faults.append(f"line {row.line}: no WordNet 3.0 noun synset {written}")
-            else:
-                keys.append(key)
+    unnamed: list[int] = []
+    for place, row in enumerate(rows):
+        written = _written_synsets(row, graph)
+        keys = [(text, _key(text, graph)) for text in written or ()]
+        faults += [f"line {row.line}: no WordNet 3.0 noun synset {text}" for text, key in keys if key is None]
         if not row.label:
             faults.append(f"line {row.line}: no label")
         elif lines.setdefault(row.label, row.line) != row.line:
             faults.append(f"line {row.line}: label {row.label} stands on line {lines[row.label]} too")
-        elif row.synsets is None and _key(row.label, graph):
-            unnamed[len(labels)] = keys[0]
-        labels.append(Label(row.label, tuple(keys)))
+        elif row.synsets is None and written:
+            unnamed.append(place)
+        synsets = tuple(key for _, key in keys if key is not None)
+        labels.append(Label(row.label, synsets, row.line if written is None else None))
     if faults:
         more = [f"and {len(faults) - MAX_FAULTS_SHOWN} more"] if len(faults) > MAX_FAULTS_SHOWN else []
         raise DataError(
@@ -123,15 +138,26 @@ def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
         )
     if not labels:
         raise DataError(f"{source} has no rows", HINT)
-    for index, made in zip(unnamed, names_of(list(unnamed.values()), graph), strict=True):
-        labels[index] = Label(made, labels[index].synsets)
-    return LabelSet(name, tuple(labels))
+    made = names_of([labels[place].synsets[0] for place in unnamed], graph)
+    for place, label_name in zip(unnamed, made, strict=True):
+        labels[place] = replace(labels[place], name=label_name)
+    return LabelSet(name, _guessed(labels))
 
 
-def _written_synsets(row: Row, graph: NounGraph) -> tuple[str, ...]:
+def _guessed(labels: Sequence[Label]) -> tuple[Label, ...]:
+    """The labels, with a guess at those that are names alone."""
+    names = [label.name for label in labels if label.line is not None]
+    if not names:
+        return tuple(labels)
+    found = iter(guesses(names, [key for label in labels for key in label.synsets]))
+    return tuple(label if label.line is None else replace(label, synsets=next(found)) for label in labels)
+
+
+def _written_synsets(row: Row, graph: NounGraph) -> tuple[str, ...] | None:
+    """The synsets of a row as they are written; None for a name alone."""
     if row.synsets is not None:
         return tuple(dict.fromkeys(row.synsets.replace(",", " ").replace(";", " ").split()))
-    return (row.label,) if _key(row.label, graph) is not None else synsets_of(row.label, graph)
+    return (row.label,) if _key(row.label, graph) is not None else None
 
 
 def _key(written: str, graph: NounGraph) -> str | None:

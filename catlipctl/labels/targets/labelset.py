@@ -1,9 +1,9 @@
-"""What a label set is, and which synsets the names of its classes probably mean."""
+"""What a label set is, how near a label is to what is found for it, and names for synsets."""
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from catlipctl.labels.wordnet import NounGraph
@@ -18,18 +18,25 @@ class Label:
     Several: the label is made of several words (`restaurant_kitchen`), and takes part in all of them. Whoever
     looks for its classifier row (CatLIP 4.2) looks for a row of each synset, and averages those that are
     found. None: nothing in WordNet fits.
+
+    line: of the file, where the name stands there alone and the synsets are a guess; else None.
     """
 
     name: str
     synsets: tuple[str, ...]
+    line: int | None = None
 
 
 @dataclass(frozen=True)
 class LabelSet:
-    """The classes of a data set; a label's place is its class id, and no two labels have one name."""
+    """The classes of a data set; a label's place is its class id, and no two labels have one name.
+
+    multi_label: an image may have several of them; else they exclude each other.
+    """
 
     name: str
     labels: tuple[Label, ...]
+    multi_label: bool = False
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -42,6 +49,11 @@ class LabelSet:
         words.
         """
         return self._ids[name] if name in self._ids else self._ids.get(_plain(name))
+
+    @property
+    def guessed(self) -> tuple[Label, ...]:
+        """The labels whose synsets are a guess."""
+        return tuple(label for label in self.labels if label.line is not None)
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -56,31 +68,7 @@ def _plain(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())
 
 
-# These are nouns too (angstrom, inch, ...), but never in the name of a class.
-FUNCTION_WORDS = set("a an and at by for from in no of off on or the to with".split())  # noqa: SIM905
-
 QUALIFIER = re.compile(r"\s*\([^)]*\)\s*$")
-
-
-def synsets_of(name: str, graph: NounGraph) -> tuple[str, ...]:
-    """Keys of what a class name means: the first noun sense of the whole name, else of the longest runs of
-    its words.
-
-    `fire_station` is one synset, `restaurant_kitchen` two; words that are no nouns are passed over, and so is
-    what follows a slash (`bazaar/indoor`). The first sense is a guess: a file that gives synsets decides for
-    itself.
-    """
-    words = spoken(name).lower().replace("-", " ").split()
-    found: list[str] = []
-    while words:
-        for length in range(len(words), 0, -1):
-            key = _first_sense("_".join(words[:length]), graph)
-            if key is not None:
-                break
-        if key is not None and key not in found:
-            found.append(key)
-        words = words[length:]
-    return tuple(found)
 
 
 def spoken(name: str) -> str:
@@ -93,14 +81,15 @@ def spoken(name: str) -> str:
 def extracted(target: LabelSet, extract: Callable[[str], list[str]]) -> LabelSet:
     """The label set with those synsets that `extract` finds in the names of its classes (CatLIP 3.1)."""
     found = (Label(label.name, tuple(dict.fromkeys(extract(spoken(label.name))))) for label in target.labels)
-    return LabelSet(target.name, tuple(found))
+    return replace(target, labels=tuple(found))
 
 
-def _first_sense(lemma: str, graph: NounGraph) -> str | None:
-    if lemma in FUNCTION_WORDS:
-        return None
-    senses = graph.synsets(lemma) or graph.synsets(graph.lemmatize(lemma))
-    return senses[0] if senses else None
+def similarity_of(words: Iterable[float]) -> float:
+    """How near a label is to what is found for it, by how near each of its words is: as the worst of them.
+
+    A word that is missed counts 0. So does a label without a word.
+    """
+    return min(words, default=0.0)
 
 
 def names_of(keys: Sequence[str], graph: NounGraph) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catlipctl.labels.wordnet.similarity import Nearest, nearest, path_similarity
+from catlipctl.labels.wordnet.similarity import Nearest, ancestors, nearest, path_similarity
 
 DATA = Path(__file__).with_name("nouns.npz")
 SYNSET_NAME = re.compile(r"(?P<lemma>\S+)\.n\.(?P<sense>[0-9]{1,3})")
@@ -151,6 +151,22 @@ class NounGraph:
             below.update(unseen)
             unseen = list({child for row in unseen for child in self._hyponyms[row]} - below)
         return {self.keys[i] for i in below}
+
+    def above(self, key: str) -> set[str]:
+        """All that this is a kind or an instance of, directly or not, and `key` itself."""
+        return {self.keys[row] for row in ancestors(self._above, self.index(key))}
+
+    def information(self, key: str) -> float:
+        """Information content by how few synsets lie below: 0 of `entity`, 1 of a leaf (Seco et al. 2004)."""
+        return float(self._information[self.index(key)])
+
+    @cached_property
+    def _information(self) -> NDArray[np.float64]:
+        below = np.zeros(len(self), np.int64)  # each synset counts as below itself
+        for row in range(len(self)):
+            below[list(ancestors(self._above, row))] += 1
+        information: NDArray[np.float64] = 1 - np.log(below) / np.log(len(self))
+        return information
 
     def _keys_of(self, edges: "_Ragged", key: str) -> tuple[str, ...]:
         return tuple(self.keys[i] for i in edges[self.index(key)])
