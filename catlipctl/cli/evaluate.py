@@ -205,11 +205,9 @@ def fine_tune(
 
 def _plot(result: "FinetuneResult", out: Output) -> str | None:
     from catlipctl import reports
-    from catlipctl.training.report import read_metrics
 
     run = Path(result.run)
-    rows = read_metrics(run / "metrics.jsonl")
-    written = plots.save(lambda: reports.loss(rows, result.run, "Fine-tuning loss"), run / "loss", out)
+    written = plots.save(lambda: reports.run_loss(run, "Fine-tuning loss"), run / "loss", out)
     return str(written[0]) if written else None
 
 

@@ -218,12 +218,9 @@ def _show_launch(out: Output, gpus: int | None, processes: int | None) -> None:
 def _show(out: Output, result: "PretrainResult") -> None:
     """The run in a few lines, and its loss as RUN/loss.png."""
     from catlipctl import reports
-    from catlipctl.training.report import read_metrics
 
     run = Path(result.run)
-    written = plots.save(
-        lambda: reports.loss(read_metrics(run / "metrics.jsonl"), str(run)), run / "loss", out
-    )
+    written = plots.save(lambda: reports.run_loss(run), run / "loss", out)
     about = {
         "run": result.run,
         "checkpoint": result.checkpoint,
