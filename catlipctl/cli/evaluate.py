@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli import completion, inputs
 from catlipctl.cli.options import (
     CacheDir,
     Checkpoint,
@@ -18,6 +18,7 @@ from catlipctl.cli.options import (
     Processes,
 )
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import facts
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ def fine_tune(
     label_key: LabelKey = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Train the whole tower on labelled images, with a classifier from Transfer Init, and test it."""
@@ -200,14 +202,14 @@ def fine_tune(
             progress=out,
         )
         if launch.is_main():
-            out.result(result, _fine_tuning_table(result, _plot(result, out)), _next_step(result.run))
+            out.result(result, _fine_tuning_table(result, _plot(result, plots, out)), _next_step(result.run))
 
 
-def _plot(result: "FinetuneResult", out: Output) -> str | None:
+def _plot(result: "FinetuneResult", plots: Kinds, out: Output) -> str | None:
     from catlipctl import reports
 
     run = Path(result.run)
-    written = plots.save(lambda: reports.run_loss(run, "Fine-tuning loss"), run / "loss", out)
+    written = save({run / "loss": lambda: reports.run_loss(run, "Fine-tuning loss")}, plots, out)
     return str(written[0]) if written else None
 
 

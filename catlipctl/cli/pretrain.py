@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli import completion, inputs
 from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Sources, Strict
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import facts, table
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def pretrain(
     caption_key: CaptionKey = None,
     cache_dir: CacheDir = None,
     strict: Strict = False,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Pre-train an image tower on image-text pairs by a recipe.
@@ -108,7 +110,7 @@ def pretrain(
             progress=out_,
         )
         if launch.is_main():
-            _show(out_, result)
+            _show(out_, result, plots)
 
 
 def _recipe_path(given: list[str], data: list[str], out: Path | None, *, resume: bool) -> tuple[Path, str]:
@@ -215,12 +217,12 @@ def _show_launch(out: Output, gpus: int | None, processes: int | None) -> None:
     out.result(LaunchCommand(command=line), line)
 
 
-def _show(out: Output, result: "PretrainResult") -> None:
+def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:
     """The run in a few lines, and its loss as RUN/loss.png."""
     from catlipctl import reports
 
     run = Path(result.run)
-    written = plots.save(lambda: reports.run_loss(run), run / "loss", out)
+    written = save({run / "loss": lambda: reports.run_loss(run)}, plots, out)
     about = {
         "run": result.run,
         "checkpoint": result.checkpoint,
