@@ -1,13 +1,13 @@
 """What a command returns: a typed result, which the command line prints and reports draw.
 
 An evaluation or a benchmark also writes its result as one JSON file, with all that is needed to read it
-alone: protocol, data, inputs, machine, versions, recipe and seed.
+alone: protocol, data, inputs, machine, versions, recipe, seed, the command line and the date.
 """
 
 import os
 import platform
 import sys
-from functools import cache
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,32 @@ from catlipctl.files import write_json
 SCHEMA_VERSION = 1
 
 
-@cache
 def this_machine() -> dict[str, Any]:
-    """Processor, cores, memory and accelerators of this machine."""
-    import torch
-
+    """Processor, cores and memory of this machine; threads and accelerators where torch is at work."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
-    return {
+    found = {
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
         "memory_bytes": memory,
-        "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+    # What works without torch does not wait for it here.
+    if (torch := sys.modules.get("torch")) is not None:
+        found["threads"] = torch.get_num_threads()
+        found["accelerators"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def command_line() -> list[str]:
+    """How this process was started: `catlipctl` and its arguments, or the program that calls it."""
+    program = Path(sys.argv[0])
+    ours = program.name == "catlipctl" or Path(__file__).parent in program.absolute().parents
+    return ["catlipctl" if ours else program.name, *sys.argv[1:]]
+
+
+def now() -> str:
+    """Date and time with the zone, to the second (ISO 8601)."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def library_versions() -> dict[str, str]:
@@ -58,6 +70,7 @@ class Measurement(Result):
     """Base of results that are kept: an evaluation or a benchmark.
 
     `protocol` tells apart what may not stand in one column; `data` has the source, its pairs and a hash.
+    `command` and `date`: the command line that made it, and when.
     """
 
     protocol: str
@@ -66,6 +79,8 @@ class Measurement(Result):
     recipe: dict[str, Any] = Field(default_factory=dict)
     machine: dict[str, Any] = Field(default_factory=this_machine)
     versions: dict[str, str] = Field(default_factory=library_versions)
+    command: list[str] = Field(default_factory=command_line)
+    date: str = Field(default_factory=now)
 
     def document(self) -> dict[str, Any]:
         """The result as its file has it."""

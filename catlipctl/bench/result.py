@@ -78,11 +78,18 @@ class StepBenchmark(Benchmark):
     ratio: Spread
     plain: dict[str, Spread] = Field(default_factory=dict)
 
-    def bars(self) -> tuple[dict[str, dict[str, float]], dict[str, float], dict[str, float]]:
-        """What `reports.step` draws: medians of the phases and of the step by objective, and the ratio."""
+    def bars(self) -> tuple[dict[str, dict[str, float]], str]:
+        """What `reports.step` draws: medians of the phases by objective; and the ratio of the pairs, in
+        words.
+        """
         phases = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in self.rows}
-        seconds = {row.name: row.step.median for row in self.rows}
-        return phases, seconds, {self.rows[1].name: self.ratio.median}
+        first, second = self.rows[0].name, self.rows[1].name
+        note = (
+            f"A {second} step takes {self.ratio.median:.2f} times as long as a {first} step (quartiles "
+            f"{self.ratio.low:.2f} to {self.ratio.high:.2f}). This is the median over rounds, each a pair of "
+            "whole steps, so not the ratio of the bars."
+        )
+        return phases, note
 
 
 class LabelsRow(BaseModel):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli import completion, inputs
 from catlipctl.cli import resume as resuming
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
@@ -21,6 +21,7 @@ from catlipctl.cli.options import (
     Processes,
 )
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import facts, losses
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def fine_tune(
     label_key: LabelKey = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Train the whole tower on labelled images, with a classifier from Transfer Init, and test it."""
@@ -220,16 +222,14 @@ def fine_tune(
             progress=out,
         )
         if launch.is_main():
-            out.result(result, _fine_tuning_table(result, _plot(result, out)), _next_step(result.run))
+            out.result(result, _fine_tuning_table(result, _plot(result, plots, out)), _next_step(result.run))
 
 
-def _plot(result: "FinetuneResult", out: Output) -> str | None:
+def _plot(result: "FinetuneResult", plots: Kinds, out: Output) -> str | None:
     from catlipctl import reports
-    from catlipctl.training.report import read_metrics
 
     run = Path(result.run)
-    rows = read_metrics(run / "metrics.jsonl")
-    written = plots.save(lambda: reports.loss(rows, result.run, "Fine-tuning loss"), run / "loss", out)
+    written = save({run / "loss": lambda: reports.run_loss(run, "Fine-tuning loss")}, plots, out)
     return str(written[0]) if written else None
 
 

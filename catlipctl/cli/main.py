@@ -18,6 +18,7 @@ from catlipctl.cli import (
     predict,
     pretrain,
     recipe,
+    report,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -39,6 +40,7 @@ app.command(cls=Command)(labels.labels)
 app.command(cls=Command)(pretrain.pretrain)
 app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
+app.command(cls=Command)(report.report)
 app.add_typer(bench.group, name="bench")
 
 

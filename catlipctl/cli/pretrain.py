@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli import completion, inputs
 from catlipctl.cli import resume as resuming
 from catlipctl.cli.options import (
     AllowRecipeChange,
@@ -20,6 +20,7 @@ from catlipctl.cli.options import (
     Strict,
 )
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import facts, losses, table
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def pretrain(
     caption_key: CaptionKey = None,
     cache_dir: CacheDir = None,
     strict: Strict = False,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Pre-train an image tower on image-text pairs by a recipe.
@@ -124,7 +126,7 @@ def pretrain(
             progress=out_,
         )
         if launch.is_main():
-            _show(out_, result)
+            _show(out_, result, plots)
 
 
 def _show_dry_run(
@@ -206,15 +208,12 @@ def _show_launch(out: Output, gpus: int | None, processes: int | None, further: 
     out.result(LaunchCommand(command=line), line)
 
 
-def _show(out: Output, result: "PretrainResult") -> None:
+def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:
     """The run in a few lines, and its loss as RUN/loss.png."""
     from catlipctl import reports
-    from catlipctl.training.report import read_metrics
 
     run = Path(result.run)
-    written = plots.save(
-        lambda: reports.loss(read_metrics(run / "metrics.jsonl"), str(run)), run / "loss", out
-    )
+    written = save({run / "loss": lambda: reports.run_loss(run)}, plots, out)
     about = {
         "run": result.run,
         "checkpoint": result.checkpoint,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from catlipctl import checkpoints, files, recipe
+from catlipctl import checkpoints, files, recipe, reports
 from catlipctl import vocabulary as vocabularies
 from catlipctl.bench.result import StepBenchmark
 from catlipctl.bench.step import StepSettings, step
@@ -21,7 +21,6 @@ from catlipctl.labels import targets
 from catlipctl.pretraining import PretrainRecipe, PretrainResult, pretrain
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.training.report import read_metrics
 from catlipctl.transfer import (
     Predictions,
     ProbeResult,
@@ -127,7 +126,10 @@ def demo(
     checkpoint = checkpoints.load(run)
     vocabulary = vocabularies.load(run / "vocabulary.json")
     progress.note("2 of 5  the vocabulary against ImageNet-1k's classes")
-    overlapping = overlap.overlap(vocabulary, targets.load("imagenet"))
+    overlapping = overlap.overlap(vocabulary, targets.load("imagenet"), name=str(run))
+    compared = overlap.Overlaps(target="imagenet", senses="wnid", overlaps=[overlapping])
+    compared.inputs = {"target": "imagenet", "vocabularies": str(run / "vocabulary.json")}
+    reports.save_overlap(compared, files.unused(run / "overlap-imagenet"))
     progress.note("3 of 5  Transfer Init: a classifier for Places365 from the pre-training head")
     transferred = write_transfer_init(
         checkpoint, targets.load("places365"), files.unused(run / "transfer" / "places365")
@@ -145,6 +147,7 @@ def demo(
     )
     progress.note("5 of 5  one training step of CatLIP against one of CLIP")
     benchmark = step(settings or StepSettings(), progress)
+    benchmark.write(files.unused(run / "bench" / "step", (".json",), numbered=True).with_suffix(".json"))
     result = DemoResult(
         report=str(run / "report.html"),
         seconds=round(time.monotonic() - started, 1),
@@ -162,7 +165,7 @@ def demo(
     result.inputs |= {name: classifier.inputs[name] for name in ("target", "test")} | {"train": train.name}
     result.data = classifier.data
     result.write(run / "demo.json")
-    demo_page(result, vocabulary, read_metrics(run / "metrics.jsonl"), run / "report.html")
+    demo_page(result, run / "report.html")
     return result
 
 

@@ -1,21 +1,31 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
-from catlipctl.reports.overlap import coverage, occurrences, overlap
-from catlipctl.reports.page import Section, Table, page
+from catlipctl.reports.findings import Findings, find
+from catlipctl.reports.overlap import coverage, occurrences, overlap, save_overlap
+from catlipctl.reports.page import Cell, Figure, Folded, Link, Links, Section, Table, page
+from catlipctl.reports.report import Report, report, sections, write
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.step import step
 from catlipctl.reports.throughput import labels, loader
-from catlipctl.reports.training import loss
+from catlipctl.reports.training import loss, run_loss
 from catlipctl.reports.transfer import AccuracyRow, Picture, gallery, inits, probe
 from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
 
 __all__ = [
     "AccuracyRow",
+    "Cell",
+    "Figure",
+    "Findings",
+    "Folded",
+    "Link",
+    "Links",
     "Picture",
+    "Report",
     "Section",
     "Table",
     "coverage",
     "embed",
+    "find",
     "gallery",
     "inits",
     "label_frequencies",
@@ -26,8 +36,13 @@ __all__ = [
     "overlap",
     "page",
     "probe",
+    "report",
+    "run_loss",
     "save",
+    "save_overlap",
     "save_table",
+    "sections",
     "sizes_by_threshold",
     "step",
+    "write",
 ]

@@ -3,23 +3,34 @@
 import base64
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from catlipctl import files
 from catlipctl.printable import one_line, printable
-from catlipctl.reports.style import DARK, INK, SETTINGS
+from catlipctl.reports.style import DARK, INK, SETTINGS, for_phones, without_titles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Kind = Literal["png", "svg"]
 
-def save(figure: "Figure", stem: str | Path) -> list[Path]:
-    """Write `STEM.png` and `STEM.svg`, atomically; return their paths."""
+
+class Embedded(NamedTuple):
+    """A figure inside a page: data URIs for a wide screen and for a phone, and what it is called."""
+
+    wide: str
+    narrow: str
+    title: str
+    subtitle: str
+
+
+def save(figure: "Figure", stem: str | Path, kinds: Sequence[Kind] = ("png", "svg")) -> list[Path]:
+    """Write `STEM.KIND` of each kind, atomically; return their paths."""
     stem = Path(stem)
     written = []
-    for kind in ("png", "svg"):
+    for kind in kinds:
         path = stem.with_name(f"{stem.name}.{kind}")
         with files.replacing(path) as temporary:
             temporary.write_bytes(_rendered(figure, kind))
@@ -27,9 +38,14 @@ def save(figure: "Figure", stem: str | Path) -> list[Path]:
     return written
 
 
-def embed(figure: "Figure") -> str:
-    """The figure as a data URI (SVG: sharp at any size), for the `src` of an image."""
-    return "data:image/svg+xml;base64," + base64.b64encode(_rendered(figure, "svg")).decode("ascii")
+def embed(draw: "Callable[[], Figure]") -> Embedded:
+    """What `draw` draws, at two widths, as data URIs (SVG: sharp at any size); its titles as text."""
+    wide = draw()
+    with for_phones():
+        narrow = draw()
+    title, subtitle = without_titles(wide)
+    without_titles(narrow)
+    return Embedded(_data_uri(wide), _data_uri(narrow), title, subtitle)
 
 
 def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -42,7 +58,11 @@ def save_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def _rendered(figure: "Figure", kind: str) -> bytes:
+def _data_uri(figure: "Figure") -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(_rendered(figure, "svg")).decode("ascii")
+
+
+def _rendered(figure: "Figure", kind: Kind) -> bytes:
     import matplotlib
     from matplotlib.text import Text
 

@@ -1,34 +1,26 @@
 """The figure of the step benchmark."""
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING
 
-from catlipctl.reports.style import INK, LEGEND, PALETTE, canvas, numbered
+from catlipctl.reports.style import INK, LEGEND, PALETTE, canvas, is_narrow, numbered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def step(
-    phases: Mapping[str, Mapping[str, float]],
-    seconds: Mapping[str, float] | None = None,
-    ratios: Mapping[str, float] | None = None,
-    subtitle: str = "",
-) -> "Figure":
+def step(phases: Mapping[str, Mapping[str, float]], note: str = "", subtitle: str = "") -> "Figure":
     """One training step of each method, split into its phases, as stacked horizontal bars.
 
     phases: method -> phase -> seconds, in the order in which they run, the same for all. The first method
-    stands at the top. seconds: method -> the whole step, written at the bar's end; default the sum of its
-    phases (medians of phases do not sum to the median of the step). ratios: method -> how many times as long
-    as the first, written beside it; default of `seconds`.
+    stands at the top. A bar's end has its own length. note: what the bars do not show, in words below them:
+    the ratio of the steps' pairs, which is not that of the bars.
     """
-    seconds = seconds or {name: sum(times.values()) for name, times in phases.items()}
-    first = next(iter(phases))
-    ratios = ratios or {name: seconds[name] / seconds[first] for name in phases if name != first}
-    figure, axes = canvas("One training step", subtitle, size=(7.4, 1.9 + 0.55 * len(phases)))
-    kinds = list(phases[first])
+    figure, axes = canvas("One training step", subtitle, height=2.3 + 0.55 * len(phases))
+    kinds = list(phases[next(iter(phases))])
     longest = 1000 * max(sum(times.values()) for times in phases.values())
-    for row, (name, times) in enumerate(phases.items()):
+    for row, times in enumerate(phases.values()):
         left = 0.0
         for i, phase in enumerate(kinds):
             width = times.get(phase, 0.0) * 1000
@@ -36,37 +28,42 @@ def step(
             axes.barh(
                 row, width, 0.58, left=left, color=PALETTE[i], edgecolor="white", linewidth=0.8, label=label
             )
-            if width > 0.07 * longest:
-                axes.text(
-                    left + width / 2,
-                    row,
-                    _ms(width),
-                    ha="center",
-                    va="center",
-                    color="white",
-                    fontsize=8.5,
-                )
+            if width > (0.16 if is_narrow() else 0.07) * longest:
+                place = (left + width / 2, row)
+                axes.text(*place, _ms(width), ha="center", va="center", color="white", fontsize=8.5)
             left += width
-        ratio = f"  {ratios[name]:.2f} x" if name in ratios else ""
         axes.annotate(
-            f"{_ms(1000 * seconds[name])} ms{ratio}",
+            f"{_ms(left)} ms",
             (left, row),
             (7, 0),
             textcoords="offset points",
             va="center",
             color=INK,
             fontweight="bold",
+            annotation_clip=False,
         )
     axes.set_yticks(range(len(phases)), list(phases))
     axes.tick_params(axis="y", labelcolor=INK, labelsize=10)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
-    axes.set_xlim(0, longest * 1.24)
-    axes.set_xlabel("milliseconds")
+    axes.set_xlim(0, longest * 1.02)
+    axes.set_xlabel("milliseconds, medians of the phases")
     numbered(axes.xaxis)
     axes.spines["left"].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.6 / len(phases)), ncols=len(kinds), **LEGEND)
+    figure.legend(loc="outside lower left", ncols=2 if is_narrow() else len(kinds), **LEGEND)
+    if note:
+        axes.annotate(
+            fill(note, 46 if is_narrow() else 100),
+            (0, 0),
+            (-48, -48),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="top",
+            color=INK,
+            fontsize=9,
+            gid="note",
+        )
     return figure
 
 

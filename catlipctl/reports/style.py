@@ -1,7 +1,9 @@
 """How all figures look: in colours that everybody can tell apart; SVGs also for readers who prefer dark."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +41,13 @@ OF_A_RUN = "/vocabulary.json"
 SHORT_NAME = 28
 LONG_NAME = 34
 """Characters that a legend and a subtitle have room for."""
+WIDE = 7.4
+NARROW = 3.6
+"""Inches. A page shows a narrow figure 345 pixels wide on a phone of 400: 8.5 points are 11 pixels there."""
+SMALLEST = 8.5
+"""Points of the smallest text."""
+SUBTITLE = "subtitle"
+_narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 
 SETTINGS: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -75,29 +84,52 @@ SETTINGS: dict[Any, Any] = {
 }
 
 
-def canvas(title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3)) -> "tuple[Figure, Axes]":
+@contextmanager
+def for_phones() -> Iterator[None]:
+    """Figures that are drawn inside are as narrow as a phone, with text of the same size."""
+    token = _narrow.set(True)
+    try:
+        yield
+    finally:
+        _narrow.reset(token)
+
+
+def is_narrow() -> bool:
+    """Whether figures are drawn for a phone now."""
+    return _narrow.get()
+
+
+def canvas(title: str, subtitle: str = "", height: float = 4.3) -> "tuple[Figure, Axes]":
     """An empty figure in the house style: a bold title at the left, a grey line below it, horizontal grid
-    lines.
+    lines. height: in inches.
 
     Raises MachineError where matplotlib is not installed.
     """
-    figure, (axes,) = panels(title, subtitle, size=size, columns=1)
+    figure, (axes,) = panels(title, subtitle, (height,))
     return figure, axes
 
 
+def beside(title: str, subtitle: str = "", height: float = 4.3) -> "tuple[Figure, list[Axes]]":
+    """A `canvas` with two axes side by side; on a phone one below the other."""
+    if is_narrow():
+        return panels(title, subtitle, (0.8 * height, 0.8 * height))
+    return panels(title, subtitle, (height,), columns=2)
+
+
 def panels(
-    title: str, subtitle: str = "", size: tuple[float, float] = (7.4, 4.3), columns: int = 2
+    title: str, subtitle: str, heights: Sequence[float], columns: int = 1
 ) -> "tuple[Figure, list[Axes]]":
-    """A `canvas` with several axes side by side; a title no wider than the first."""
+    """A `canvas` with several axes, row by row; heights: of the rows, in inches."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MachineError("plots need matplotlib", "pip install 'catlipctl[plot]'") from error
     with matplotlib.rc_context(SETTINGS):
+        size = (NARROW if is_narrow() else WIDE, sum(heights))
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr, call-arg]
-        made = list(figure.subplots(1, columns, squeeze=False)[0])
+        made = list(figure.subplots(len(heights), columns, squeeze=False, height_ratios=heights).flat)
         made[0].set_title(title, pad=26 if subtitle else 12)
         if subtitle:
             made[0].annotate(
@@ -108,11 +140,23 @@ def panels(
                 textcoords="offset points",
                 color=MUTED,
                 va="bottom",
+                gid=SUBTITLE,
             ).set_in_layout(False)  # a long path may be cut off, but not squeeze the plot
         for axes in made:
             axes.grid(axis="y")
             axes.tick_params(length=0)
     return figure, made
+
+
+def without_titles(figure: "Figure") -> tuple[str, str]:
+    """Take title and subtitle off a figure, and return them: a page says them in its own text."""
+    axes = figure.axes[0]
+    title = axes.get_title(loc="left")
+    axes.set_title("", loc="left")
+    subtitles = [text for text in axes.texts if text.get_gid() == SUBTITLE]
+    for text in subtitles:
+        text.remove()
+    return title, " ".join(text.get_text() for text in subtitles)
 
 
 def colours(names: list[str]) -> dict[str, str]:
@@ -159,7 +203,7 @@ def numbered(axis: "Axis") -> None:
 
     locator = axis.get_major_locator()
     if isinstance(locator, MaxNLocator):
-        locator.set_params(integer=True)
+        locator.set_params(integer=True, nbins=3 if is_narrow() else 9)
     axis.set_major_formatter(lambda value, _: thousands(value))
 
 
@@ -173,6 +217,7 @@ def logarithmic(axes: "Axes", which: Literal["x", "y"], low: float, high: float,
         scale("symlog", linthresh=1, linscale=0.3)
     else:
         scale("log")
+    ticks = min(ticks, 4) if is_narrow() else ticks
     decades = math.log10(max(high / max(low, 1), 1))
     powers = [10**k for k in range(0, len(f"{int(high)}") + 1, math.ceil(decades / ticks) or 1)]
     digits = (1, 2, 5) if 3 * decades <= ticks - 1 else (1,)
@@ -180,6 +225,22 @@ def logarithmic(axes: "Axes", which: Literal["x", "y"], low: float, high: float,
     axis.set_ticks([place for place in places if low <= place <= high])
     axis.set_ticks([], minor=True)
     numbered(axis)
+
+
+def widths(count: int) -> list[float]:
+    """Of so many lines drawn one after the other: of those that are equal, the earlier look out at both
+    sides.
+    """
+    return [2 + 2 * min(count - 1 - number, 4) for number in range(count)]
+
+
+def legend(axes: "Axes", loc: Literal["upper left", "upper right"], columns: int = 1) -> None:
+    """A legend inside the axes at `loc`; on a phone, where it would cover them, below."""
+    if is_narrow():
+        handles = axes.get_legend_handles_labels()
+        axes.figure.legend(*handles, loc="outside lower left", ncols=min(columns, 2), **LEGEND)  # type: ignore[union-attr]
+    else:
+        axes.legend(loc=loc, ncols=columns, **LEGEND)
 
 
 def outlined(

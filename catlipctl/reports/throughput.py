@@ -1,9 +1,9 @@
 """Figures of throughput: captions to labels, and shards to training images."""
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from catlipctl.reports.style import INK, LEGEND, PALETTE, canvas, numbered, thousands
+from catlipctl.reports.style import FAINT, INK, LEGEND, PALETTE, canvas, is_narrow, numbered, thousands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,25 +15,37 @@ ROW = 0.76
 
 
 def labels(speeds: Mapping[str, Mapping[str, float]], subtitle: str = "") -> "Figure":
-    """Captions a second of each path, cold and warm, as pairs of horizontal bars on a logarithmic axis.
+    """Captions a second of each path, cold and warm, as two points joined by a line: the axis is logarithmic,
+    and has no zero from which a bar could rise.
 
     speeds: path -> "cold", "warm" -> captions a second. Where one is called `reference`, how many times as
-    fast the others are is written at the ends of their bars.
+    fast the others are is written beside their numbers.
     """
-    figure, axes = canvas("Captions to labels, one core", subtitle, size=(7.4, 1.9 + 0.62 * len(speeds)))
+    figure, axes = canvas("Captions to labels, one core", subtitle, height=1.9 + 0.62 * len(speeds))
     reference = speeds.get("reference", {})
-    times = {
-        path: {kind: _times(speed / reference[kind]) for kind, speed in found.items()}
-        for path, found in speeds.items()
-        if reference and path != "reference"
-    }
-    _bars(axes, speeds, COLD_AND_WARM, str, times)
+    for row, (path, found) in enumerate(speeds.items()):
+        axes.plot(list(found.values()), [row] * len(found), color=FAINT, linewidth=2.5, gid=path)
+        for kind, speed in found.items():
+            axes.plot([speed], [row], "o", color=COLD_AND_WARM[kind], markersize=9, label="" if row else kind)
+            times = _times(speed / reference[kind]) if reference and path != "reference" else ""
+            above = kind == "warm"
+            axes.annotate(
+                f"{thousands(speed)}{times and f'  {times}'}",
+                (speed, row),
+                (0, 8 if above else -8),
+                textcoords="offset points",
+                ha="center",
+                va="bottom" if above else "top",
+                color=INK,
+                fontsize=9,
+            )
     values = [value for found in speeds.values() for value in found.values()]
     axes.set_xscale("log")
-    axes.set_xlim(min(values) / 3, max(values) * 6)
+    axes.set_xlim(min(values) / 3, max(values) * 3)
     axes.minorticks_off()
     axes.set_xlabel("captions a second")
     numbered(axes.xaxis)
+    _rows(axes, list(speeds))
     return figure
 
 
@@ -46,51 +58,41 @@ def loader(
     written at the end of the bar; of some paths, or none.
     """
     sizes = next(iter(speeds.values()))
-    colours = {size: PALETTE[number % len(PALETTE)] for number, size in enumerate(sizes)}
-    figure, axes = canvas(
-        "Shard to training images", subtitle, size=(7.4, 1.9 + 0.31 * len(speeds) * len(sizes))
-    )
-    times = {path: {size: f"{r:.2f} x" for size, r in found.items()} for path, found in ratios.items()}
-    _bars(axes, speeds, colours, "{} px".format, times)
-    axes.set_xlim(0, 1.3 * max(value for found in speeds.values() for value in found.values()))
-    axes.set_xlabel("images a second")
-    numbered(axes.xaxis)
-    return figure
-
-
-def _bars(
-    axes: "Axes",
-    speeds: Mapping[str, Mapping[Any, float]],
-    colours: Mapping[Any, str],
-    name: Callable[[Any], str],
-    times: Mapping[str, Mapping[Any, str]],
-) -> None:
-    """A row of bars for each path, a bar of a row for each key of `colours`.
-
-    times: what is written at a bar's end beside its number, of some paths.
-    """
-    width = ROW / len(colours)
+    height = 1.9 + 0.31 * len(speeds) * len(sizes)
+    figure, axes = canvas("Shard to training images", subtitle, height=height)
+    width = ROW / len(sizes)
     for row, (path, found) in enumerate(speeds.items()):
-        for number, (kind, colour) in enumerate(colours.items()):
-            place = row + (number - (len(colours) - 1) / 2) * width
-            axes.barh(place, found[kind], width * 0.94, color=colour, label=name(kind) if row == 0 else None)
-            faster = f"  {times[path][kind]}" if path in times else ""
+        for number, size in enumerate(sizes):
+            place = row + (number - (len(sizes) - 1) / 2) * width
+            colour = PALETTE[number % len(PALETTE)]
+            axes.barh(place, found[size], width * 0.94, color=colour, label="" if row else f"{size} px")
+            times = f"  {ratios[path][size]:.2f} x" if path in ratios else ""
             axes.annotate(
-                thousands(found[kind]) + faster,
-                (found[kind], place),
+                thousands(found[size]) + times,
+                (found[size], place),
                 (6, 0),
                 textcoords="offset points",
                 va="center",
                 color=INK,
                 fontsize=9,
             )
-    axes.set_yticks(range(len(speeds)), list(speeds))
+    room = 1.8 if is_narrow() else 1.3
+    axes.set_xlim(0, room * max(value for found in speeds.values() for value in found.values()))
+    axes.set_xlabel("images a second")
+    numbered(axes.xaxis)
+    _rows(axes, list(speeds))
+    return figure
+
+
+def _rows(axes: "Axes", names: list[str]) -> None:
+    """A name at the left of each row, the first one at the top, and the legend below all."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", labelcolor=INK, labelsize=10)
-    axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=len(colours), **LEGEND)
+    axes.figure.legend(loc="outside lower center", ncols=3, **LEGEND)  # type: ignore[union-attr]
 
 
 def _times(ratio: float) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from PIL import Image
 
-from catlipctl.reports.style import INK, LEGEND, MUTED, PALETTE, canvas, colours, end_labels
+from catlipctl.reports.style import INK, MUTED, PALETTE, canvas, colours, end_labels, is_narrow, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +53,7 @@ def probe(
             if point.high > point.low:
                 axes.vlines(x, point.low, point.high, color=INK, linewidth=1)
             axes.annotate(
-                f"{point.mean:.1%}",
+                f"{point.mean:.0%}" if is_narrow() else f"{point.mean:.1%}",
                 (x, point.high),
                 (0, 4),
                 textcoords="offset points",
@@ -63,9 +63,7 @@ def probe(
             )
     _accuracy_axes(axes, budgets, min(1.1, 1.2 * _highest(points)), chance)
     axes.set_xlim(-0.5, len(budgets) - 0.5)
-    if chance is not None:
-        end_labels(axes, {CHANCE: (len(budgets) - 0.5, chance)}, {CHANCE: MUTED})
-    axes.legend(loc="upper left", ncols=len(series), **LEGEND)
+    legend(axes, "upper left", len(series) + 1)
     return figure
 
 
@@ -126,7 +124,7 @@ def _accuracy_axes(axes: "Axes", budgets: list[str], top: float, chance: float |
     axes.set_ylim(0, top)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     if chance is not None:
-        axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=3)
+        axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), zorder=3, label=CHANCE)
 
 
 class Picture(NamedTuple):
@@ -140,19 +138,19 @@ class Picture(NamedTuple):
 
 def gallery(pictures: Sequence[Picture], subtitle: str = "") -> "Figure":
     """Thumbnails in rows; below each what was said, and where that is wrong the truth in the second line."""
-    rows = -(-len(pictures) // COLUMNS)
-    figure, axes = canvas("What it says of images that it never saw", subtitle, size=(7.4, 0.6 + 1.22 * rows))
+    columns = COLUMNS // 2 if is_narrow() else COLUMNS
+    rows = -(-len(pictures) // columns)
+    title = "What it says of images that it never saw"
+    figure, axes = canvas(title, subtitle, height=0.6 + 1.22 * rows)
     axes.set_axis_off()
-    axes.set_xlim(0, COLUMNS)
-    axes.set_ylim(1.45 * rows, 0)
     for i, picture in enumerate(pictures):
-        left, top = i % COLUMNS, 1.45 * (i // COLUMNS)
+        left, top = i % columns, 1.45 * (i // columns)
         image = Image.open(picture.path).convert("RGB")
         axes.imshow(image, extent=(left + 0.1, left + 0.9, top + 0.8, top), aspect="auto")
         right = picture.guess == picture.truth
         said = f"{picture.guess} {picture.probability:.0%}" + ("" if right else f"\n({picture.truth})")
         colour = INK if right else PALETTE[1]
-        axes.text(left + 0.5, top + 0.86, said, ha="center", va="top", color=colour, fontsize=7.5)
-    axes.set_xlim(0, COLUMNS)
+        axes.text(left + 0.5, top + 0.86, said, ha="center", va="top", color=colour, fontsize=8.5)
+    axes.set_xlim(0, columns)
     axes.set_ylim(1.45 * rows, 0)
     return figure

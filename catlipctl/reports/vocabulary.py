@@ -2,17 +2,19 @@
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catlipctl.reports.style import (
-    LEGEND,
     canvas,
     colours,
+    is_narrow,
+    legend,
     logarithmic,
     numbered,
     outlined,
     short_names,
     thousands,
+    widths,
 )
 
 if TYPE_CHECKING:
@@ -29,16 +31,18 @@ def label_frequencies(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
     """
     names, colour = short_names(list(vocabularies)), colours(list(vocabularies))
     figure, axes = canvas("A long tail: few labels are frequent, most are rare", _about(vocabularies))
-    for name, vocabulary in vocabularies.items():
+    for (name, vocabulary), width in zip(vocabularies.items(), widths(len(vocabularies)), strict=True):
         ranks = range(1, len(vocabulary) + 1)
-        axes.plot(ranks, vocabulary.counts, color=colour[name], label=names[name], gid=f"frequencies-{name}")
+        label = f"{names[name]}: {len(vocabulary):,}, counted {vocabulary.counts[-1]:,} times or more"
+        style: dict[str, Any] = {"color": colour[name], "linewidth": width, "label": label}
+        axes.plot(ranks, vocabulary.counts, gid=f"frequencies-{name}", **style)
     logarithmic(axes, "x", 1, max(map(len, vocabularies.values())))
     logarithmic(axes, "y", min(v.counts[-1] for v in vocabularies.values()), _most(vocabularies))
     axes.grid(axis="x")
     if len(vocabularies) == 1:
         _name_some(axes, vocabulary, colour[name])
     else:
-        axes.legend(loc="upper right", **LEGEND)
+        legend(axes, "upper right")
     axes.margins(x=0.03, y=0.12)
     axes.set_xlabel("rank (class id + 1)")
     axes.set_ylabel("times counted")
@@ -53,11 +57,11 @@ def sizes_by_threshold(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
     """
     names, colour = short_names(list(vocabularies)), colours(list(vocabularies))
     figure, axes = canvas(f"The higher the threshold, the fewer {_keys(vocabularies)}", _about(vocabularies))
-    for name, vocabulary in vocabularies.items():
+    for (name, vocabulary), width in zip(vocabularies.items(), widths(len(vocabularies)), strict=True):
         x = _thresholds(vocabulary)
         y = _sizes(vocabulary, x)
         label = f"{names[name]}: {y[0]:,} above {x[0]:,}"
-        axes.plot(x, y, color=colour[name], label=label, gid=f"sizes-{name}")
+        axes.plot(x, y, color=colour[name], linewidth=width, label=label, gid=f"sizes-{name}")
         axes.plot(x[:1], y[:1], "o", color=colour[name], markersize=4.5)
     if len(vocabularies) == 1:
         marked = [x[0], *_further(x[0], x[-1])]
@@ -66,11 +70,12 @@ def sizes_by_threshold(vocabularies: "Mapping[str, Vocabulary]") -> "Figure":
         for at, size in zip(marked, sizes, strict=True):
             outlined(axes, f"{size:,}", (at, size), (6, 5))
     else:
-        axes.legend(loc="upper right", **LEGEND)
+        legend(axes, "upper right")
     logarithmic(axes, "x", min(v.least_threshold for v in vocabularies.values()), _most(vocabularies))
     axes.margins(x=0.03)
     axes.set_ylim(0, 1.15 * max(v.size_at(v.least_threshold) for v in vocabularies.values()))
-    axes.set_xlabel("pruning threshold: what is counted more often than this is kept")
+    more = "" if is_narrow() else ": what is counted more often than this is kept"
+    axes.set_xlabel(f"pruning threshold{more}")
     axes.set_ylabel(_keys(vocabularies))
     numbered(axes.yaxis)
     return figure

@@ -13,13 +13,14 @@ from catlipctl.errors import DataError
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets import LabelSet, extracted, similarity_of
 from catlipctl.labels.wordnet import Nearest
-from catlipctl.results import Result
+from catlipctl.results import Measurement
 from catlipctl.vocabulary.vocabulary import Vocabulary
 
 Senses = Literal["wnid", "extracted"]
 """Which synsets a class means: those of the label set, or those that the vocabulary's extractor finds in the
 class's name (CatLIP 3.1)."""
 
+PROTOCOL = "overlap: WordNet path similarity of the nearest synset"
 FARTHEST = 10
 """Path similarities are 1/1, 1/2, ...; they are shown down to one over this."""
 
@@ -109,9 +110,10 @@ class Overlap(BaseModel):
     matches: list[ClassMatch]
 
 
-class Overlaps(Result):
+class Overlaps(Measurement):
     """One or several vocabularies against a target label set. files: plots and tables written of it."""
 
+    protocol: str = PROTOCOL
     target: str
     senses: Senses
     overlaps: list[Overlap]

@@ -100,9 +100,9 @@ def test_what_a_later_version_adds_is_no_fault(checkpoint: Path) -> None:
     later = json.loads(changed(checkpoint, "catlipctl.problem_type", "multi_label_classification"))
     later["catlipctl"]["unheard_of"] = {"a": [1]}
     forge(checkpoint, "config.json", json.dumps({**later, "more": [1]}).encode())
-    about = checkpoints.load(checkpoint).config
-    assert about["problem_type"] == "multi_label_classification"
-    assert about["unheard_of"] == {"a": [1]}
+    loaded = checkpoints.load(checkpoint)
+    assert loaded.problem_type == "multi_label_classification"
+    assert loaded.config["unheard_of"] == {"a": [1]}
 
 
 def header(entries: dict[str, Any], body: bytes = b"", size: int | None = None) -> bytes:

@@ -142,7 +142,7 @@ def test_imagenet_towers_come_with_their_labels(monkeypatch):
 
 def test_what_timm_cannot_open(tmp_path):
     for name in ("resnet_of_nobody", "vit_base_mci_224.none", f"local-dir:{tmp_path}", "vit_base_catlip_224"):
-        with pytest.raises(CheckpointError, match=r"timm:.*cannot be loaded"):
+        with pytest.raises(CheckpointError, match=r"timm:.*cannot be loaded|cannot read .*config.json"):
             checkpoints.load(f"timm:{name}")
 
 

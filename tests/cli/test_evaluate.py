@@ -150,9 +150,11 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
     assert sum(label["probability"] for label in images[0]["labels"]) == pytest.approx(1, abs=1e-3)
 
     # Again: a run of its own, as a table; or the same one, which is complete.
-    again = CliRunner().invoke(app, ["ft", "tower", "--data", "photos/train", *FEW])
+    assert sorted(path.name for path in run.glob("loss.*")) == ["loss.png"]
+    again = CliRunner().invoke(app, ["ft", "tower", "--data", "photos/train", *FEW, "--plots", "none"])
     assert again.exit_code == 0, again.output
     assert "eval/ft-photos-2" in again.stdout
+    assert not list(Path("eval/ft-photos-2").glob("loss.*"))
     assert "top-1 accuracy" in again.stdout
     low, high = json.loads(Path("eval/ft-photos-2/result.json").read_text(encoding="utf-8"))["top1_interval"]
     assert f"[{low:.1%}, {high:.1%}]" in again.stdout

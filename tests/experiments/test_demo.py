@@ -3,10 +3,11 @@
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
-from catlipctl import checkpoints, experiments
+from catlipctl import checkpoints, experiments, reports
 from catlipctl.bench.step import StepSettings
 
 TINY = {
@@ -27,8 +28,19 @@ def test_the_demo_ends_in_a_page_that_needs_no_network(
     run = Path("runs") / "demo"
     assert Path(result.report) == run / "report.html"
     page = (run / "report.html").read_text()
-    assert page.count("<img") == 7
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    # Gallery, probe, inits; and as `catlipctl report` has them: loss, labels, overlap and its costs, step.
+    assert page.count("<img") == 8
+    ids = set(re.findall(r'id="(\w+)"', page))
+    for link in re.findall(r'(?:src|srcset|href)="([^"]*)"', page):
+        if link.startswith("#"):
+            assert link[1:] in ids
+        elif not link.startswith("data:"):
+            assert (run / unquote(link)).exists(), link
+    report = reports.report([run], tmp_path / "again.html")
+    assert len(report.results) == 3
+    assert {"Pre-training", "Labels from captions", "Overlap with imagenet", "Transfer Init"} <= set(
+        report.sections
+    )
     assert json.loads((run / "demo.json").read_text())["protocol"] == result.protocol
     assert {probe.images_per_class for probe in result.probes.fitted} == {"1", "5", "20", "all"}
     # At least 7 of the classes have a row of their own synset or of its kinds.

@@ -1,9 +1,57 @@
 """What a figure shows, by its structure."""
 
 from collections.abc import Callable
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+
+VOID = {"meta", "img", "source"}
+
+
+class Reader(HTMLParser):
+    """Collects the text of each element and every attribute; fails where a tag is not closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[tuple[str, str]] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.tables: list[list[list[str]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.attributes += [(tag, name, value) for name, value in attrs]
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("td", "th"):
+            self.tables[-1][-1].append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if data.strip():
+            self.texts.append((self.open[-1], data))
+        if {"td", "th"} & set(self.open):
+            self.tables[-1][-1][-1] += data
+
+
+@pytest.fixture(scope="session")
+def read() -> Callable[[str], Reader]:
+    """A page as a parser that we did not write reads it."""
+
+    def parsed(text: str) -> Reader:
+        reader = Reader()
+        reader.feed(text)
+        reader.close()
+        assert reader.open == []
+        return reader
+
+    return parsed
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +72,7 @@ def written() -> Callable[[Any], list[str]]:
     def texts(figure: Any) -> list[str]:
         found = [text.get_text() for axes in figure.axes for text in axes.texts]
         found += [axes.get_title(loc="left") for axes in figure.axes]
-        legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+        legends = [axes.get_legend() for axes in figure.axes if axes.get_legend()] + figure.legends
         return found + [text.get_text() for legend in legends for text in legend.get_texts()]
 
     return texts

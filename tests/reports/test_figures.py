@@ -1,6 +1,9 @@
 """Figures by their structure: what is drawn is what was measured."""
 
+import json
 import math
+import random
+import statistics
 import struct
 import sys
 from collections.abc import Callable
@@ -11,7 +14,10 @@ import pytest
 from PIL import Image
 
 from catlipctl import reports
+from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
 from catlipctl.errors import MachineError
+from catlipctl.reports.findings import Logged, RunRecipe, logged
+from catlipctl.training.optimiser import ScheduleSettings, learning_rate
 
 pytest.importorskip("matplotlib")
 
@@ -19,17 +25,82 @@ Drawn = Callable[[Any, str], tuple[list[float], list[float]]]
 Written = Callable[[Any], list[str]]
 
 
-def test_loss_passes_over_what_is_no_loss(drawn: Drawn) -> None:
-    rows: list[dict[str, Any]] = [
+def test_loss_draws_what_was_logged(drawn: Drawn) -> None:
+    rows = [Logged(step=1, samples=8, loss=3.0, lr=0.1), Logged(step=3, samples=24, loss=1.5, lr=0.05)]
+    figure = reports.loss(rows, subtitle="a run")
+    assert drawn(figure, "logged") == ([8, 24], [3.0, 1.5])
+    assert drawn(figure, "lr") == ([8, 24], [0.1, 0.05])
+    assert reports.loss([]).axes
+    assert len(reports.loss([Logged(step=1, samples=8, loss=3.0)]).axes) == 1  # without rates, no panel
+
+
+def test_what_is_no_logged_step_is_passed_over(tmp_path: Path) -> None:
+    rows: list[Any] = [
         {"step": 1, "samples": 8, "loss": 3.0, "lr": 0.1},
         {"event": "saved"},
         {"step": 2, "samples": 16, "loss": math.nan, "lr": 0.2},
-        {"step": 3, "samples": 24, "loss": 1.5, "lr": 0.05},
+        [3],
+        {"step": 3, "samples": 24, "loss": 1.5, "lr": 0.05, "later": "x"},
     ]
-    figure = reports.loss(rows, "a run")
-    assert drawn(figure, "loss") == ([8, 24], [3.0, 1.5])
-    assert drawn(figure, "lr") == ([8, 24], [0.1, 0.05])
-    assert reports.loss([]).axes
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [row.loss for row in logged(tmp_path / "metrics.jsonl")] == [3.0, 1.5]
+
+
+def noisy(steps: int = 400, every: int = 1) -> list[Logged]:
+    """A loss that falls from 10 to 2 under noise of one, and CatLIP's schedule with 50 steps of warm-up."""
+    draw = random.Random(0)
+    settings = ScheduleSettings(warmup_steps=50)
+    return [
+        Logged(
+            step=step + 1,
+            samples=8 * (step + 1),
+            loss=2 + 8 * math.exp(-step / 40) + draw.gauss(0, 1),
+            lr=learning_rate(step, steps, 0.00125, settings),
+        )
+        for step in range(0, steps, every)
+    ]
+
+
+def test_the_loss_that_is_told_is_that_of_the_curve_without_noise(drawn: Drawn) -> None:
+    rows = noisy()
+    figure = reports.loss(rows)
+    samples, losses = drawn(figure, "loss")
+    assert samples == [row.samples for row in rows]
+    # Twenty values of noise 1 have a mean that is 2 +- 0.22; the raw curve is off by one.
+    assert losses[-1] == pytest.approx(statistics.fmean(row.loss for row in rows[-20:]))
+    ours, raw = (
+        [abs(y - 2 - 8 * math.exp(-i / 40)) for i, y in enumerate(found)]
+        for found in (losses, drawn(figure, "logged")[1])
+    )
+    assert statistics.fmean(ours) < statistics.fmean(raw) / 3
+    (last,) = [text for text in figure.axes[0].texts if text.get_gid() == "last"]
+    assert last.get_text() == f"{losses[-1]:.4g}"
+    figure.draw_without_rendering()
+    curve = figure.axes[0].transData.transform(list(zip(samples, drawn(figure, "logged")[1], strict=True)))
+    box = last.get_window_extent()
+    assert not any(box.contains(x, y) for x, y in curve)
+    (pale,) = [line for line in figure.axes[0].get_lines() if line.get_gid() == "logged"]
+    assert pale.get_alpha() <= 0.4
+
+
+@pytest.mark.parametrize("every", [1, 20])
+def test_the_learning_rate_has_an_axis_and_its_true_peak(every: int, drawn: Drawn, written: Written) -> None:
+    recipe = RunRecipe.model_validate({"optimiser": {"lr": 0.00125}, "schedule": {"warmup_steps": 50}})
+    rows = noisy(every=every)
+    assert every == 1 or max(row.lr or 0 for row in rows) < 0.00125  # the peak is not among the logged rows
+    figure = reports.loss(rows, recipe)
+    assert "peak 0.00125" in written(figure)
+    samples, rates = drawn(figure, "lr")
+    assert (samples[rates.index(max(rates))], max(rates)) == (8 * 51, 0.00125)
+    _, below = figure.axes
+    assert below.axison
+    assert [text.get_text() for text in below.get_yticklabels()] == ["0", "0.00125"]
+
+
+def test_a_run_that_ends_in_its_warm_up_did_not_reach_the_peak(written: Written) -> None:
+    recipe = RunRecipe.model_validate({"optimiser": {"lr": 0.00125}, "schedule": {"warmup_steps": 1000}})
+    rows = [row.model_copy(update={"lr": row.step / 1e6}) for row in noisy()]
+    assert "peak 0.0004" in written(reports.loss(rows, recipe))
 
 
 SERIES: dict[str, list[reports.AccuracyRow]] = {
@@ -65,11 +136,52 @@ def test_step_stacks_its_phases(written: Written) -> None:
     bars = figure.axes[0].patches
     assert [bar.get_width() for bar in bars[:4]] == pytest.approx([100, 1, 200, 10])
     assert [bar.get_x() for bar in bars[:4]] == pytest.approx([0, 100, 101, 301])
-    assert {"311 ms", "622 ms  2.00 x", *phases} <= set(written(figure))
-    medians = reports.step(
-        {"CatLIP": phases, "CLIP": phases}, {"CatLIP": 0.3, "CLIP": 0.65}, {"CLIP": 2.1}, "ViT-S-16"
+    assert {"311 ms", "622 ms", *phases} <= set(written(figure))
+
+
+def test_a_bar_of_the_step_has_its_own_number_and_the_ratio_is_said_apart(written: Written) -> None:
+    """Medians of phases that do not sum to the step's, as measured: bars 1.54 to 1, pairs 1.48 to 1."""
+    phases = {"CatLIP": {"forward": 0.4, "backward": 0.6}, "CLIP": {"forward": 0.64, "backward": 0.9}}
+    rows = [
+        ObjectiveRow(
+            name=name,
+            step=Spread(median=step, low=step, high=step),
+            phases={phase: Spread(median=time, low=time, high=time) for phase, time in times.items()},
+            images_per_second=1,
+            parameters=1,
+            flops_per_sample=1,
+            peak_memory_bytes=1,
+            rounds=[],
+        )
+        for (name, times), step in zip(phases.items(), (1.02, 1.51), strict=True)
+    ]
+    measured = StepBenchmark(
+        protocol="step",
+        model="ViT-S-16",
+        image_size=32,
+        context=8,
+        classes=10,
+        batch_size=8,
+        processes=1,
+        device="cpu",
+        precision="float32",
+        optimiser={},
+        rows=rows,
+        ratio=Spread(median=1.48, low=1.4, high=1.52),
     )
-    assert {"300 ms", "650 ms  2.10 x", "ViT-S-16"} <= set(written(medians))
+    figure = reports.step(*measured.bars(), "ViT-S-16")
+    axes = figure.axes[0]
+    ends: dict[float, float] = {}
+    for bar in axes.patches:
+        ends[bar.get_y()] = max(ends.get(bar.get_y(), 0), bar.get_x() + bar.get_width())
+    shown = [f"{end:,.0f} ms" for end in ends.values()]
+    assert shown == ["1,000 ms", "1,540 ms"]
+    texts = written(figure)
+    assert set(shown) <= set(texts)
+    assert not any("1.48" in text for text in texts if "ms" in text)
+    (note,) = [" ".join(text.split()) for text in texts if "1.48" in text]
+    assert "1.48 times as long as a CatLIP step" in note
+    assert "median over rounds" in note
 
 
 def test_gallery_says_what_is_said_and_the_truth_where_that_is_wrong(tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 
 from catlipctl import reports
 from catlipctl.labels.targets import Label, LabelSet
+from catlipctl.reports.style import INK, PALETTE
 from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlap, overlap
 
 pytest.importorskip("matplotlib")
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 Drawn = Callable[[Any, str], tuple[list[float], list[float]]]
 Written = Callable[[Any], list[str]]
@@ -35,9 +38,44 @@ def test_overlap_draws_cumulative_steps(drawn: Drawn, written: Written) -> None:
     assert {"one", "four", "all 4 classes"} <= set(written(figure))
     (line,) = [line for line in figure.axes[0].get_lines() if line.get_gid() == "overlap-one"]
     assert line.get_drawstyle() == "steps-post"
-    single = written(reports.overlap({"runs/a": one}))
-    assert any("runs/a" in text for text in single)
-    assert {str(step.classes) for step in one.steps} <= set(single)
+    assert any("runs/a" in text for text in written(reports.overlap({"runs/a": one})))
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 4), (4, 2, 4)])
+def test_every_number_of_every_line_stands_below_the_axis(sizes: tuple[int, ...]) -> None:
+    overlaps = {f"of {size}, {i}": compared(size) for i, size in enumerate(sizes)}
+    figure = reports.overlap(overlaps)
+    texts = [text for text in figure.axes[0].texts if text.get_gid() == "number"]
+    ceiling = compared(1).ceiling
+    assert ceiling is not None
+    told = [step.classes for result in overlaps.values() for step in result.steps]
+    told += [step.classes for step in ceiling]
+    assert [int(text.get_text()) for text in texts] == told
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_equal_lines_are_all_seen(drawn: Drawn) -> None:
+    """Two vocabularies that are equal to one another and to what can be reached: each pixel is of one line,
+    and each line has pixels.
+    """
+    four = compared(4)
+    assert four.ceiling is not None
+    assert [step.classes for step in four.steps] == [step.classes for step in four.ceiling]
+    figure = reports.overlap({"a": four, "b": four})
+    assert drawn(figure, "overlap-a") == drawn(figure, "overlap-b") == drawn(figure, "ceiling-corenet")
+    figure.set_dpi(200)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = np.asarray(canvas.buffer_rgba())[..., :3]
+    left, top = figure.axes[0].transData.transform((2, 4))
+    right = figure.axes[0].transData.transform((9, 4))[0]
+    row = image.shape[0] - round(top)
+    band = image[row - 12 : row + 12, round(left) : round(right)].reshape(-1, 3)
+    for colour in (PALETTE[0], PALETTE[1], INK):
+        wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+        assert (np.abs(band.astype(int) - wanted).max(1) < 12).sum() > 50, colour
 
 
 def test_the_ceiling_is_a_second_line_of_each_extractor(drawn: Drawn, written: Written) -> None:
@@ -67,8 +105,10 @@ def test_occurrences_are_binned_by_their_logarithm(written: Written) -> None:
     assert "0 of 4 synsets" in written(reports.occurrences({"none": nothing}))
 
 
-def test_coverage_draws_recall_and_precision(drawn: Drawn) -> None:
+def test_coverage_draws_recall_and_precision(drawn: Drawn, written: Written) -> None:
     result = compared(4)
+    two = written(reports.coverage({"four": result, "one": compared(1)}))
+    assert {"four: 100.0% above 0", "one: 25.0% above 0", "one: 100.0% above 0"} <= set(two)
     figure = reports.coverage({"four": result})
     for measure in ("recall", "precision"):
         x, y = drawn(figure, f"{measure}-four")

@@ -1,5 +1,6 @@
 """SVGs follow the reader's colour scheme."""
 
+import base64
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from catlipctl import reports
+from catlipctl.reports.findings import Logged
 from catlipctl.reports.style import DARK, GROUND, INK, MUTED, PALETTE
 from catlipctl.vocabulary import Vocabulary
 
@@ -34,10 +36,13 @@ def test_dark_colours_can_be_seen() -> None:
     assert all(contrast(DARK[line], ground) >= 3 for line in PALETTE)  # WCAG AA, graphics
 
 
+SERIES: list[reports.AccuracyRow] = [{"images_per_class": "5", "acc1": 0.4}]
 FIGURES: list[Callable[[], object]] = [
     lambda: reports.step({"CatLIP": {"forward": 0.1, "loss": 0.2}, "CLIP": {"forward": 0.1, "loss": 0.1}}),
-    lambda: reports.loss([{"samples": 1, "loss": 2.0, "lr": 0.1}, {"samples": 2, "loss": 1.0, "lr": 0.1}]),
-    lambda: reports.inits({"a": [{"images_per_class": "5", "acc1": 0.4}]}, chance=0.1),
+    lambda: reports.loss(
+        [Logged(step=1, samples=1, loss=2.0, lr=0.1), Logged(step=2, samples=2, loss=1.0, lr=0.1)]
+    ),
+    lambda: reports.inits({"a": SERIES}, chance=0.1),
 ]
 
 
@@ -56,12 +61,16 @@ def test_every_colour_of_the_house_is_changed_in_the_dark(draw: Callable[[], obj
         assert rules[f"fill: {light.lower()}"] == f"fill:{dark}"
 
 
-def test_an_embedded_figure_is_the_saved_one(tmp_path: Path) -> None:
-    import base64
-
-    figure = reports.inits({"a": [{"images_per_class": "5", "acc1": 0.4}]})
-    _, path = reports.save(figure, tmp_path / "figure")
-    assert base64.b64decode(reports.embed(figure).partition(",")[2]) == path.read_bytes()
+def test_an_embedded_figure_is_there_for_two_widths_and_its_titles_are_text() -> None:
+    found = reports.embed(lambda: reports.inits({"a": SERIES}, subtitle="runs/demo"))
+    assert (found.title, found.subtitle) == ("Where the classifier starts from", "runs/demo")
+    wide, narrow = (ElementTree.fromstring(decoded(uri)) for uri in (found.wide, found.narrow))
+    sizes = [float(svg.attrib["width"].removesuffix("pt")) for svg in (wide, narrow)]
+    assert sizes == pytest.approx([7.4 * 72, 3.6 * 72])
+    text = decoded(found.wide)
+    assert "prefers-color-scheme: dark" in text
+    assert "runs/demo" not in text  # matplotlib writes each text as a comment beside its outlines
+    assert "training images a class" in text
 
 
 EVIL = "cost $\\frac{$ of $x^2$ <script>alert(1)</script> & \x1b[2J\u202e -->"
@@ -82,3 +91,7 @@ def test_a_label_is_no_formula_no_markup_and_no_control_sequence(name: str, tmp_
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", svg)
         shown += [text.get_text() for text in figure.findobj(Text)]
     assert any("$" in text for text in shown)
+
+
+def decoded(uri: str) -> str:
+    return base64.b64decode(uri.removeprefix("data:image/svg+xml;base64,"), validate=True).decode()

@@ -19,12 +19,14 @@ OutFolder = Annotated[
 ]
 
 
-def keep(result: "Benchmark", draw: "Callable[[], Figure]", stem: Path, out: Output) -> None:
+def keep(
+    result: "Benchmark", draw: "Callable[[], Figure]", stem: Path, kinds: plots.Kinds, out: Output
+) -> None:
     """Write the result and its plot as STEM-N.json, .png and .svg under the first number that is free."""
     from catlipctl import files
 
     stem = files.unused(stem, (".json", ".png", ".svg"), numbered=True)
-    plotted = plots.save(draw, stem, out)
+    plotted = plots.save({stem: draw}, kinds, out)
     document = stem.with_name(f"{stem.name}.json")
     result.files = [str(path) for path in (document, *plotted)]
     result.write(document)

@@ -9,6 +9,7 @@ from catlipctl.cli import completion, inputs
 from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import CacheDir, CaptionKey, Json
 from catlipctl.cli.output import command
+from catlipctl.cli.plots import DEFAULT, Plots
 from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def labels(
     caption_key: CaptionKey = None,
     cache_dir: CacheDir = None,
     out: OutFolder = Path("bench"),
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Time captions to labels on one core: each extractor, and the reference path of NLTK.
@@ -54,7 +56,7 @@ def labels(
         )
         result = benchmark.labels(read, out_)
         subtitle = f"{result.captions:,} captions, {Path(read.name).name}; x: times the reference"
-        keep(result, lambda: reports.labels(result.bars(), subtitle), out / "labels", out_)
+        keep(result, lambda: reports.labels(result.bars(), subtitle), out / "labels", plots, out_)
         out_.uses("captions", read.name)
         out_.result(result, *_tables(result), *_lines(result))
 

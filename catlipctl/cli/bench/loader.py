@@ -9,6 +9,7 @@ from catlipctl.cli import completion, inputs
 from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import CacheDir, ImageKey, Json
 from catlipctl.cli.output import command
+from catlipctl.cli.plots import DEFAULT, Plots
 from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def loader(
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     out: OutFolder = Path("bench"),
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Time images of a shard to training crops: decoded fast, exactly, and by webdataset with torchvision.
@@ -57,7 +59,7 @@ def loader(
         opened = open_source(name, image_key=image_key, need="images", cache_dir=cache_dir, progress=out_)
         result = benchmark.loader(opened, asked, workers=workers, progress=out_)
         subtitle = f"{_images(result)}; x: times webdataset"
-        keep(result, lambda: reports.loader(*result.bars(), subtitle), out / "loader", out_)
+        keep(result, lambda: reports.loader(*result.bars(), subtitle), out / "loader", plots, out_)
         out_.uses("data", name)
         out_.result(result, *_tables(result), *_lines(result))
 

@@ -9,6 +9,7 @@ import typer
 from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import Gpus, Json, Processes
 from catlipctl.cli.output import command
+from catlipctl.cli.plots import DEFAULT, Plots
 from catlipctl.cli.tables import table
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def step(
     gpus: Gpus = None,
     processes: Processes = None,
     out: OutFolder = Path("bench"),
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Time a training step of CatLIP against one of CLIP.
@@ -92,7 +94,7 @@ def step(
         result = benchmark.step(settings, out_, cpu=wanted.cpu)
         if launch.is_main():
             subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
-            keep(result, lambda: reports.step(*result.bars(), subtitle), out / "step", out_)
+            keep(result, lambda: reports.step(*result.bars(), subtitle), out / "step", plots, out_)
             out_.result(result, _table(result), *_lines(result))
 
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli import completion, inputs
 from catlipctl.cli.options import CacheDir, CaptionKey, Extractor, ImageKey, Json, SourceWords, Strict
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.plots import DEFAULT, Kinds, Plots, endings, save
 from catlipctl.cli.vocab.show import refuse_taken, summary_tables
 from catlipctl.errors import UsageError
 
@@ -76,12 +77,13 @@ def build(
     ] = "processes",
     strict: Strict = False,
     cache_dir: CacheDir = None,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Count the labels of all captions into a vocabulary; a stopped build goes on where it was."""
     with command("vocab build", json=json) as out:
         sources = inputs.sources(data, words)
-        _check_target(out_file)
+        _check_target(out_file, plots)
         from catlipctl import labels, vocabulary
         from catlipctl.data.caption_shards import caption_shards
         from catlipctl.vocabulary.merging import AND
@@ -119,16 +121,16 @@ def build(
         made.save(out_file)
         result = built(made, tally)
         result.path = str(out_file)
-        result.files = [str(file) for file in _plot(made, out_file, out)]
+        result.files = [str(file) for file in _plot(made, out_file, plots, out)]
         out.uses("sources", " ".join(sources))
         for file in (result.path, *result.files):
             out.note(f"wrote {file}")
         out.result(result, *summary_tables(result), _pace(result))
 
 
-def _check_target(path: Path) -> None:
+def _check_target(path: Path, plots: Kinds) -> None:
     """See that the vocabulary and its plots can be written, before hours are spent on it."""
-    drawn = path.with_suffix(".png"), path.with_suffix(".svg")
+    drawn = [path.with_suffix(ending) for ending in endings(plots)]
     if path in drawn:
         raise UsageError(f"{path} is where a plot of the vocabulary goes", "choose a name such as v.json")
     refuse_taken(path, *drawn)
@@ -140,10 +142,10 @@ def _check_target(path: Path) -> None:
         )
 
 
-def _plot(made: "Vocabulary", path: Path, out: Output) -> list[Path]:
+def _plot(made: "Vocabulary", path: Path, plots: Kinds, out: Output) -> list[Path]:
     from catlipctl import reports
 
-    return plots.save(lambda: reports.label_frequencies({path.name: made}), path.with_suffix(""), out)
+    return save({path.with_suffix(""): lambda: reports.label_frequencies({path.name: made})}, plots, out)
 
 
 def _pace(result: "Built") -> str:

@@ -6,31 +6,26 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from catlipctl import files
-from catlipctl.cli import completion, inputs, plots
+from catlipctl.cli import completion, inputs
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import facts, table
+from catlipctl.cli.vocab.show import refuse_taken
 from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from matplotlib.figure import Figure
     from rich.console import RenderableType
     from rich.table import Table
 
-    from catlipctl.vocabulary import Vocabulary
     from catlipctl.vocabulary.overlap import Coverage, Overlap, Overlaps
 
-FIGURES = ("", "-occurrences", "-coverage", "-frequencies", "-sizes")
-"""What follows the stem in the names of the figures: 2b, 2c, what the threshold costs, 3a, 3b."""
 COSTS = """\
 What the threshold costs: synsets left, recall, precision
 recall     the share of classes whose synsets are all left in the vocabulary
 precision  the share of the synsets left that are the target's\
 """
-ENDINGS = (".csv", *(f"{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg")))
 
 
 def overlap(
@@ -65,11 +60,12 @@ def overlap(
         Path | None,
         typer.Option(
             "--out",
-            help="Folder for plots and matches; names that are taken are numbered. "
-            "Default: the vocabulary's run, or the current folder if it is of none.",
+            help="The folder to write: matches.csv, result.json and plots; it may not exist. "
+            "Default: RUN/overlap-TARGET of the vocabulary's run, else ./overlap-TARGET, numbered.",
             show_default=False,
         ),
     ] = None,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Compare vocabularies with a target label set, by WordNet path similarity (CatLIP Figures 2 and 3)."""
@@ -83,6 +79,8 @@ def overlap(
             raise UsageError(
                 "no target is named", f"name one by --target: {', '.join(targets.BUILT_IN)}, or a TSV file"
             )
+        if out_dir is not None:
+            refuse_taken(out_dir)
         target_set = label_set(target, out)
         paths = inputs.vocabularies([Path(word) for word in words], out)
         from catlipctl.vocabulary import load
@@ -99,10 +97,9 @@ def overlap(
             ],
         )
         out.uses("target", target)
+        result.inputs = {"target": target, "vocabularies": " ".join(loaded)}
         stem = f"overlap-{target_set.name}" + ("-extracted" if senses == "extracted" else "")
-        free = files.unused((out_dir or _folder_of(paths)) / stem, ENDINGS)
-        written = _write(result, loaded, free, out)
-        result.files = [str(file) for file in written]
+        _write(result, out_dir or files.unused(_folder_of(paths) / stem), plots, out)
         for file in result.files:
             out.note(f"wrote {file}")
         out.result(result, *_tables(result))
@@ -116,29 +113,17 @@ def _folder_of(vocabularies: list[Path]) -> Path:
     return run if not runs and (run / "checkpoints").is_dir() else Path()
 
 
-def _write(result: "Overlaps", vocabularies: "dict[str, Vocabulary]", stem: Path, out: Output) -> list[Path]:
+def _write(result: "Overlaps", folder: Path, plots: Kinds, out: Output) -> None:
     from catlipctl import reports
 
-    rows = [
-        {"vocabulary": compared.vocabulary, **match.row()}
-        for compared in result.overlaps
-        for match in compared.matches
-    ]
-    written = [reports.save_table(stem.with_name(f"{stem.name}.csv"), rows)]
     overlaps = {compared.vocabulary: compared for compared in result.overlaps}
-    draw: tuple[Callable[[], Figure], ...] = (
-        lambda: reports.overlap(overlaps),
-        lambda: reports.occurrences(overlaps),
-        lambda: reports.coverage(overlaps),
-        lambda: reports.label_frequencies(vocabularies),
-        lambda: reports.sizes_by_threshold(vocabularies),
-    )
-    for name, figure in zip(FIGURES, draw, strict=True):
-        drawn = plots.save(figure, stem.with_name(f"{stem.name}{name}"), out)
-        if not drawn:  # without matplotlib, saying so once is enough
-            break
-        written += drawn
-    return written
+    draw = {
+        folder / "overlap": lambda: reports.overlap(overlaps),
+        folder / "occurrences": lambda: reports.occurrences(overlaps),
+        folder / "coverage": lambda: reports.coverage(overlaps),
+    }
+    result.files = [str(file) for file in save(draw, plots, out)]
+    reports.save_overlap(result, folder)
 
 
 def _tables(result: "Overlaps") -> "list[RenderableType]":

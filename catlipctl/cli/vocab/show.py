@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli import inputs, plots
+from catlipctl.cli import inputs
 from catlipctl.cli.options import Json, VocabularyArgument
 from catlipctl.cli.output import Output, command
+from catlipctl.cli.plots import DEFAULT, Kinds, Plots, endings, save
 from catlipctl.cli.tables import facts, table
 from catlipctl.errors import UsageError
 
@@ -32,13 +33,14 @@ def show(
             show_default=False,
         ),
     ] = None,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
     """Show a vocabulary: its first and last classes, and what is left of it at each threshold."""
     with command("vocab show", json=json) as out:
         if out_dir is not None:
-            kinds = ("png", "svg")
-            refuse_taken(*(out_dir / f"{stem}.{kind}" for stem in (FREQUENCIES, SIZES) for kind in kinds))
+            names = (f"{stem}{ending}" for stem in (FREQUENCIES, SIZES) for ending in endings(plots))
+            refuse_taken(*(out_dir / name for name in names))
         path = inputs.vocabulary(vocabulary, out)
         from catlipctl.vocabulary import load
         from catlipctl.vocabulary.summary import summary
@@ -47,7 +49,7 @@ def show(
         result = summary(found, top)
         result.path = str(path)
         if out_dir is not None:
-            result.files = [str(file) for file in _write_plots(found, str(path), out_dir, out)]
+            result.files = [str(file) for file in _write_plots(found, str(path), out_dir, plots, out)]
         out.result(result, *summary_tables(result))
 
 
@@ -58,13 +60,15 @@ def refuse_taken(*paths: Path) -> None:
             raise UsageError(f"{path} exists and is never overwritten", "choose another name with --out")
 
 
-def _write_plots(vocabulary: "Vocabulary", name: str, folder: Path, out: Output) -> list[Path]:
+def _write_plots(vocabulary: "Vocabulary", name: str, folder: Path, plots: Kinds, out: Output) -> list[Path]:
     from catlipctl import reports
 
     shown = {name: vocabulary}
-    files = plots.save(lambda: reports.label_frequencies(shown), folder / FREQUENCIES, out)
-    if files:  # without matplotlib, saying so once is enough
-        files += plots.save(lambda: reports.sizes_by_threshold(shown), folder / SIZES, out)
+    draw = {
+        folder / FREQUENCIES: lambda: reports.label_frequencies(shown),
+        folder / SIZES: lambda: reports.sizes_by_threshold(shown),
+    }
+    files = save(draw, plots, out)
     for file in files:
         out.note(f"wrote {file}")
     return files

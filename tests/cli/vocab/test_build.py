@@ -64,10 +64,14 @@ def test_the_plot_stands_beside_the_file(vocab: Vocab, captions: Path, here: Pat
     pytest.importorskip("matplotlib")
     document = vocab("build", captions, "--threshold", 0, "--workers", 1, "--out", "made/v.json", "--json")
     files = json.loads(document.stdout)["result"]["files"]
-    assert files == ["made/v.png", "made/v.svg"]
+    assert files == ["made/v.png"]
     assert all((here / file).is_file() for file in files)
     (here / "made" / "v.json").unlink()
     assert "v.png exists" in vocab("build", captions, "--out", "made/v.json", code=2).stderr
+    # What is not drawn is not in the way.
+    words = ("--threshold", 0, "--plots", "none", "--json")
+    document = vocab("build", captions, *words, "--out", "made/v.json")
+    assert json.loads(document.stdout)["result"]["files"] == []
 
 
 def test_what_counts(vocab: Vocab, captions: Path, here: Path) -> None:

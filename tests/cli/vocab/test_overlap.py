@@ -15,11 +15,12 @@ import pytest
 from catlipctl import vocabulary
 
 Vocab = Callable[..., Any]
-FIGURES = ("", "-occurrences", "-coverage", "-frequencies", "-sizes")
+DATA = ["result.json", "matches.csv"]
+PLOTS = ["overlap", "occurrences", "coverage"]
 
 
-def files(stem: str) -> list[str]:
-    return [f"{stem}.csv", *(f"{stem}{figure}.{kind}" for figure in FIGURES for kind in ("png", "svg"))]
+def files(folder: str, *kinds: str) -> list[str]:
+    return [f"{folder}/{name}" for name in [*DATA, *(f"{plot}.{kind}" for plot in PLOTS for kind in kinds)]]
 
 
 @pytest.fixture
@@ -41,11 +42,20 @@ def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plots_and_matches_are_written(vocab: Vocab, built: Path, here: Path) -> None:
     pytest.importorskip("matplotlib")
-    result = vocab("overlap", "cifar10", built, "--out", "plots", "--json")
+    result = vocab("overlap", "cifar10", built, "--out", "new/folder", "--json")
     document = json.loads(result.stdout)["result"]
-    assert [Path(file).name for file in document["files"]] == files("overlap-cifar10")
-    assert all((here / file).is_file() and file in result.stderr for file in document["files"])
-    with (here / "plots" / "overlap-cifar10.csv").open() as stream:
+    # What was asked for and no more: one folder, and nothing about no target.
+    assert document["files"] == files("new/folder", "png")
+    assert all(file in result.stderr for file in document["files"])
+    assert sorted(str(path.relative_to(here)) for path in here.rglob("*") if path.is_file()) == sorted(
+        [*document["files"], "vocabulary.json"]
+    )
+    kept = json.loads((here / "new" / "folder" / "result.json").read_text())
+    assert {name: value for name, value in kept.items() if name not in ("schema_version", "inputs")} == {
+        name: value for name, value in document.items() if name != "inputs"
+    }
+    assert kept["inputs"]["target"] == "cifar10"
+    with (here / "new" / "folder" / "matches.csv").open() as stream:
         rows = {row["label"]: row for row in csv.DictReader(stream)}
     assert rows["dog"]["match_names"] == "dog.n.01"
     assert (float(rows["dog"]["similarity"]), float(rows["dog"]["ceiling"])) == (1, 1)
@@ -55,6 +65,26 @@ def test_plots_and_matches_are_written(vocab: Vocab, built: Path, here: Path) ->
     assert sorted(compared["occurrences"].values()) == [6, 20, 30]
     assert [row["recall"] for row in compared["coverage"]] == [0.3, 0.2, 0.1]  # at 5, 10, 20
     assert len(compared["matches"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("plots", "kinds"), [("none", ()), ("png", ("png",)), ("svg", ("svg",)), ("all", ("png", "svg"))]
+)
+def test_plots_of_the_kinds_asked_for(
+    plots: str, kinds: tuple[str, ...], vocab: Vocab, built: Path, here: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    vocab("overlap", "cifar10", built, "--plots", plots)
+    folder = here / "overlap-cifar10"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        Path(file).name for file in files("overlap-cifar10", *kinds)
+    )
+
+
+def test_a_folder_that_is_there_is_refused(vocab: Vocab, built: Path, here: Path) -> None:
+    (here / "mine").mkdir()
+    assert "mine exists" in vocab("overlap", "cifar10", built, "--out", "mine", code=2).stderr
+    assert "'none', 'png', 'svg', 'all'" in vocab("overlap", "cifar10", "--plots", "pdf", code=2).stderr
 
 
 @pytest.mark.usefixtures("no_plots")
@@ -72,8 +102,8 @@ def test_several_side_by_side(vocab: Vocab, built: Path, other: Path, here: Path
     assert [compared["exact"] for compared in document["overlaps"]] == [3, 2]
     assert [compared["coverage"][0]["threshold"] for compared in document["overlaps"]] == [5, 10]
     assert document["inputs"]["vocabularies"] == f"{built} {other / 'vocabulary.json'}"
-    assert document["files"] == files("overlap-cifar10")
-    with (here / "overlap-cifar10.csv").open() as stream:
+    assert document["files"] == files("overlap-cifar10", "png")
+    with (here / "overlap-cifar10" / "matches.csv").open() as stream:
         assert len(list(csv.DictReader(stream))) == 20
 
 
@@ -90,7 +120,7 @@ def test_senses_extracted_from_the_names(vocab: Vocab, built: Path) -> None:
     document = json.loads(vocab("overlap", "cifar10", built, "--senses", "extracted", "--json").stdout)
     result = document["result"]
     assert result["senses"] == result["overlaps"][0]["senses"] == "extracted"
-    assert Path(result["files"][0]).name == "overlap-cifar10-extracted.csv"
+    assert result["files"] == files("overlap-cifar10-extracted")
     # corenet drops the synonym automobile; cat and dog remain.
     assert result["overlaps"][0]["exact"] == 2
     assert "'wnid', 'extracted'" in vocab("overlap", "cifar10", built, "--senses", "own", code=2).stderr
@@ -118,7 +148,7 @@ def test_the_newest_run_is_used_and_named(vocab: Vocab, here: Path) -> None:
     first = result.stderr.splitlines()[0]
     assert first.startswith("vocabulary: runs/new/vocabulary.json (newest run, 1")
     assert json.loads(result.stdout)["result"]["inputs"]["vocabulary"] == "runs/new/vocabulary.json"
-    assert (here / "runs" / "new" / "overlap-cifar10.csv").is_file()
+    assert (here / "runs" / "new" / "overlap-cifar10" / "matches.csv").is_file()
 
 
 def test_no_such_target(vocab: Vocab, built: Path) -> None:
@@ -142,20 +172,18 @@ def test_where_overlaps_go_and_that_none_is_overwritten(vocab: Vocab, newest: Pa
     def written(*arguments: object) -> str:
         files = json.loads(vocab("overlap", "cifar10", *arguments, "--json").stdout)["result"]["files"]
         assert all((here / file).is_file() for file in files)
-        return str(Path(files[0]).absolute().relative_to(here))
+        (folder,) = {Path(file).absolute().parent for file in files}
+        return str(folder.relative_to(here))
 
-    assert written(newest) == "runs/new/overlap-cifar10.csv"
-    first = (newest / "overlap-cifar10.csv").stat().st_mtime_ns
-    assert written("runs/new/vocabulary.json") == "runs/new/overlap-cifar10-2.csv"
-    assert written() == "runs/new/overlap-cifar10-3.csv"
-    assert (newest / "overlap-cifar10.csv").stat().st_mtime_ns == first
+    assert written(newest) == "runs/new/overlap-cifar10"
+    first = (newest / "overlap-cifar10" / "result.json").stat().st_mtime_ns
+    assert written("runs/new/vocabulary.json") == "runs/new/overlap-cifar10-2"
+    assert written() == "runs/new/overlap-cifar10-3"
+    assert (newest / "overlap-cifar10" / "result.json").stat().st_mtime_ns == first
     step = newest / "checkpoints" / "step-00000001"
     (step / "vocabulary.json").write_bytes((newest / "vocabulary.json").read_bytes())
-    assert written(step) == "runs/new/overlap-cifar10-4.csv"
-    assert written("vocabulary.json") == "overlap-cifar10.csv"
-    assert written("vocabulary.json", "--out", newest) == "runs/new/overlap-cifar10-5.csv"
-    assert written(newest, step) == "runs/new/overlap-cifar10-6.csv"
-    assert written(newest, "runs/old") == "overlap-cifar10-2.csv"
-    # A figure alone takes the name too.
-    (here / "overlap-cifar10-3-sizes.svg").write_text("mine")
-    assert written("vocabulary.json") == "overlap-cifar10-4.csv"
+    assert written(step) == "runs/new/overlap-cifar10-4"
+    assert written("vocabulary.json") == "overlap-cifar10"
+    assert written("vocabulary.json", "--out", newest / "mine") == "runs/new/mine"
+    assert written(newest, step) == "runs/new/overlap-cifar10-5"
+    assert written(newest, "runs/old") == "overlap-cifar10-2"

@@ -57,7 +57,7 @@ def test_what_is_not_known_is_said_to_be_so(vocab: Vocab, built: Path) -> None:
 
 def test_plots_of_the_papers_figures_3a_and_3b(vocab: Vocab, built: Path, here: Path) -> None:
     pytest.importorskip("matplotlib")
-    result = vocab("show", built, "--out", "plots", "--json")
+    result = vocab("show", built, "--out", "plots", "--plots", "all", "--json")
     files = json.loads(result.stdout)["result"]["files"]
     stems = ("label-frequencies", "sizes-by-threshold")
     assert files == [f"plots/{stem}.{kind}" for stem in stems for kind in ("png", "svg")]
@@ -65,6 +65,8 @@ def test_plots_of_the_papers_figures_3a_and_3b(vocab: Vocab, built: Path, here: 
         assert (here / file).read_bytes()[:5] in (b"\x89PNG\r", b"<?xml")
         assert f"wrote {file}" in result.stderr
     assert "never overwritten" in vocab("show", built, "--out", "plots", code=2).stderr
+    vocab("show", built, "--out", "few")
+    assert sorted(path.name for path in (here / "few").iterdir()) == [f"{stem}.png" for stem in stems]
 
 
 def test_what_is_not_there(vocab: Vocab, built: Path, here: Path) -> None:

@@ -1,0 +1,298 @@
+"""What a report is made from: the files of runs and of results, read and nothing else."""
+
+import csv
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RootModel, ValidationError
+
+from catlipctl import recipe as recipes
+from catlipctl import vocabulary as vocabularies
+from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchmark
+from catlipctl.errors import CatlipctlError, DataError, UsageError
+from catlipctl.files import FileKind
+from catlipctl.reports import predictions
+from catlipctl.reports.page import Link, Links
+from catlipctl.reports.predictions import Predictions
+from catlipctl.vocabulary import Vocabulary
+from catlipctl.vocabulary.overlap import Overlaps
+
+T = TypeVar("T")
+D = TypeVar("D")
+M = TypeVar("M", bound=BaseModel)
+
+RESULT = "result.json"
+RECIPE = "recipe.yaml"
+METRICS = "metrics.jsonl"
+ACCOUNTS = "transfer/*/account.csv"
+KIND = FileKind(
+    "a result",
+    256 * 2**20,  # one with 21,000 classes is some megabytes
+    DataError,
+    "name a run, or a JSON file that an evaluation or a benchmark of catlipctl left",
+)
+LOG = FileKind("a log of a run", 2**30, DataError, "")
+UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
+Interval = tuple[float, float]
+
+
+def _interval(*figures: str) -> Any:
+    return Field(None, validation_alias=AliasChoices(*(f"{figure}_interval" for figure in figures)))
+
+
+class _Object(RootModel[dict[str, Any]]):
+    """Any JSON object."""
+
+
+class Evaluation(BaseModel):
+    """What a report says of an evaluation's `result.json`; figures in 0..1, intervals of 95 %."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    protocol: str
+    acc1: float
+    acc1_interval: Interval | None = _interval("acc1", "top1")
+    acc5: float
+    acc5_interval: Interval | None = _interval("acc5", "top5")
+    mean_per_class_recall: float
+    mean_per_class_recall_interval: Interval | None = None
+    majority_share: float
+    classes: int
+    train_images: int
+    test_images: int
+    data: dict[str, Any] = {}
+    split: str = ""
+    seed: int = 0
+    random_backbone: bool = False
+    init: str = ""
+
+
+KINDS: dict[str, type[BaseModel]] = {
+    "acc1": Evaluation,
+    "overlaps": Overlaps,
+    "ratio": StepBenchmark,
+    "passes": LabelsBenchmark,
+    "chunk": LoaderBenchmark,
+}
+"""A field that only one kind of result has -> how that is read."""
+
+
+class Logged(BaseModel):
+    """What a report reads of a row of metrics.jsonl; other rows are other events."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    step: int
+    samples: int
+    loss: float
+    lr: float | None = None
+    epoch: float = 0
+    seconds: float = 0
+    replaced: int = 0
+    unlabelled: float | None = None
+
+
+class Model(BaseModel):
+    """A recipe's tower."""
+
+    name: str | None = None
+    image_size: int | None = None
+
+
+class Data(BaseModel):
+    """A recipe's sources."""
+
+    sources: list[str] = []
+
+
+class Optimiser(BaseModel):
+    """A recipe's highest learning rate."""
+
+    lr: float | None = None
+
+
+class Schedule(BaseModel):
+    """A recipe's warm-up."""
+
+    warmup_steps: int | None = None
+
+
+class RunRecipe(BaseModel):
+    """What a report reads of a run's recipe.yaml."""
+
+    objective: str | None = None
+    model: Model = Model()
+    data: Data = Data()
+    optimiser: Optimiser = Optimiser()
+    schedule: Schedule = Schedule()
+
+
+@dataclass(frozen=True)
+class Found:
+    """One result file, and what lies beside it.
+
+    document: as it is written: what it does not say is not known. predictions: of an evaluation; None where
+    an earlier version left none. metrics: of one that trained.
+    """
+
+    path: Path
+    document: Mapping[str, Any]
+    result: BaseModel
+    predictions: Predictions | None = None
+    metrics: Sequence[Logged] = ()
+    recipe: RunRecipe | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the folder, where that holds one result."""
+        return self.path.parent.name if self.path.name == RESULT else self.path.stem
+
+    def beside(self, *names: str) -> Links:
+        """Ways to the file, and to those of these names beside it."""
+        return Links([Link(name, self.path.with_name(name)) for name in (self.path.name, *names)])
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A pre-training run. accounts: of Transfer Init, how many labels were met in each way, by path."""
+
+    path: Path
+    recipe: RunRecipe
+    metrics: Sequence[Logged]
+    starts: Sequence[Mapping[str, Any]]
+    vocabulary: Vocabulary | None
+    accounts: Mapping[Path, Mapping[str, int]]
+
+
+@dataclass
+class Findings:
+    """Runs and results; faults: files that lie under a run and cannot be read."""
+
+    runs: list[RunFiles] = field(default_factory=list)
+    results: list[Found] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+    def of(self, kind: type[T]) -> list[tuple[Found, T]]:
+        """The results of one kind."""
+        return [(found, found.result) for found in self.results if isinstance(found.result, kind)]
+
+    def attempt(self, read: Callable[[Path], T], path: Path, otherwise: D) -> T | D:
+        """What `read` makes of the file, or `otherwise` where there is none, or with its fault noted."""
+        try:
+            return read(path) if path.is_file() else otherwise
+        except CatlipctlError as error:
+            self.faults.append(error.message)
+            return otherwise
+
+
+def find(paths: Sequence[Path]) -> Findings:
+    """What lies at the paths: runs with all evaluations under them, results, folders of results.
+
+    A result that is named and cannot be read is a DataError; what lies under a run or beside a result is
+    passed over as a fault.
+    """
+    findings = Findings()
+    for path in paths:
+        if path.is_dir() and not (path / RESULT).is_file() and _is_run(path):
+            findings.runs.append(_run(findings, path))
+            under = (file for pattern in UNDER_A_RUN for file in sorted(path.glob(pattern)))
+            read = [findings.attempt(result, file, None) for file in under]
+        else:
+            read = [result(file) for file in _named(path)]
+        findings.results += [_with_its_files(findings, found) for found in read if found is not None]
+    findings.results = list({found.path.resolve(): found for found in findings.results}.values())
+    return findings
+
+
+def result(path: Path) -> Found:
+    """A result file of any kind; DataError where it is none."""
+    document = KIND.read_json(path, _Object).root
+    kind = next((KINDS[name] for name in KINDS if name in document), None)
+    if kind is None:
+        raise KIND.refused(path, "it has no figure that an evaluation or a benchmark measures")
+    # A later version may have written more fields.
+    read = {name: document[name] for name in document if kind is Evaluation or name in kind.model_fields}
+    return Found(path, document, _validated(kind, read, path, KIND.hint))
+
+
+def logged(path: Path) -> list[Logged]:
+    """The rows of a metrics.jsonl that tell of a step, or none."""
+    found = []
+    for row in _rows(path):
+        with suppress(ValidationError):
+            found.append(Logged.model_validate(row))
+    return found
+
+
+def recipe(path: Path) -> RunRecipe:
+    """A run's recipe.yaml; UsageError or DataError where it is none."""
+    return _validated(RunRecipe, recipes.read(path), path, "")
+
+
+def _validated(kind: type[M], document: Any, path: Path, hint: str) -> M:
+    try:
+        return kind.model_validate(document)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise DataError(f"{path}: {where}: {fault['msg']}", hint) from error
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file with one a line, or none; a line that is none is passed over."""
+    found = []
+    for line in LOG.read_bytes(path).splitlines() if path.is_file() else ():
+        with suppress(DataError):
+            found.append(LOG.parsed(line, path, _Object).root)
+    return found
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "checkpoints").is_dir() or (path / METRICS).is_file()
+
+
+def _named(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if (path / RESULT).is_file():
+        return [path / RESULT]
+    inside = sorted(path.glob("*.json"))
+    if not inside:
+        raise UsageError(f"no run and no result at {path}", "name a run such as runs/demo, or a result.json")
+    return inside
+
+
+def _run(findings: Findings, path: Path) -> RunFiles:
+    accounts = {file: findings.attempt(_account, file, {}) for file in sorted(path.glob(ACCOUNTS))}
+    return RunFiles(
+        path=path,
+        recipe=findings.attempt(recipe, path / RECIPE, RunRecipe()),
+        metrics=logged(path / METRICS),
+        starts=_rows(path / "starts.jsonl"),
+        vocabulary=findings.attempt(vocabularies.load, path / "vocabulary.json", None),
+        accounts={file: counts for file, counts in accounts.items() if counts},
+    )
+
+
+def _with_its_files(findings: Findings, found: Found) -> Found:
+    if not isinstance(found.result, Evaluation):
+        return found
+    beside = found.path.with_name
+    return replace(
+        found,
+        predictions=findings.attempt(predictions.read, beside(predictions.FILE), None),
+        metrics=logged(beside(METRICS)),
+        recipe=findings.attempt(recipe, beside(RECIPE), None),
+    )
+
+
+def _account(path: Path) -> dict[str, int]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return dict(Counter(row["how"] for row in csv.DictReader(stream)))
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
+        raise DataError(f"{path} cannot be read as an account: {error}", "") from error
