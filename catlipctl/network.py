@@ -90,7 +90,8 @@ def hub(what: str, hint: str) -> Iterator[None]:
     """
     from huggingface_hub import constants
 
-    why, offline = silence(constants.ENDPOINT), constants.HF_HUB_OFFLINE
+    offline = constants.HF_HUB_OFFLINE
+    why = "" if offline else silence(constants.ENDPOINT)
     try:
         constants.HF_HUB_OFFLINE = offline or bool(why)
         with _quiet():
@@ -101,7 +102,7 @@ def hub(what: str, hint: str) -> Iterator[None]:
         said = failure(error)
         if not said:
             raise
-        reason = f"{constants.ENDPOINT} does not answer ({why})" if why and not offline else said
+        reason = f"{constants.ENDPOINT} does not answer ({why})" if why else said
         raise MachineError(f"{what} cannot be fetched: {reason}", hint) from error
     finally:
         constants.HF_HUB_OFFLINE = offline

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import EvalTransform, UnreadableImage
-from catlipctl.data.sources.image_files import named_images
+from catlipctl.data.sources.image_files import named_images, shown
 from catlipctl.errors import DataError
 from catlipctl.labels import wordnet
 from catlipctl.progress import SILENT, Progress
@@ -83,7 +83,7 @@ def predict(
                 )
                 for value, i in zip(row, ids, strict=True)
             ]
-            found[source] = ImagePrediction(image=str(source), name=files[source], labels=labels)
+            found[source] = ImagePrediction(image=shown(source), name=files[source], labels=labels)
 
     images: list[Tensor] = []
     sources: list[Path] = []
@@ -95,7 +95,7 @@ def predict(
                 sources.append(file)
             except (UnreadableImage, OSError) as error:
                 fault = error.message if isinstance(error, UnreadableImage) else error.strerror or str(error)
-                found[file] = ImagePrediction(image=str(file), name=files[file], fault=fault)
+                found[file] = ImagePrediction(image=shown(file), name=files[file], fault=fault)
             if len(images) == BATCH:
                 answer(images, sources)
                 images, sources = [], []

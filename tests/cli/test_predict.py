@@ -1,6 +1,7 @@
 """`catlipctl predict` as a user types it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,8 @@ def test_folders_and_patterns_give_every_picture_that_can_be_read() -> None:
     assert names("photos", "photos/trip/day 1", "./grey.png")[0][-1] == "grey.png"
     Image.new("RGB", (50, 40)).save("a.png")
     assert names("photos", "a.png")[0] == ["photos/a.png", *everything[1:], "a.png"]
+    Path(os.fsdecode(b"caf\xe9.png")).write_bytes(Path("a.png").read_bytes())
+    assert names("caf*.png")[0] == ["caf\ufffd.png"]
     none = CliRunner().invoke(app, ["photos/*.gif", "--checkpoint", "classifier"])
     assert none.exit_code == 3
     assert "nothing matches photos/*.gif" in none.stderr

@@ -1,6 +1,7 @@
 """Folders: classes, metadata, text files beside images, and which of several things is meant."""
 
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -36,6 +37,14 @@ def test_class_folders_equal_torchvision(classes, png):
     assert source.labels() == [theirs.classes[target] for target in theirs.targets]
     assert [source[i].image for i in range(3)] == [png(i) for i in range(3)]
     assert (source.shards, source.shard_sizes) == (0, [3])
+
+
+def test_a_class_whose_name_is_no_utf8(tmp_path, png):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / "0.png").write_bytes(png(0))
+    source = open_source(tmp_path, need="labels")
+    assert source[0] == ("caf\ufffd/0.png", png(0), (), "caf\ufffd")
 
 
 def test_class_folders_have_no_captions(classes):

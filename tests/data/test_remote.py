@@ -79,7 +79,6 @@ def tar(tmp_path, png, write_tar):
 
 
 def test_a_tar_behind_http_is_the_tar(tar, serve, png):
-    pytest.importorskip("aiohttp")
     url = serve()
     ours, theirs = open_source(f"{url}/a-0.tar"), open_source(tar)
     assert [ours[i] for i in range(4)] == [theirs[i] for i in range(4)]
@@ -95,7 +94,6 @@ def test_a_tar_behind_http_is_the_tar(tar, serve, png):
 
 
 def test_tables_and_texts_behind_http(tmp_path, png, serve):
-    pytest.importorskip("aiohttp")
     url = serve()
     pq.write_table(pa.table({"image": [png(1)], "caption": ["columns"]}), tmp_path / "a.parquet")
     (tmp_path / "a.jsonl").write_text('{"text": "json"}\n')
@@ -111,7 +109,6 @@ def test_tables_and_texts_behind_http(tmp_path, png, serve):
 
 @pytest.mark.usefixtures("tar")
 def test_servers_that_cannot_do_it(serve, monkeypatch):
-    pytest.importorskip("aiohttp")
     monkeypatch.setattr(storage, "PAUSES", (0.0,))
     url = serve()
     with pytest.raises(DataError, match=r"nosuch\.tar cannot be opened: .*404") as missing:
@@ -126,7 +123,6 @@ def test_servers_that_cannot_do_it(serve, monkeypatch):
 
 
 def test_a_server_that_is_not_there(monkeypatch):
-    pytest.importorskip("aiohttp")
     monkeypatch.setattr("time.sleep", None)  # nothing is tried again
     for url in (
         "https://nosuch.invalid/a.tar",

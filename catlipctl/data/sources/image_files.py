@@ -122,9 +122,10 @@ def files_below(folder: Path) -> list[Picture]:
 
     A link to a folder is followed where it lies in the folder itself: further down it might be a loop.
     """
-    found = _walk(str(folder), links=True)
+    above = len(os.path.join(folder, ""))
+    found = _walk(os.path.join(folder, ""), links=True)
     return sorted(
-        (Picture(os.path.relpath(path, folder), stamp, _is_image(path)) for path, stamp in found),
+        (Picture(path[above:], stamp, _is_image(path)) for path, stamp in found),
         key=lambda picture: picture.place,
     )
 
@@ -143,6 +144,11 @@ def _walk(folder: str, *, links: bool = False) -> Iterator[tuple[str, str]]:
 
 def _is_image(path: str) -> bool:
     return path.lower().endswith(IMAGE_SUFFIXES)
+
+
+def shown(path: str | Path) -> str:
+    """A path as text that can be written anywhere: one that is no UTF-8 has U+FFFD where it is not."""
+    return os.fsencode(path).decode(errors="replace")
 
 
 def fingerprint_of(folder: Path, files: Sequence[Picture]) -> str:
@@ -194,7 +200,7 @@ def named_images(named: Sequence[str | Path]) -> NamedImages:
             names.setdefault(path, name)
     uses = Counter(names.values())
     return NamedImages(
-        {path: name if uses[name] == 1 else str(path) for path, name in names.items()}, skipped
+        {path: shown(name if uses[name] == 1 else path) for path, name in names.items()}, skipped
     )
 
 

@@ -29,6 +29,7 @@ MARKS = (SPLITS, STATE)
 """The file by which a DatasetDict is known, and that of a Dataset."""
 DEFAULT_SPLIT = "train"
 _PROBED = 100
+_MAX_BYTES = 64 * 2**20
 
 
 def split_of(spec: str, folder: Path, progress: Progress) -> Path:
@@ -62,7 +63,8 @@ def files_of(folder: Path) -> list[Path]:
 def _read(path: Path, field: str) -> list[str]:
     """A list of names, plain or as `{"filename": NAME}`, in one of the JSON files that `datasets` writes."""
     try:
-        listed = json.loads(path.read_bytes())[field]
+        with path.open("rb") as stream:
+            listed = json.loads(stream.read(_MAX_BYTES))[field]
         names = [item["filename"] if isinstance(item, dict) else item for item in listed]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(

@@ -17,7 +17,7 @@ from typing import ClassVar, NamedTuple
 from catlipctl.data.sample import Need
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, Faults, texts
-from catlipctl.data.sources.image_files import ImageFileSource, Picture, files_below, fingerprint_of
+from catlipctl.data.sources.image_files import ImageFileSource, Picture, files_below, fingerprint_of, shown
 from catlipctl.data.sources.shard import CaptionShard
 from catlipctl.data.sources.storage import File, read_file
 from catlipctl.data.sources.tar_columns import Key, fields
@@ -80,7 +80,7 @@ def open_folder(
         if need != "images":
             images = _in_classes(name, images, found)
     found.tell(progress)
-    labels = [image.place[0] or None for image in images]
+    labels = [shown(image.place[0]) or None for image in images]
     return ImageFileSource(
         name,
         folder,
