@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.models._hub import download_from_hf
 from torch import Tensor, nn
 
 from catlipctl import vocabulary as vocabularies
@@ -36,6 +37,7 @@ from catlipctl.vocabulary import Vocabulary
 
 TIMM = "timm:"
 LOCAL = "local-dir:"
+HUB = "hf-hub:"
 LABELS_SHOWN = 10
 _WNID = re.compile(r"n\d{8}")
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
@@ -228,9 +230,17 @@ def _from_timm(name: str, weights: bool) -> Checkpoint:
         ) from error
     names, descriptions = _timm_labels(model)
     tower = TimmTower(model.eval())
-    config = read_json(Path(name.removeprefix(LOCAL)) / CONFIG) if name.startswith(LOCAL) else {}
-    about, problem_type = _section(config, SINGLE_LABEL)
+    about, problem_type = _section(_written_config(name), SINGLE_LABEL)
     return Checkpoint(None, tower, None, about, names, descriptions, problem_type)
+
+
+def _written_config(name: str) -> dict[str, Any]:
+    """config.json of a folder or a Hub repository that was opened; of it timm hands on its own part alone."""
+    if name.startswith(LOCAL):
+        return read_json(Path(name.removeprefix(LOCAL)) / CONFIG)
+    if name.startswith(HUB):
+        return read_json(Path(download_from_hf(name.removeprefix(HUB), CONFIG)))
+    return {}
 
 
 def _timm_labels(model: nn.Module) -> tuple[list[str] | None, dict[str, str]]:
