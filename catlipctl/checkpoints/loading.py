@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel
 from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from timm.models._hub import download_from_hf
 from torch import Tensor, nn
 
 from catlipctl import network
@@ -43,6 +44,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 TIMM = "timm:"
 STATE = FileKind("a training state", 2**24, CheckpointError, "resume from another step-* of the run")
 LOCAL = "local-dir:"
+HUB = "hf-hub:"
 LABELS_SHOWN = 10
 _WNID = re.compile(r"n\d{8}")
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
@@ -235,12 +237,11 @@ def _module(directory: Path, weights: dict[str, Tensor] | None) -> nn.Module:
 
 
 def _from_timm(name: str, weights: bool) -> Checkpoint:
-    local = name.startswith(LOCAL)
-    config = KIND.read_json(Path(name.removeprefix(LOCAL)) / CONFIG, Config) if local else None
     hint = "check the network, or save the model to a folder elsewhere and name it timm:local-dir:FOLDER"
-    fetched = nullcontext() if local else network.hub(f"timm:{name}", hint)
+    fetched = nullcontext() if name.startswith(LOCAL) else network.hub(f"timm:{name}", hint)
     try:
         with fetched:
+            config = _written_config(name)
             model = timm.create_model(name, pretrained=weights)
     except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
@@ -252,6 +253,15 @@ def _from_timm(name: str, weights: bool) -> Checkpoint:
     about = {} if config is None else config.about()
     said = None if config is None else config.catlipctl.problem_type
     return Checkpoint(None, tower, None, about, names, descriptions, said or SINGLE_LABEL)
+
+
+def _written_config(name: str) -> Config | None:
+    """config.json of a folder or a Hub repository that was opened; of it timm hands on its own part alone."""
+    if name.startswith(LOCAL):
+        return KIND.read_json(Path(name.removeprefix(LOCAL)) / CONFIG, Config)
+    if name.startswith(HUB):
+        return KIND.read_json(Path(download_from_hf(name.removeprefix(HUB), CONFIG)), Config)
+    return None
 
 
 def _timm_labels(model: nn.Module) -> tuple[list[str] | None, dict[str, str]]:

@@ -11,13 +11,17 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.transfer.initialise import ACCOUNT, TransferredHead, read_account, transfer_init
 from catlipctl.transfer.solver import Fit
 
+SHOWN = 20
+"""Classes whose synsets are noted."""
+
 
 def prior_head(
     checkpoint: Checkpoint, present: LabelSet, seed: int = 0, *, progress: Progress = SILENT
 ) -> TransferredHead | None:
     """Transfer Init for these classes, or the rows that `transfer-init` made for them already.
 
-    None, and a warning that says why, where there are no such rows or none that fits.
+    What each class is taken to mean is noted. None, and a warning that says why, where there are no such rows
+    or none that fits.
     """
     if not isinstance(checkpoint.tower.head, nn.Linear):
         head, why = None, f"the head of {checkpoint.tower.name} is not one linear layer, so it has no rows"
@@ -30,6 +34,9 @@ def prior_head(
     else:
         head, why = None, "the checkpoint has no vocabulary: nothing says what its classifier's rows mean"
     if head is not None and head.mapped.any():
+        meant = [f"{row.label} = {' + '.join(row.synsets) or 'no synset'}" for row in head.account]
+        more = f" and {len(meant) - SHOWN} more" if len(meant) > SHOWN else ""
+        progress.note(f"classes as synsets: {', '.join(meant[:SHOWN])}{more}")
         return head
     progress.warn(f"no prior from Transfer Init: {why or 'its head has nothing like these classes'}")
     return None

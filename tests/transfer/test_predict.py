@@ -1,6 +1,9 @@
 """Predictions on whatever a folder of photos holds, against torch's own arithmetic on the loaded model."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,38 @@ def test_the_checkpoint_says_which_by_every_door(
             wanted = logits.softmax(0) if activation == "softmax" else logits.sigmoid()
             found = [label.probability for label in result.images[0].labels]
             assert found == pytest.approx(wanted.sort(descending=True).values.tolist(), abs=1e-5)
+
+
+HUB = """
+from catlipctl import checkpoints
+loaded = checkpoints.load("timm:hf-hub:someone/tagger")
+print(loaded.problem_type, loaded.config["objective"], loaded.label_names)
+"""
+
+
+def test_a_tagger_on_the_hub_is_a_tagger(tmp_path: Path) -> None:
+    """As huggingface_hub has it in its cache after a download; nothing is fetched."""
+    written = checkpoints.write(
+        tmp_path / "c",
+        tower=tower(2),
+        config={"objective": "catlip"},
+        problem_type=checkpoints.MULTI_LABEL,
+        label_names=["cat", "dog"],
+    )
+    repository = tmp_path / "hub" / "hub" / "models--someone--tagger"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(written / name, snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    environment.pop("HF_HUB_CACHE", None)
+    done = subprocess.run(
+        [sys.executable, "-c", HUB], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.stdout.strip() == "multi_label_classification catlip ['cat', 'dog']", done.stderr
 
 
 def test_nothing_readable(checkpoint: Checkpoint, photos: Path, tmp_path: Path) -> None:

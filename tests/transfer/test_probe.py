@@ -33,10 +33,14 @@ K, D = 5, 24
 
 
 class Warnings(Silent):
-    """Keeps what was warned of."""
+    """Keeps what was warned of, and what was noted."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.notes: list[str] = []
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
     def warn(self, message: str) -> None:
         self.lines.append(message)
@@ -136,7 +140,10 @@ def test_the_written_checkpoint_gives_the_probes_answers(
 ) -> None:
     train, test = open_splits(str(folders))
     assert test is not None
-    result = linear_probe(checkpoint, train, test, out=tmp_path / "lp", train_size="3/class", seed=2)
+    progress = Warnings()
+    result = linear_probe(
+        checkpoint, train, test, out=tmp_path / "lp", train_size="3/class", seed=2, progress=progress
+    )
     model = timm.create_model(f"local-dir:{tmp_path / 'lp'}", pretrained=True).eval()
     assert model.pretrained_cfg["label_names"] == sorted(COLOURS)
     from timm.data import create_transform, resolve_model_data_config
@@ -149,6 +156,7 @@ def test_the_written_checkpoint_gives_the_probes_answers(
     truth = torch.tensor(images.targets)
     assert result.acc1 == pytest.approx(float((logits.argmax(1) == truth).double().mean()))
     assert result.acc5 == 1
+    assert "dog = dog.n.01" in progress.notes[0]
     assert result.prior == {"exact": 4, "hyponyms": 0, "similar": 0, "averaged": 0, "partial": 0, "random": 0}
     assert (result.train_images, result.test_images, result.majority_share) == (12, 20, 0.25)
 
