@@ -81,7 +81,7 @@ def tree_mutations(draw: st.DrawFn) -> Mutation:
 
 
 JSON = byte_mutations() | tree_mutations()
-QUICK = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -8,14 +8,17 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import EvalTransform, UnreadableImage
+from catlipctl.data import EvalTransform
+from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
 from catlipctl.data.sources.image_files import named_images, shown
 from catlipctl.errors import DataError
+from catlipctl.files import FileKind
 from catlipctl.labels import wordnet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 
 BATCH = 64
+_IMAGE = FileKind("an image", MAX_IMAGE_BYTES, DataError, "check the paths")
 
 
 class PredictedLabel(BaseModel):
@@ -90,12 +93,11 @@ def predict(
     with progress.task("predicting", len(files), "images") as task:
         for file in files:
             try:
-                pixels = transform(file.read_bytes(), 0, preprocessing.size)
+                pixels = transform(_IMAGE.read_bytes(file), 0, preprocessing.size)
                 images.append(torch.from_numpy(pixels))
                 sources.append(file)
-            except (UnreadableImage, OSError) as error:
-                fault = error.message if isinstance(error, UnreadableImage) else error.strerror or str(error)
-                found[file] = ImagePrediction(image=shown(file), name=files[file], fault=fault)
+            except DataError as error:
+                found[file] = ImagePrediction(image=shown(file), name=files[file], fault=error.message)
             if len(images) == BATCH:
                 answer(images, sources)
                 images, sources = [], []

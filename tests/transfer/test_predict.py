@@ -138,6 +138,8 @@ def test_a_tagger_on_the_hub_is_a_tagger(tmp_path: Path) -> None:
 def test_nothing_readable(checkpoint: Checkpoint, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"broken.jpg: damaged"):
         predict(checkpoint, [photos / "broken.jpg"])
+    with pytest.raises(DataError, match="neither a regular file nor a pipe"):
+        predict(checkpoint, [Path("/dev/zero")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no image"):
         predict(checkpoint, [tmp_path / "empty"])
