@@ -96,6 +96,36 @@ def test_json_of_another_shape(checkpoint: Path, name: str, text: str) -> None:
         checkpoints.read_state(checkpoint, Saved) if "state" in name else checkpoints.load(checkpoint)
 
 
+STATE: dict[str, Any] = {
+    "step": 1000,
+    "samples": 8000,
+    "totals": {"seconds": 1.5, "replaced": 0, "loss": 2.0},
+    "without_moments": ["model.a"],
+    "data": {"samples": 100, "content": "0123"},
+    "processes": 1,
+    "micro_batch": 8,
+    "threads": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("step", value) for value in (-1, "x", None, float("nan"), 10**30, [1])),
+        *(("totals", value) for value in ("x", {}, [1], {**STATE["totals"], "loss": float("nan")})),
+        *(("without_moments", value) for value in ("x", [1], None)),
+        *(("data", value) for value in ("x", {}, {"samples": "x", "content": "y"})),
+        *((key, value) for key in ("processes", "micro_batch", "threads") for value in (0, "x", [1])),
+    ],
+)
+def test_a_state_of_other_types(checkpoint: Path, key: str, value: Any) -> None:
+    forge(checkpoint, "state/state.json", json.dumps(STATE).encode())
+    assert checkpoints.read_state(checkpoint, Saved)[1].totals.model_dump() == STATE["totals"]
+    forge(checkpoint, "state/state.json", json.dumps({**STATE, key: value}).encode())
+    with pytest.raises(CheckpointError, match=f"is not a training state: {key}"):
+        checkpoints.read_state(checkpoint, Saved)
+
+
 def test_what_a_later_version_adds_is_no_fault(checkpoint: Path) -> None:
     later = json.loads(changed(checkpoint, "catlipctl.problem_type", "multi_label_classification"))
     later["catlipctl"]["unheard_of"] = {"a": [1]}

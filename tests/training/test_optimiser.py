@@ -55,6 +55,10 @@ def test_named_state_goes_into_another_optimiser() -> None:
     lost = {name: value for name, value in saved.items() if name != "blocks.0.attn.qkv.weight/exp_avg_sq"}
     with pytest.raises(KeyError, match=r"blocks\.0\.attn\.qkv\.weight"):
         optimiser.load_named_state(second, two, lost)
+    name = "blocks.0.attn.qkv.weight/exp_avg"
+    for odd in (saved[name][:1], saved[name].long()):
+        with pytest.raises(RuntimeError, match=name):
+            optimiser.load_named_state(second, two, {**saved, name: odd})
     optimiser.load_named_state(second, two, saved)
     for model, made in ((one, first), (two, second)):
         trained(2, made, model)
