@@ -134,20 +134,24 @@ class FileKind:
 
     def read_bytes(self, path: Path) -> bytes:
         """All of a file, which is a regular one or a pipe: a device has no end."""
+        parts, size = [], 0
         try:
             mode = os.stat(path).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
                 what = "it is a folder" if stat.S_ISDIR(mode) else "it is neither a regular file nor a pipe"
                 raise self.error(f"cannot read {path}: {what}", self.hint)
             with open(path, "rb") as stream:
-                body = stream.read(self.largest + 1)
+                # Not all at once: that would take the memory of the largest for each.
+                while size <= self.largest and (part := stream.read(2**20)):
+                    parts.append(part)
+                    size += len(part)
         except OSError as error:
             raise self.error(f"cannot read {path}: {error.strerror or error}", self.hint) from error
         except ValueError as error:
             raise self.error(f"cannot read {str(path)!r}: {error}", self.hint) from error
-        if len(body) > self.largest:
+        if size > self.largest:
             raise self.refused(path, f"it has more than {_size(self.largest)}")
-        return body
+        return b"".join(parts)
 
     def read_text(self, path: Path) -> str:
         """All of a UTF-8 file, its lines ended by `\\n`."""
