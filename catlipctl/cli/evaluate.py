@@ -17,7 +17,7 @@ from catlipctl.cli.options import (
     LabelKey,
     Processes,
 )
-from catlipctl.cli.output import Output, command
+from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.tables import facts
 
 if TYPE_CHECKING:
@@ -164,13 +164,12 @@ def fine_tune(
 ) -> None:
     """Train the whole tower on labelled images, with a classifier from Transfer Init, and test it."""
     with command("eval ft", json=json) as out:
-        from catlipctl import checkpoints, recipe, transfer
+        from catlipctl import recipe
         from catlipctl.data import emoji
         from catlipctl.labels import targets
-        from catlipctl.training import launch
-        from catlipctl.transfer import splits
+        from catlipctl.settings.finetuning import FinetuneRecipe
 
-        launch.only_main_speaks()
+        only_main_speaks()
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
         labelset = None if target is None else targets.load(target)
@@ -179,7 +178,11 @@ def fine_tune(
         flags = {"checkpoint": named, "target": target, "init": init}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
         overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
-        loaded = recipe.load(transfer.FinetuneRecipe, None, overrides)
+        loaded = recipe.load(FinetuneRecipe, None, overrides)
+        # After the recipe, which is refused without torch.
+        from catlipctl import checkpoints, transfer
+        from catlipctl.transfer import splits
+
         cpu = inputs.only_here(gpus, processes, out)
         train_source, test_source = splits.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
@@ -199,7 +202,7 @@ def fine_tune(
             cpu=cpu,
             progress=out,
         )
-        if launch.is_main():
+        if is_main():
             out.result(result, _fine_tuning_table(result, _plot(result, out)), _next_step(result.run))
 
 

@@ -92,6 +92,17 @@ class Output:
             lines.close()
 
 
+def is_main() -> bool:
+    """Is this the process that speaks for all of a launcher's: rank 0, or the only one?"""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def only_main_speaks() -> None:
+    """Close the standard output of all processes but the first: a result is told once."""
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
+
+
 def print_error(error: CatlipctlError) -> None:
     """`error: what happened`, then `hint: what mends it`, on stderr."""
     print(f"error: {error.message}", file=sys.stderr)

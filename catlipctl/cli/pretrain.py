@@ -8,7 +8,7 @@ import typer
 
 from catlipctl.cli import completion, inputs, plots
 from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, Processes, Sources, Strict
-from catlipctl.cli.output import Output, command
+from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.tables import facts, table
 
 if TYPE_CHECKING:
@@ -75,11 +75,10 @@ def pretrain(
     Without any argument: the demo, on real images that pip brings.
     """
     with command("pretrain", json=json) as out_:
-        from catlipctl import pretraining
         from catlipctl.recipe import Override, load
-        from catlipctl.training import launch
+        from catlipctl.settings.pretraining import PretrainRecipe
 
-        launch.only_main_speaks()
+        only_main_speaks()
         flags = {
             "data.sources": ("--data", data),
             "vocabulary.path": ("--vocab", str(vocab) if vocab else None),
@@ -90,7 +89,7 @@ def pretrain(
         overrides = [Override.parse(text) for text in set_ or []]
         overrides += [Override(key, value, flag) for key, (flag, value) in flags.items() if value]
         path, name = _recipe_path(recipe or [], data or [], out, resume=resume)
-        loaded = load(pretraining.PretrainRecipe, path, overrides)
+        loaded = load(PretrainRecipe, path, overrides)
         if dry_run:
             _show_dry_run(out_, loaded, gpus, processes)
             return
@@ -98,6 +97,9 @@ def pretrain(
             _show_launch(out_, gpus, processes)
             return
         cpu = inputs.only_here(gpus, processes, out_)
+        # After the recipe, which is refused without torch.
+        from catlipctl import pretraining
+
         result = pretraining.pretrain(
             loaded.value,
             out=out,
@@ -107,7 +109,7 @@ def pretrain(
             cache_dir=cache_dir,
             progress=out_,
         )
-        if launch.is_main():
+        if is_main():
             _show(out_, result)
 
 

@@ -7,11 +7,11 @@ from pydantic import BaseModel
 
 from catlipctl import models, vocabulary
 from catlipctl.objectives import OBJECTIVES
-from catlipctl.pretraining.recipe import PretrainRecipe
 from catlipctl.recipe import Loaded
 from catlipctl.recipe.schema import leaves
 from catlipctl.results import Result
-from catlipctl.training.steps import StepSchedule, cut
+from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training.steps import StepSchedule, cut, planned
 
 PEAK_FLOPS = 989e12
 """Of an H100 in bfloat16, dense: what its data sheet states."""
@@ -71,7 +71,7 @@ def dry_run(loaded: Loaded[PretrainRecipe], processes: int) -> DryRun:
     """Every value of the recipe with its origin, and the arithmetic of the run on `processes`."""
     recipe = loaded.value
     base = recipe.model.image_size
-    schedule = recipe.steps(base)
+    schedule = planned(recipe, base)
     # The last process has the largest share.
     pieces = cut(recipe.global_batch_size, processes - 1, processes, recipe.device_batch_size)
     classes = _vocabulary_size(recipe)

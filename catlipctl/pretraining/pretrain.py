@@ -17,11 +17,12 @@ from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
-from catlipctl.pretraining.recipe import FREE_ON_RESUME, PretrainRecipe
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
+from catlipctl.settings.pretraining import FREE_ON_RESUME, PretrainRecipe
 from catlipctl.training import Learner, Run
 from catlipctl.training.report import RunState, read_metrics
+from catlipctl.training.steps import planned
 from catlipctl.vocabulary import Vocabulary
 
 
@@ -70,7 +71,7 @@ def pretrain(
         given = run.on_main(lambda: given_vocabulary(recipe, run))
         source = open_source(recipe, run, cache_dir)
         classes = settle_vocabulary(recipe, run, source, given)
-        schedule = recipe.steps(recipe.model.image_size, len(source))
+        schedule = planned(recipe, recipe.model.image_size, len(source))
         assert schedule is not None, "the source is open, so its epochs have a length"
         for warning in recipe.warnings(len(schedule)):
             run.progress.warn(warning)

@@ -1,8 +1,8 @@
 """The engine: learner, loop, step schedule, saving and resuming, run directories. It knows no task."""
 
+from catlipctl.settings.training import FREE_ON_RESUME, TrainingSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.loop import fit
 from catlipctl.training.run import Run, begin
-from catlipctl.training.settings import FREE_ON_RESUME, TrainingSettings
 
 __all__ = ["FREE_ON_RESUME", "Learner", "Run", "TrainingSettings", "begin", "fit"]
