@@ -6,6 +6,7 @@ alone: protocol, data, inputs, machine, versions, recipe and seed.
 
 import os
 import platform
+import resource
 import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +34,20 @@ def this_machine() -> dict[str, Any]:
         "memory_bytes": memory,
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def high_water() -> int:
+    """Bytes of resident memory that this process has had at most.
+
+    Linux hands `ru_maxrss` on through fork and exec, so a child of a large process starts with its
+    parent's peak; VmHWM is the process's own.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def library_versions() -> dict[str, str]:

@@ -21,9 +21,9 @@ PAGE = """# Recipes and their keys
 
 <!-- `catlipctl recipe keys --markdown > docs/recipes.md` makes this page. A test fails where it differs. -->
 
-A recipe is a YAML file. `catlipctl recipe show NAME` prints one, and `catlipctl recipe copy NAME` makes it yours.
-A key is set in the file, by `--set optimiser.lr=0.001`, or by `CATLIPCTL_OPTIMISER__LR=0.001`. A flag wins over
-the environment, the environment over the file, the file over the default.
+A recipe is a YAML file. `catlipctl recipe show NAME` prints one, `catlipctl recipe copy NAME` makes it yours.
+A key is set in the file, by `--set optimiser.lr=0.001`, or by `CATLIPCTL_OPTIMISER__LR=0.001`. A flag wins
+over the environment, the environment over the file, the file over the default.
 `catlipctl pretrain RECIPE --dry-run` prints each value and where it came from.
 
 | recipe | what it is |
