@@ -24,8 +24,9 @@ def show(out: Output, loaded: "Loaded[PretrainRecipe]", place: "Place", *, probe
     if probed and result.probe is None:
         out.warn("no probe: this run would be refused here")
     shown = [_values(result), *_sizes(result), _cost(result), *_refusals(result)]
-    out.result(result, *shown)
-    if (error := result.refused()) is not None:
+    error = result.refused()
+    out.result(result, *shown, error=error)
+    if error is not None:
         raise error
 
 

@@ -31,12 +31,16 @@ class Output:
         self._result: Result | None = None
         self._inputs: dict[str, str] = {}
 
-    def result(self, result: "Result", *shown: "RenderableType") -> None:
-        """The command's result: as JSON if asked for, else `shown` (tables, lines of text) on stdout."""
+    def result(self, result: "Result", *shown: "RenderableType", error: CatlipctlError | None = None) -> None:
+        """The command's result: as JSON if asked for, else `shown` (tables, lines of text) on stdout.
+
+        error: what the command will raise after it; it stands beside the result in the JSON document.
+        """
         result.inputs = {**self._inputs, **result.inputs}
         self._result = result
         if self.json:
-            self.document("ok", result=result.model_dump(mode="json"))
+            told = {} if error is None else {"error": _as_body(error)}
+            self.document("error" if told else "ok", result=result.model_dump(mode="json"), **told)
             return
         from rich.console import Console
         from rich.text import Text
@@ -76,8 +80,7 @@ class Output:
     def fail(self, error: CatlipctlError) -> None:
         """Say what happened and what mends it; with --json, as the document too."""
         if self.json and self._result is None:
-            body = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-            self.document("error", error=body)
+            self.document("error", error=_as_body(error))
         print_error(error)
 
     @contextmanager
@@ -90,6 +93,10 @@ class Output:
             lines = _Lines(self, description, total, unit)
             yield lines
             lines.close()
+
+
+def _as_body(error: CatlipctlError) -> dict[str, Any]:
+    return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
 
 
 def is_main() -> bool:

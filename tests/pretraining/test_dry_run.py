@@ -85,6 +85,27 @@ def test_cc3m_counts_epochs_of_data_that_nobody_opened() -> None:
     assert told.batch_over_base == pytest.approx(1.27, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "gpus", "gibibytes", "hours"),
+    [("vit-b16-photos", 1, 24, 24), ("cc12m-vit-b16", 8, 24, 12)],
+)
+def test_the_recipes_to_start_from_fit_what_their_headers_say(
+    name: str, gpus: int, gibibytes: int, hours: int
+) -> None:
+    found = dry(name, gpus, "vocabulary.max_size=5000")
+    assert [row.message for row in found.refusals if not row.elsewhere] == []
+    assert found.warnings == []
+    assert found.memory is not None
+    assert sum(found.memory.values()) < 0.9 * gibibytes * 2**30
+    assert found.flops is not None
+    # Of the GPU that the header names: bfloat16, dense, of an RTX 4090 and of an A100.
+    peak = {1: 165.2e12, 8: 312e12}[gpus]
+    assert found.flops / (gpus * peak * found.utilisation) / 3600 < hours
+    values = {value.key: value.value for value in found.values}
+    assert found.steps is not None
+    assert 0.03 < values["schedule.warmup_steps"] / found.steps < 0.06  # the released recipe's is 0.05
+
+
 def test_fewer_gpus_accumulate_the_same_batches() -> None:
     many, few = dry("catlip-datacomp-vit-b16", 64), dry("catlip-datacomp-vit-b16", 8)
     assert (few.process_batch, few.micro_batch, few.accumulation) == (8192, 1024, 8)
