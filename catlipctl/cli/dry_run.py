@@ -6,6 +6,7 @@ from catlipctl.cli.output import Output
 from catlipctl.cli.tables import facts, table
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from catlipctl.pretraining.checks import Place
@@ -23,7 +24,7 @@ def show(out: Output, loaded: "Loaded[PretrainRecipe]", place: "Place", *, probe
         out.warn(warning)
     if probed and result.probe is None:
         out.warn("no probe: this run would be refused here")
-    shown = [_values(result), *_sizes(result), _cost(result), *_refusals(result)]
+    shown: list[RenderableType] = [_values(result), *_sizes(result), _cost(result), *_refusals(result)]
     error = result.refused()
     out.result(result, *shown, error=error)
     if error is not None:

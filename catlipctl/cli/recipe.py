@@ -11,6 +11,7 @@ from catlipctl.cli.output import command
 from catlipctl.cli.tables import facts, table
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from rich.table import Table
 
     from catlipctl.recipe.keys import Key
@@ -85,7 +86,7 @@ def keys(
         from catlipctl.settings.finetuning import FinetuneRecipe
         from catlipctl.settings.pretraining import PretrainRecipe
 
-        classes = {"pretrain": PretrainRecipe, "ft": FinetuneRecipe}
+        classes: dict[str, type[BaseModel]] = {"pretrain": PretrainRecipe, "ft": FinetuneRecipe}
         found = described.keys({name: cls for name, cls in classes.items() if of in (None, name)}, prefix)
         if markdown:
             out.result(found, described.page(found, TITLES, recipes.shelved().recipes).rstrip("\n"))

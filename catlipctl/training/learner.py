@@ -17,9 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import NonFiniteLoss, OutOfMemory, UsageError
 from catlipctl.objectives import Objective, unchanged_buffers
+from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training.average import Average
-from catlipctl.training.optimiser import OptimiserSettings
 from catlipctl.training.world import World
 
 RECOMPILATIONS = 64

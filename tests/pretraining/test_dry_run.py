@@ -17,13 +17,13 @@ from typer.testing import CliRunner
 from catlipctl import models
 from catlipctl.cli.pretrain import pretrain
 from catlipctl.errors import UsageError
-from catlipctl.models.text import TextSettings
 from catlipctl.objectives import Clip, ClipSettings, Context
 from catlipctl.pretraining import PretrainRecipe, cost
 from catlipctl.pretraining.checks import Place
 from catlipctl.pretraining.dry_run import DryRun, dry_run
 from catlipctl.recipe import Loaded, Override, find, load
 from catlipctl.recipe.schema import leaves
+from catlipctl.settings.models import TextSettings
 from catlipctl.settings.training import Length
 from catlipctl.training.launch import Devices
 
