@@ -6,6 +6,7 @@ alone: protocol, data, inputs, machine, versions, recipe, seed, the command line
 
 import os
 import platform
+import resource
 import sys
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -45,6 +46,20 @@ def command_line() -> list[str]:
 def now() -> str:
     """Date and time with the zone, to the second (ISO 8601)."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def high_water() -> int:
+    """Bytes of resident memory that this process has had at most.
+
+    Linux hands `ru_maxrss` on through fork and exec, so a child of a large process starts with its
+    parent's peak; VmHWM is the process's own.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def library_versions() -> dict[str, str]:

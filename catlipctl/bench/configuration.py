@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from catlipctl.data.transform import Preprocessing
 from catlipctl.errors import UsageError
-from catlipctl.models.text import TextSettings
+from catlipctl.settings.models import TextSettings
 
 Configuration = dict[str, Any]
 """`embed_dim`, `vision_cfg`, `text_cfg`, ... as in open_clip's `model_configs/`."""

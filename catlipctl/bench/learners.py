@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from catlipctl.bench import configuration as configurations
 from catlipctl.data.batch import Batch, Step
-from catlipctl.models.text import TextSettings
 from catlipctl.objectives import Catlip, Clip, ClipSettings, Context, Objective
+from catlipctl.settings.models import TextSettings
+from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training.learner import Learner, Values
-from catlipctl.training.optimiser import OptimiserSettings
 from catlipctl.training.world import World
 
 CLASSES = 24_320

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from catlipctl.bench.result import LoaderBenchmark, LoaderRow, Spread
-from catlipctl.data import Augmentation, Order, Source, TrainTransform, UnreadableImage, open_source
+from catlipctl.data import Order, Source, TrainTransform, UnreadableImage, open_source
 from catlipctl.data.batch import Step, Targets
 from catlipctl.data.decode import decode
 from catlipctl.data.loader import Loader
 from catlipctl.data.sample import Sample
-from catlipctl.data.transform import Decode
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
+from catlipctl.settings.data import Augmentation, Decode
 
 CHUNK = 64
 IMAGES = 1024

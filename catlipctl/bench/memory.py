@@ -2,16 +2,15 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 from accelerate.utils.other import get_free_port
 
 from catlipctl.bench.learners import Comparison
 from catlipctl.errors import CatlipctlError, OutOfMemory
+from catlipctl.results import high_water
 from catlipctl.training.world import World
 
 STEPS = 2
@@ -53,20 +52,6 @@ def _environment(world: World) -> dict[str, str]:
         # torchrun's own store listens at its port, none at ours: the first of the children must open one.
         environment.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     return environment
-
-
-def high_water() -> int:
-    """Bytes of resident memory that this process has had at most.
-
-    Linux hands `ru_maxrss` on through fork and exec, so a child of a large process starts with its
-    parent's peak; VmHWM is the process's own.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def measure(name: str, comparison: Comparison, world: World) -> int:

@@ -20,7 +20,7 @@ from catlipctl.cli.options import (
     LabelKey,
     Processes,
 )
-from catlipctl.cli.output import Output, command
+from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import facts, losses
 
@@ -175,19 +175,18 @@ def fine_tune(
 ) -> None:
     """Train the whole tower on labelled images, with a classifier from Transfer Init, and test it."""
     with command("eval ft", json=json) as out:
-        from catlipctl import checkpoints, recipe, transfer
+        from catlipctl import recipe
         from catlipctl.data import emoji
-        from catlipctl.training import launch
-        from catlipctl.transfer import splits
+        from catlipctl.settings.finetuning import FinetuneRecipe
 
-        launch.only_main_speaks()
+        only_main_speaks()
         resuming.only_on_resuming(allow_recipe_change, resume=resume)
         name, further = f"ft-{_slug(data)}", list[str]()
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:
             # What is not named is as the run has it.
-            settled = recipe.load(transfer.FinetuneRecipe, run.recipe, environment={}).value
+            settled = recipe.load(FinetuneRecipe, run.recipe, environment={}).value
             checkpoint, target = checkpoint or settled.checkpoint, target or settled.target
             if settled.sources[0] == data:
                 test = test or next(iter(settled.sources[1:]), None)
@@ -200,7 +199,11 @@ def fine_tune(
         flags = {"checkpoint": named, "target": target, "init": init}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
         overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
-        loaded = recipe.load(transfer.FinetuneRecipe, run.recipe if run else None, overrides)
+        loaded = recipe.load(FinetuneRecipe, run.recipe if run else None, overrides)
+        # After the recipe, which is refused without torch.
+        from catlipctl import checkpoints, transfer
+        from catlipctl.transfer import splits
+
         cpu = inputs.only_here(gpus, processes, out, further)
         train_source, test_source = splits.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
@@ -221,7 +224,7 @@ def fine_tune(
             cpu=cpu,
             progress=out,
         )
-        if launch.is_main():
+        if is_main():
             out.result(result, _fine_tuning_table(result, _plot(result, plots, out)), _next_step(result.run))
 
 

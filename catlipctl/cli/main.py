@@ -62,10 +62,11 @@ _vocab.command("overlap", cls=Command)(overlap.overlap)
 _data = _group("data", "Sources of image-text pairs.")
 _data.command("inspect", cls=Command)(data.inspect)
 
-_recipe = _group("recipe", "Recipes: list them, show one, copy one to change it.")
+_recipe = _group("recipe", "Recipes: list them, show one, copy one to change it, look up a key.")
 _recipe.command("list", cls=Command)(recipe.list_)
 _recipe.command("show", cls=Command)(recipe.show)
 _recipe.command("copy", cls=Command)(recipe.copy)
+_recipe.command("keys", cls=Command)(recipe.keys)
 
 _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)

@@ -36,12 +36,16 @@ class Output:
         self._result: Result | None = None
         self._inputs: dict[str, str] = {}
 
-    def result(self, result: "Result", *shown: "RenderableType") -> None:
-        """The command's result: as JSON if asked for, else `shown` (tables, lines of text) on stdout."""
+    def result(self, result: "Result", *shown: "RenderableType", error: CatlipctlError | None = None) -> None:
+        """The command's result: as JSON if asked for, else `shown` (tables, lines of text) on stdout.
+
+        error: what the command will raise after it; it stands beside the result in the JSON document.
+        """
         result.inputs = {**self._inputs, **result.inputs}
         self._result = result
         if self.json:
-            self.document("ok", result=result.model_dump(mode="json"))
+            told = {} if error is None else {"error": _as_body(error)}
+            self.document("error" if told else "ok", result=result.model_dump(mode="json"), **told)
             return
         from rich.text import Text
 
@@ -77,8 +81,7 @@ class Output:
     def fail(self, error: CatlipctlError) -> None:
         """Say what happened and what mends it; with --json, as the document too."""
         if self.json and self._result is None:
-            body = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-            self.document("error", error=body)
+            self.document("error", error=_as_body(error))
         print_error(error)
 
     @contextmanager
@@ -93,6 +96,21 @@ class Output:
             lines = _Lines(self, description, total, unit, done)
             yield lines
             lines.close()
+
+
+def _as_body(error: CatlipctlError) -> dict[str, Any]:
+    return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+
+
+def is_main() -> bool:
+    """Is this the process that speaks for all of a launcher's: rank 0, or the only one?"""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def only_main_speaks() -> None:
+    """Close the standard output of all processes but the first: a result is told once."""
+    if not is_main():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
 
 
 def print_error(error: CatlipctlError) -> None:

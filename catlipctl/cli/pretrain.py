@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import completion, inputs
+from catlipctl.cli import dry_run as dry_run_
 from catlipctl.cli import resume as resuming
 from catlipctl.cli.options import (
     AllowRecipeChange,
@@ -19,16 +20,13 @@ from catlipctl.cli.options import (
     Sources,
     Strict,
 )
-from catlipctl.cli.output import Output, command
+from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
-from catlipctl.cli.tables import facts, losses, table
+from catlipctl.cli.tables import facts, losses
+from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from catlipctl.pretraining import PretrainRecipe, PretrainResult
-    from catlipctl.pretraining.dry_run import DryRun
-    from catlipctl.recipe import Loaded
+    from catlipctl.pretraining import PretrainResult
 
 
 def pretrain(
@@ -71,7 +69,17 @@ def pretrain(
     ] = False,
     allow_recipe_change: AllowRecipeChange = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show every value, its origin, and how large the run is.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check all that the run would check; show every value, its origin, and what the run costs. "
+            "A wrong path or value ends with the run's own error and exit code. What only this machine "
+            "lacks (GPUs), and data that is not named yet, is listed, and the exit code is 0.",
+        ),
+    ] = False,
+    probe: Annotated[
+        bool,
+        typer.Option("--probe", help="With --dry-run: take three real steps, to tell time and memory."),
     ] = False,
     print_launch: Annotated[
         bool, typer.Option("--print-launch", help="Show the torchrun command for one node.")
@@ -88,11 +96,10 @@ def pretrain(
     Without any argument: the demo, on real images that pip brings.
     """
     with command("pretrain", json=json) as out_:
-        from catlipctl import pretraining
         from catlipctl.recipe import Override, load
-        from catlipctl.training import launch
+        from catlipctl.settings.pretraining import PretrainRecipe
 
-        launch.only_main_speaks()
+        only_main_speaks()
         flags = {
             "data.sources": ("--data", data),
             "vocabulary.path": ("--vocab", str(vocab) if vocab else None),
@@ -105,16 +112,24 @@ def pretrain(
         chosen = resuming.pretraining(
             recipe or [], out, out_, data=bool(data), resume=resume, allow_changes=allow_recipe_change
         )
-        loaded = load(pretraining.PretrainRecipe, chosen.recipe, overrides)
+        loaded = load(PretrainRecipe, chosen.recipe, overrides)
         # The processes that this one starts must not choose again.
         arguments = [] if out or chosen.out is None else ["--out", str(chosen.out)]
         if dry_run:
-            _show_dry_run(out_, loaded, gpus, processes)
+            from catlipctl.pretraining.checks import Place
+
+            place = Place(gpus, processes, chosen.out, chosen.name, resume, allow_recipe_change, cache_dir)
+            dry_run_.show(out_, loaded, place, probed=probe)
             return
+        if probe:
+            raise UsageError("--probe without --dry-run", "add --dry-run: a run itself tells its speed")
         if print_launch:
             _show_launch(out_, gpus, processes, arguments)
             return
         cpu = inputs.only_here(gpus, processes, out_, arguments)
+        # After the recipe, which is refused without torch.
+        from catlipctl import pretraining
+
         result = pretraining.pretrain(
             loaded.value,
             out=chosen.out,
@@ -125,78 +140,8 @@ def pretrain(
             cache_dir=cache_dir,
             progress=out_,
         )
-        if launch.is_main():
+        if is_main():
             _show(out_, result, plots)
-
-
-def _show_dry_run(
-    out: Output, loaded: "Loaded[PretrainRecipe]", gpus: int | None, processes: int | None
-) -> None:
-    from catlipctl.pretraining.dry_run import dry_run
-    from catlipctl.training.launch import world_size
-
-    result = dry_run(loaded, world_size(gpus, processes))
-    for warning in result.warnings:
-        out.warn(warning)
-    out.result(result, _values_table(result), *_sizes_table(result), _cost_table(result))
-
-
-def _values_table(result: "DryRun") -> "Table":
-    values = table("key", "value", "from")
-    for row in result.values:
-        values.add_row(row.key, "null" if row.value is None else str(row.value), row.origin)
-    return values
-
-
-def _cost_table(result: "DryRun") -> "Table":
-    where = "one process" if result.processes == 1 else f"each of {result.processes} processes"
-    each = f"{result.process_batch:,} images a step in {where}"
-    if result.accumulation > 1:
-        each += f", in {result.accumulation} pieces of {result.micro_batch:,}"
-    if result.vocabulary_size is None or result.checkpoint_bytes is None:
-        size = f"{result.parameters:,} + {result.parameters_per_class:,} a class, once they are counted"
-        weight = "16 bytes a parameter" if _averaged(result) else "12 bytes a parameter"
-    else:
-        size = f"{result.parameters:,} with {result.vocabulary_size:,} outputs of the head"
-        weight = f"{result.checkpoint_bytes / 2**20:,.1f} MiB"
-    return facts(
-        {
-            "length": _length(result),
-            "batch": each,
-            "parameters": size,
-            "checkpoint": weight,
-            "operations": None
-            if result.flops is None
-            else f"{result.flops:.3g} (the tower, forward and backward)",
-            "GPU-hours": None
-            if result.gpu_hours is None
-            else f"{result.gpu_hours:,.2g} of an H100 at {result.utilisation:.0%} of its "
-            f"{result.peak_flops / 1e12:,.0f} TFLOP/s; estimated",
-        }
-    )
-
-
-def _length(result: "DryRun") -> str:
-    if result.steps is None or result.images is None:
-        return "as many steps as the epochs of the data make"
-    length = f"{result.steps:,} steps, {result.images:,} images"
-    if len(result.sizes) > 1:
-        length += f", a mean batch of {result.batch_over_base:.2f} times the one at the model's own size"
-    return length
-
-
-def _sizes_table(result: "DryRun") -> "list[Table]":
-    if len(result.sizes) < 2:
-        return []
-    numbers = ["steps", "images a step", "GFLOPs an image, forward"]
-    sizes = table("pixels a side", *numbers, numbers=numbers)
-    for row in result.sizes:
-        sizes.add_row(str(row.size), f"{row.steps:,}", f"{row.images:,}", f"{row.flops_per_image / 1e9:,.2f}")
-    return [sizes]
-
-
-def _averaged(result: "DryRun") -> bool:
-    return any(row.key == "ema.momentum" and row.value is not None for row in result.values)
 
 
 def _show_launch(out: Output, gpus: int | None, processes: int | None, further: list[str]) -> None:

@@ -1,14 +1,20 @@
-"""catlipctl recipe list|show|copy."""
+"""catlipctl recipe list|show|copy|keys."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from catlipctl.cli import completion
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
-from catlipctl.cli.tables import facts
+from catlipctl.cli.tables import facts, table
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from rich.table import Table
+
+    from catlipctl.recipe.keys import Key
 
 Name = Annotated[
     str,
@@ -53,3 +59,41 @@ def copy(
 
         result = copied(name, path)
         out.result(result, f"{result.path}: run it with catlipctl pretrain {result.path}")
+
+
+TITLES = {"pretrain": "Pre-training: `catlipctl pretrain`", "ft": "Fine-tuning: `catlipctl eval ft`"}
+
+
+def keys(
+    prefix: Annotated[
+        str, typer.Argument(metavar="PREFIX", help="How the keys begin, as optimiser. Default: all of them.")
+    ] = "",
+    of: Annotated[
+        Literal["pretrain", "ft"] | None,
+        typer.Option("--of", help="Keys of pretrain, or of eval ft. Default: both.", show_default=False),
+    ] = None,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print them as the page docs/recipes.md.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Print the keys that a recipe may have: type, default, meaning and source."""
+    with command("recipe keys", json=json) as out:
+        from catlipctl import recipe as recipes
+        from catlipctl.recipe import keys as described
+        from catlipctl.settings.finetuning import FinetuneRecipe
+        from catlipctl.settings.pretraining import PretrainRecipe
+
+        classes: dict[str, type[BaseModel]] = {"pretrain": PretrainRecipe, "ft": FinetuneRecipe}
+        found = described.keys({name: cls for name, cls in classes.items() if of in (None, name)}, prefix)
+        if markdown:
+            out.result(found, described.page(found, TITLES, recipes.shelved().recipes).rstrip("\n"))
+            return
+        out.result(found, *(_keys_table(name, rows) for name, rows in found.recipes.items()))
+
+
+def _keys_table(name: str, rows: "list[Key]") -> "Table":
+    shown = table("key", "type", "default", "meaning", "source", title=TITLES[name].replace("`", ""))
+    for row in rows:
+        shown.add_row(row.key, row.type.replace("`", ""), row.default, row.meaning, row.source)
+    return shown

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from catlipctl.cli.output import Output, age
+from catlipctl.cli.output import Output, age, is_main
 from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ def fine_tuning(name: str, checkpoint: str | None, out: Path | None, output: Out
     named.
     """
     from catlipctl import checkpoints, recipe
+    from catlipctl.settings.finetuning import FinetuneRecipe
     from catlipctl.training.directory import RunDirectory, numbered
     from catlipctl.training.resuming import is_of
-    from catlipctl.transfer import FinetuneRecipe
 
     if out is not None:
         run = RunDirectory(out)
@@ -95,30 +95,27 @@ def _one_recipe(words: list[str]) -> str | None:
 
 def _run_in_the_place_of_a_recipe(word: str, *, resume: bool) -> "RunDirectory | None":
     """The run that a word means by its directory or its recipe.yaml; None where it means another recipe."""
-    from catlipctl.pretraining import PretrainRecipe
     from catlipctl.recipe import names
+
+    path = Path(word)
+    if word in names() or not (path.is_dir() or path.name == "recipe.yaml"):
+        return None
+    # After that, because a wrong recipe is refused without torch.
+    from catlipctl.settings.pretraining import PretrainRecipe
     from catlipctl.training.directory import RunDirectory
     from catlipctl.training.resuming import is_of
 
-    path = Path(word)
-    if word in names():
-        return None
-    if path.is_dir():
-        run = RunDirectory(path)
-        if not run.is_run:
-            raise UsageError(
-                f"{word} is a folder in which no run lies", "name a recipe, or a run's directory"
-            )
-        if not resume:
-            raise UsageError(
-                f"{word} is a run, not a recipe",
-                f"go on with it: catlipctl pretrain {word} --resume; "
-                f"or start another by its recipe: catlipctl pretrain {run.recipe}",
-            )
-    else:
-        run = RunDirectory(path.parent)
-        if path.name != run.recipe.name or not run.is_run:
+    run = RunDirectory(path if path.is_dir() else path.parent)
+    if not run.is_run:
+        if path.is_file():
             return None
+        raise UsageError(f"{word} is a folder in which no run lies", "name a recipe, or a run's directory")
+    if path.is_dir() and not resume:
+        raise UsageError(
+            f"{word} is a run, not a recipe",
+            f"go on with it: catlipctl pretrain {word} --resume; "
+            f"or start another by its recipe: catlipctl pretrain {run.recipe}",
+        )
     if not is_of(PretrainRecipe, run):
         raise UsageError(
             f"{run.path} is no run of pre-training",
@@ -129,7 +126,7 @@ def _run_in_the_place_of_a_recipe(word: str, *, resume: bool) -> "RunDirectory |
 
 def _newest_of(name: str, output: Output) -> Path | None:
     """The directory of the newest run of a recipe called `name`, if there is one."""
-    from catlipctl.pretraining import PretrainRecipe
+    from catlipctl.settings.pretraining import PretrainRecipe
     from catlipctl.training.directory import numbered
 
     run = _newest(numbered(name), PretrainRecipe, output)
@@ -138,7 +135,7 @@ def _newest_of(name: str, output: Output) -> Path | None:
 
 def _named_or_newest(out: Path | None, output: Output, *, allow_changes: bool) -> "RunDirectory | None":
     """The run in `out`, or None where it is to be started there; without `out` the newest under ./runs."""
-    from catlipctl.pretraining import PretrainRecipe
+    from catlipctl.settings.pretraining import PretrainRecipe
     from catlipctl.training.directory import RunDirectory
 
     if out is not None:
@@ -161,7 +158,6 @@ def _named_or_newest(out: Path | None, output: Output, *, allow_changes: bool) -
 
 def _newest(folders: Iterable[Path], kind: "type[BaseModel]", output: Output) -> "RunDirectory | None":
     """The newest run among the folders, an unfinished one if there is any; it is said which."""
-    from catlipctl.training.launch import is_main
     from catlipctl.training.resuming import newest
 
     run = newest(folders, kind)

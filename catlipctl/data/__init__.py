@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from catlipctl.data.order import Order
     from catlipctl.data.sample import Sample, Source
     from catlipctl.data.sources import open_source
-    from catlipctl.data.transform import Augmentation, EvalTransform, Preprocessing, TrainTransform, Transform
+    from catlipctl.data.transform import EvalTransform, Preprocessing, TrainTransform, Transform
 
 __all__ = [
-    "Augmentation",
     "Batch",
     "EvalTransform",
     "Inspection",
@@ -34,7 +33,6 @@ __all__ = [
 # Loaded when first asked for: who only opens a source needs no torch. `decode` and `inspect` share their
 # modules' names, so they are imported from there.
 _MODULES = {
-    "Augmentation": "transform",
     "Batch": "batch",
     "EvalTransform": "transform",
     "Inspection": "inspect",

@@ -7,25 +7,23 @@ rank makes it, nor on what was drawn before. Pixels stay bytes until they are on
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from catlipctl.data.decode import decode, decode_jpeg
 from catlipctl.data.draws import GOLDEN, MASK, hashed, uniform
 from catlipctl.errors import UsageError
+from catlipctl.settings.data import Augmentation, Decode
 
 INTERPOLATIONS = {method.name.lower(): method for method in Image.Resampling}
 RESIZED_BY_TORCH = ("bilinear", "bicubic")
-Decode = Literal["fast", "exact"]
 Box = tuple[int, int, int, int]
-Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(frozen=True)
@@ -74,26 +72,6 @@ def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
     # Outside inference mode, or a later training step could not use it.
     with torch.inference_mode(False):
         return torch.tensor(values, device=device).view(-1, 1, 1)
-
-
-class Augmentation(BaseModel):
-    """How training images vary (CatLIP Table 6a: random resized crop and flip).
-
-    scale: bounds of the crop's share of the area. ratio: bounds of its width over height. flip: probability.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    scale: tuple[Positive, Annotated[float, Field(gt=0, le=1)]] = (0.08, 1.0)
-    ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
-    flip: float = Field(default=0.5, ge=0, le=1)
-
-    @model_validator(mode="after")
-    def _ascending(self) -> "Augmentation":
-        for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
-            if low > high:
-                raise ValueError(f"{name}: the lower bound {low} is above the upper bound {high}")
-        return self
 
 
 class Transform(Protocol):

@@ -1,9 +1,10 @@
 """Image towers: any of timm's by name. Importing this registers the released CatLIP ViT with timm."""
 
-from catlipctl.models.building import Counts, ModelSettings, check, check_sizes, counts, create
+from catlipctl.models.building import Counts, check, check_sizes, counts, create
 from catlipctl.models.catlip_vit import CatlipVisionTransformer
-from catlipctl.models.range_augment import RangeAugment, RangeAugmentSettings
+from catlipctl.models.range_augment import RangeAugment
 from catlipctl.models.tower import TimmTower, Tower
+from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
 
 __all__ = [
     "CatlipVisionTransformer",

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
@@ -18,25 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from catlipctl.errors import UsageError
 from catlipctl.models import catlip_vit  # noqa: F401  (registers its names with timm)
 from catlipctl.models.tower import TimmTower, Tower
-
-
-class ModelSettings(BaseModel):
-    """A recipe's `model:` section.
-
-    name: a tower of timm's registry, or `vit_{base,large,huge}_catlip_224`. image_size: pixels a side.
-    crop_pct: share of the resized image that evaluation crops; None: the tower's own.
-    head_bias: where the classifier's bias starts. With V classes of which few are true, a start at
-    -log(V / labels per image) spares the first steps, which otherwise only learn that (Lin et al. 2017, 3.3).
-    model_args: further arguments of the tower's constructor (embed_dim, depth, drop_path_rate, ...).
-    """
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-    name: str = "vit_base_catlip_224"
-    image_size: int = Field(default=224, ge=16, le=4096)
-    crop_pct: float | None = Field(default=None, gt=0, le=1)
-    head_bias: float = 0.0
-    model_args: dict[str, Any] = Field(default_factory=dict)
+from catlipctl.settings.models import ModelSettings
 
 
 class Counts(NamedTuple):

@@ -7,35 +7,22 @@ processes, in any pieces. CoreNet draws for each process's batch instead, from a
 """
 
 import math
-from typing import Annotated
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from catlipctl.data.batch import Step
 from catlipctl.data.draws import GOLDEN, MASK, hashed
 from catlipctl.data.order import Order
+from catlipctl.settings.models import RangeAugmentSettings
 
-Decibels = Annotated[float, Field(ge=0)]
 WEIGHT = 100 / 255**2
 """Of the loss: CoreNet's alpha, and 255^2, the largest error that a pixel can have."""
 _STREAM = 0x52414E47455F4155
 """Keeps these draws apart from those of the crop, which are functions of the same seed and positions."""
-
-
-class RangeAugmentSettings(BaseModel):
-    """A recipe's `range_augment:` section.
-
-    target_psnr: decibels that images are to keep at the run's start and at its end.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    target_psnr: tuple[Decibels, Decibels] = (40.0, 20.0)
 
 
 class Magnitude(nn.Module):

@@ -8,39 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from open_clip.model import CLIPTextCfg, _build_text_tower
 from open_clip.tokenizer import SimpleTokenizer
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from catlipctl.data.draws import GOLDEN, MASK, hashed, uniform
 from catlipctl.data.sample import Sample
+from catlipctl.settings.models import TextSettings
 
-VOCABULARY_SIZE = 49408
-"""Tokens of CLIP's byte-pair encoding, whose merges open_clip ships."""
 CAPTION_DRAW = 1 << 32
 """Draw of a position that chooses its caption; the first few are the crop's."""
 REMEMBERED_WORDS = 1 << 17
-
-
-class TextSettings(BaseModel):
-    """A causal transformer over tokens; the defaults are those of open_clip's ViT-B models.
-
-    width: numbers a token. heads: of attention; they divide the width. context_length: tokens a caption,
-    of which the first and the last say where it starts and ends; a longer caption is cut.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    width: int = Field(default=512, ge=1)
-    heads: int = Field(default=8, ge=1)
-    layers: int = Field(default=12, ge=1)
-    context_length: int = Field(default=77, ge=3)
-    vocab_size: int = Field(default=VOCABULARY_SIZE, ge=VOCABULARY_SIZE)
-
-    @model_validator(mode="after")
-    def _divisible(self) -> "TextSettings":
-        if self.width % self.heads:
-            raise ValueError(f"heads: {self.heads} do not divide the width {self.width}")
-        return self
 
 
 def create_text_tower(settings: TextSettings, embed_dim: int) -> nn.Module:

@@ -1,12 +1,13 @@
 """What is learned from a batch: one file an objective, one interface."""
 
 from catlipctl.objectives.catlip import Catlip, sparse_bce
-from catlipctl.objectives.classification import Classification, ClassificationSettings
-from catlipctl.objectives.clip import Clip, ClipSettings
+from catlipctl.objectives.classification import Classification
+from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
+from catlipctl.settings.objectives import ClassificationSettings, ClipSettings
 
 OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip}
-"""What a pre-training recipe may name."""
+"""Those that `settings.objectives` names."""
 
 __all__ = [
     "OBJECTIVES",

@@ -4,21 +4,10 @@ from typing import Self
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 
 from catlipctl.data.batch import Batch
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output
-
-
-class ClassificationSettings(BaseModel):
-    """A recipe's section `classification`.
-
-    label_smoothing: share of the target that is spread evenly over all classes (Szegedy et al. 2016, 7).
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+from catlipctl.settings.objectives import ClassificationSettings
 
 
 class Classification(Objective):

@@ -15,25 +15,16 @@ from typing import Any, NamedTuple, Self
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from catlipctl.data.batch import Batch, Step, share
-from catlipctl.models.text import TextSettings, TokenCollate, create_text_tower
+from catlipctl.models.text import TokenCollate, create_text_tower
 from catlipctl.objectives.objective import Context, Objective, Output, unchanged_buffers
+from catlipctl.settings.objectives import ClipSettings
 
 INITIAL_SCALE = 1 / 0.07
 LARGEST_SCALE = 100.0
-
-
-class ClipSettings(BaseModel):
-    """A recipe's section `clip`. embed_dim: numbers that an image and a text are compared by."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    embed_dim: int = Field(default=512, ge=1)
-    text: TextSettings = Field(default_factory=TextSettings)
 
 
 class Clip(Objective):

@@ -1,4 +1,4 @@
-"""What a run would cost, without its data and without its devices."""
+"""What a run would be refused for, and what it would cost, without starting it."""
 
 from pathlib import Path
 from typing import Any
@@ -6,17 +6,21 @@ from typing import Any
 from pydantic import BaseModel
 
 from catlipctl import models, vocabulary
+from catlipctl.data.loader import shared_memory_bytes
+from catlipctl.errors import CatlipctlError, DataError
 from catlipctl.objectives import OBJECTIVES
-from catlipctl.pretraining.recipe import PretrainRecipe
+from catlipctl.pretraining import cost
+from catlipctl.pretraining.checks import Checks, Place, Refusal
+from catlipctl.pretraining.probe import Probe, probe
+from catlipctl.progress import SILENT, Progress
 from catlipctl.recipe import Loaded
 from catlipctl.recipe.schema import leaves
 from catlipctl.results import Result
-from catlipctl.training.steps import StepSchedule, cut
+from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training import launch
+from catlipctl.training.directory import RunDirectory
+from catlipctl.training.steps import StepSchedule, cut, planned
 
-PEAK_FLOPS = 989e12
-"""Of an H100 in bfloat16, dense: what its data sheet states."""
-UTILISATION = 0.4
-"""Of that peak, by which GPU-hours are told."""
 BACKWARD = 3
 """Operations of forward and backward over those of forward: each product gives two gradients."""
 
@@ -39,14 +43,18 @@ class SizeRow(BaseModel):
 
 
 class DryRun(Result):
-    """A recipe resolved, and what the run would cost; None where only the data could tell.
+    """A recipe resolved, what it would be refused for, and what it would cost; None where nothing can tell.
 
     process_batch: images of a step at the model's own size in the process that has most of them.
     batch_over_base: the mean batch over the batch at the model's own size. flops: of training, the tower's:
     products, convolutions and attention, forward and backward. gpu_hours: at `utilisation` of `peak_flops`.
+    seconds: of the whole run, by the probe where there is one, else at `utilisation` of `device_flops`, the
+    speed of all its devices together. memory: bytes of each process at its peak, by what they are for.
+    shared_memory_bytes: the most that the loader of each process holds.
     """
 
     values: list[Value]
+    refusals: list[Refusal]
     steps: int | None
     images: int | None
     sizes: list[SizeRow]
@@ -62,32 +70,59 @@ class DryRun(Result):
     checkpoint_bytes: int | None
     flops: float | None
     gpu_hours: float | None
-    peak_flops: float = PEAK_FLOPS
-    utilisation: float = UTILISATION
+    peak_flops: float = cost.PEAK_FLOPS
+    utilisation: float = cost.UTILISATION
+    device: str
+    device_flops: float
+    seconds: float | None
+    memory: dict[str, int] | None
+    shared_memory_bytes: int
+    probe: Probe | None = None
     warnings: list[str]
 
+    def refused(self) -> CatlipctlError | None:
+        """The first error that no other machine would mend."""
+        for refusal in self.refusals:
+            if not refusal.elsewhere:
+                error = CatlipctlError(refusal.message, refusal.hint)
+                error.exit_code = refusal.exit_code
+                return error
+        return None
 
-def dry_run(loaded: Loaded[PretrainRecipe], processes: int) -> DryRun:
-    """Every value of the recipe with its origin, and the arithmetic of the run on `processes`."""
+
+def dry_run(
+    loaded: Loaded[PretrainRecipe],
+    place: Place = Place(),
+    *,
+    probed: bool = False,
+    progress: Progress = SILENT,
+) -> DryRun:
+    """Every value of the recipe with its origin, the checks of the run, its arithmetic and its cost.
+
+    probed: take three real steps in this process, if the run would not be refused. UsageError at once for a
+    tower that cannot be made.
+    """
     recipe = loaded.value
-    base = recipe.model.image_size
-    schedule = recipe.steps(base)
+    base, sizes = recipe.model.image_size, recipe.image_sizes(recipe.model.image_size)
+    checks = Checks()
+    devices, directory, source = checks.all(recipe, place, progress)
+    processes = launch.world_size(place.gpus, place.processes)
+    schedule = checks.of(lambda: planned(recipe, base, None if source is None else len(source)))
+    classes = _classes(recipe, directory)
+    # Raises what the run would for a tower that cannot be made, or that does not take all sizes.
+    whole = models.counts(recipe.model, classes or 2, sizes)
     # The last process has the largest share.
     pieces = cut(recipe.global_batch_size, processes - 1, processes, recipe.device_batch_size)
-    classes = _vocabulary_size(recipe)
     bare, with_one = (models.counts(recipe.model, count, [base]) for count in (2, 3))
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
     total += OBJECTIVES[recipe.objective].parameters_beside(recipe.clip)
-    sizes = recipe.image_sizes(base)
-    models.check(recipe.model, sizes)
-    rows = []
-    if schedule is not None:
-        rows = _by_size(schedule, models.counts(recipe.model, classes or 2, sizes).flops)
+    rows = [] if schedule is None else _by_size(schedule, whole.flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
-    averaged = recipe.ema.momentum is not None
-    return DryRun(
+    speed = cost.speed(recipe, devices, processes)
+    found = DryRun(
         values=[Value(key=key, value=value, origin=loaded.origins[key]) for key, value in leaves(recipe)],
+        refusals=[],
         steps=None if schedule is None else len(schedule),
         images=None if schedule is None else schedule.samples(),
         sizes=rows,
@@ -101,11 +136,26 @@ def dry_run(loaded: Loaded[PretrainRecipe], processes: int) -> DryRun:
         vocabulary_size=classes,
         parameters=total,
         parameters_per_class=per_class,
-        checkpoint_bytes=None if classes is None else checkpoint_bytes(total, averaged=averaged),
+        checkpoint_bytes=None
+        if classes is None
+        else checkpoint_bytes(total, averaged=recipe.ema.momentum is not None),
         flops=flops,
-        gpu_hours=flops and flops / (PEAK_FLOPS * UTILISATION) / 3600,
+        gpu_hours=flops and flops / (cost.PEAK_FLOPS * cost.UTILISATION) / 3600,
+        device=speed.device,
+        device_flops=speed.flops,
+        seconds=flops and flops / (speed.flops * cost.UTILISATION),
+        memory=None,
+        shared_memory_bytes=max(shared_memory_bytes(recipe.data.workers, size) for size in sizes),
         warnings=[] if schedule is None else recipe.warnings(len(schedule)),
     )
+    outputs = OBJECTIVES[recipe.objective].head_size(recipe.clip, classes or 2)
+    step = cost.Pieces(max(sizes), found.micro_batch, len(pieces), processes, found.steps or 1)
+    found.memory = checks.of(lambda: cost.memory(recipe, outputs, step, devices))
+    found.refusals = checks.refusals
+    found.warnings += cost.shortages(found.memory, found.shared_memory_bytes, processes, devices)
+    if probed and devices is not None and not found.refusals:
+        _add_probe(found, recipe, devices, place.cache_dir, base)
+    return found
 
 
 def checkpoint_bytes(parameters: int, *, averaged: bool) -> int:
@@ -120,12 +170,27 @@ def _by_size(schedule: StepSchedule, flops_of: dict[int, int]) -> list[SizeRow]:
     ]
 
 
-def _vocabulary_size(recipe: PretrainRecipe) -> int | None:
-    """Outputs of the head, where they are known before the data is open."""
-    if not OBJECTIVES[recipe.objective].needs_classes:
-        return OBJECTIVES[recipe.objective].head_size(recipe.clip, None)
-    path = recipe.vocabulary.path
-    # Another machine may have the file; the run itself will say if not.
-    if path is not None and Path(path).exists():
+def _classes(recipe: PretrainRecipe, directory: RunDirectory) -> int | None:
+    """Outputs of the head, where they are known before a vocabulary is counted."""
+    kind = OBJECTIVES[recipe.objective]
+    if not kind.needs_classes:
+        return kind.head_size(recipe.clip, None)
+    path = directory.vocabulary if directory.vocabulary.exists() else recipe.vocabulary.path
+    if path is None or not Path(path).exists():
+        return recipe.vocabulary.max_size
+    try:
         return len(vocabulary.load(Path(path)))
-    return recipe.vocabulary.max_size
+    except DataError:  # which the checks have told
+        return None
+
+
+def _add_probe(
+    found: DryRun, recipe: PretrainRecipe, devices: launch.Devices, cache_dir: Path | None, base: int
+) -> None:
+    """Three real steps; the time of the run is then theirs, by the operations of each size."""
+    found.probe = probe(recipe, found.process_batch, cpu=devices.cpu, cache_dir=cache_dir)
+    flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[base]
+    if found.flops is not None:
+        # Process by process: each has its share of every step.
+        steps = found.flops / (BACKWARD * flops_of_base * recipe.global_batch_size)
+        found.seconds = steps * found.probe.milliseconds / 1000

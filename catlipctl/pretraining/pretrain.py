@@ -17,12 +17,24 @@ from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
-from catlipctl.pretraining.recipe import RULES, PretrainRecipe, VocabularySettings
+from catlipctl.objectives.objective import Encode
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
-from catlipctl.training import Learner, Run
+from catlipctl.settings.pretraining import (
+    FIXED_ON_RESUME,
+    FREE_ON_RESUME,
+    PretrainRecipe,
+    VocabularySettings,
+)
+from catlipctl.training import Learner, Rules, Run
+from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import RunState, first_and_final_loss
+from catlipctl.training.steps import planned
+from catlipctl.training.world import World
 from catlipctl.vocabulary import Vocabulary
+
+RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
+"""What may change while a run goes on, and what may not."""
 
 
 class PretrainResult(Result):
@@ -75,15 +87,17 @@ def pretrain(
         cpu=cpu,
         progress=progress,
     ) as run:
-        check(recipe, run)
-        given = run.on_main(lambda: given_vocabulary(recipe, run))
-        source = open_source(recipe, run, cache_dir)
+        check(recipe, run.world)
+        given = run.on_main(lambda: given_vocabulary(recipe, run.directory))
+        source = run.world.main_first(lambda: open_source(recipe, cache_dir, run.progress))
         classes = settle_vocabulary(recipe, run, source, given)
-        schedule = recipe.steps(recipe.model.image_size, len(source), (run.start.step, run.start.samples))
+        begun = run.start.step, run.start.samples
+        schedule = planned(recipe, recipe.model.image_size, len(source), begun)
         assert schedule is not None, "the source is open, so its epochs have a length"
         for warning in recipe.warnings(len(schedule)):
             run.progress.warn(warning)
-        objective = make_objective(recipe, run, classes, len(schedule))
+        encode = None if classes is None else vocabulary.Encoder(classes)
+        objective = make_objective(recipe, outputs(recipe, classes), encode, len(schedule), run.world)
         learner = Learner(
             objective,
             recipe.optimiser,
@@ -101,22 +115,31 @@ def pretrain(
         return run.on_main(lambda: summary(run, source, classes, state, schedule.samples(state.step)))
 
 
-def check(recipe: PretrainRecipe, run: Run) -> None:
+def check(recipe: PretrainRecipe, world: World) -> None:
     """Find what the recipe's schema cannot, before data is opened, which may take hours."""
-    recipe.must_share_out(recipe.model.image_size, run.world.size)
+    recipe.must_share_out(recipe.model.image_size, world.size)
+    check_data_is_named(recipe)
+    models.check(recipe.model, recipe.image_sizes(recipe.model.image_size))
+    check_extractor(recipe)
+    world.precision(recipe.precision)
+
+
+def check_data_is_named(recipe: PretrainRecipe) -> None:
+    """UsageError where no source stands in the recipe."""
     if not recipe.data.sources:
         raise UsageError("the recipe names no data", "add --data SOURCE")
-    models.check(recipe.model, recipe.image_sizes(recipe.model.image_size))
+
+
+def check_extractor(recipe: PretrainRecipe) -> None:
+    """MachineError where this machine has not what the recipe's extractor needs."""
     if recipe.vocabulary.extractor:
-        # Asked for what it needs of this machine.
         _ = labels.extractor(recipe.vocabulary.extractor).version
-    run.world.precision(recipe.precision)
 
 
-def given_vocabulary(recipe: PretrainRecipe, run: Run) -> Vocabulary | None:
+def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory) -> Vocabulary | None:
     """The recipe's file, unless an earlier start of the run has taken it over or none is given."""
     path = recipe.vocabulary.path
-    if path is None or run.directory.vocabulary.exists():
+    if path is None or directory.vocabulary.exists():
         return None
     given, extractor = vocabulary.load(Path(path)), recipe.vocabulary.extractor
     if extractor not in (None, given.extractor):
@@ -127,18 +150,16 @@ def given_vocabulary(recipe: PretrainRecipe, run: Run) -> Vocabulary | None:
     return given
 
 
-def open_source(recipe: PretrainRecipe, run: Run, cache_dir: Path | None) -> Source:
-    """The recipe's pairs, opened by the first process before the others: caches fill once."""
+def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
+    """The recipe's pairs; what is learned of them on opening goes to the cache."""
     settings = recipe.data
-    return run.world.main_first(
-        lambda: data.open_source(
-            settings.sources,
-            image_key=settings.image_key,
-            caption_keys=settings.caption_keys,
-            strict=settings.strict,
-            cache_dir=cache_dir,
-            progress=run.progress,
-        )
+    return data.open_source(
+        settings.sources,
+        image_key=settings.image_key,
+        caption_keys=settings.caption_keys,
+        strict=settings.strict,
+        cache_dir=cache_dir,
+        progress=progress,
     )
 
 
@@ -184,40 +205,49 @@ def counted(settings: VocabularySettings, source: Source, progress: Progress) ->
         raise
 
 
-def make_objective(recipe: PretrainRecipe, run: Run, classes: Vocabulary | None, steps: int) -> Objective:
-    """The objective around a fresh tower, the same in all processes."""
-    kind = OBJECTIVES[recipe.objective]
-    outputs = kind.head_size(recipe.clip, None if classes is None else len(classes))
+def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
+    """Of the tower's head, as the objective wants it."""
+    count = None if classes is None else len(classes)
+    return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+
+
+def make_objective(
+    recipe: PretrainRecipe, outputs: int, encode: Encode | None, steps: int, world: World | None = None
+) -> Objective:
+    """The objective around a fresh tower, the same in all processes. world: None for one process alone."""
     torch.manual_seed(recipe.seed)
     augment = None
     if recipe.range_augment is not None:
         augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
     context = Context(
         tower=models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)),
-        encode=None if classes is None else vocabulary.Encoder(classes),
+        encode=encode,
         range_augment=augment,
-        rank=run.world.rank,
-        world=run.world.size,
+        rank=world.rank if world else 0,
+        world=world.size if world else 1,
         seed=recipe.seed,
     )
-    return kind.build(recipe.clip, context)
+    return OBJECTIVES[recipe.objective].build(recipe.clip, context)
 
 
 def make_loader(recipe: PretrainRecipe, run: Run, source: Source, objective: Objective) -> Loader:
     """The pairs in their order, cropped at random, with the objective's targets."""
-    settings, window = recipe.data, recipe.data.window
-    order = (
-        Order(len(source), recipe.seed)
-        if window is None
-        else LocalOrder(source.shard_sizes, recipe.seed, window)
-    )
+    settings = recipe.data
     transform = TrainTransform(
         settings.augmentation,
         recipe.seed,
         interpolation=objective.tower.preprocessing.interpolation,
         decode=settings.decode,
     )
+    order = make_order(recipe, source)
     return Loader(source, order, transform, objective.collate, settings.workers, run.world.device)
+
+
+def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
+    """The order in which the run visits the pairs."""
+    if recipe.data.window is None:
+        return Order(len(source), recipe.seed)
+    return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)
 
 
 def for_open_clip(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:

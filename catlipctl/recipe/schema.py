@@ -4,7 +4,19 @@ import types
 from collections.abc import Iterator
 from typing import Any, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
+
+
+class Section(BaseModel):
+    """Base of what recipes are made of: no unknown key, no infinity; docstrings describe the keys."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
+    )
 
 
 def section(annotation: Any) -> type[BaseModel] | None:

@@ -208,7 +208,23 @@ def acquire(out: Path | None, name: str, *, resume: bool, root: Path = Path("run
     return run
 
 
+def would_take(out: Path, *, resume: bool) -> RunDirectory:
+    """The directory that a run in `out` would have, with nothing written; raises what `acquire` would."""
+    run = _fitting(out, resume=resume)
+    if (out / "lock").exists():
+        _locked(run)
+        run.release()
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CatlipctlError(f"{out}: {os.strerror(errno.EACCES)}", "choose a folder that you may write to")
+    return run
+
+
 def _named(out: Path, *, resume: bool) -> RunDirectory:
+    return _locked(_fitting(out, resume=resume))
+
+
+def _fitting(out: Path, *, resume: bool) -> RunDirectory:
     run = RunDirectory(out)
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out} is a file", "--out names the directory of a run")
@@ -222,8 +238,14 @@ def _named(out: Path, *, resume: bool) -> RunDirectory:
             f"--out {out} is not empty",
             "go on with the run in it by --resume, or choose another directory by --out",
         )
+    return run
+
+
+def _locked(run: RunDirectory) -> RunDirectory:
     if not run.lock():
-        raise UsageError(f"run directory in use: {out}", "wait for the other run, or choose another by --out")
+        raise UsageError(
+            f"run directory in use: {run.path}", "wait for the other run, or choose another by --out"
+        )
     return run
 
 

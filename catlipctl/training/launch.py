@@ -48,17 +48,6 @@ def joined() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def is_main() -> bool:
-    """Is this the process that speaks and writes for all: rank 0, or the only one?"""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def only_main_speaks() -> None:
-    """Close the standard output of all processes but the first: a result is told once."""
-    if not is_main():
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
-
-
 def devices(gpus: int | None, processes: int | None) -> Devices:
     """What `--gpus` or `--processes` asks for; MachineError where there are fewer GPUs."""
     found = torch.cuda.device_count()

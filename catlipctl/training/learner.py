@@ -17,9 +17,9 @@ from torch.nn.parallel import DistributedDataParallel
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import NonFiniteLoss, OutOfMemory, UsageError
 from catlipctl.objectives import Objective, unchanged_buffers
+from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training.average import Average
-from catlipctl.training.optimiser import OptimiserSettings
 from catlipctl.training.world import World
 
 RECOMPILATIONS = 64
@@ -61,7 +61,7 @@ class Learner:
         self.settings, self.world, self.precision, self.seed = settings, world, precision, seed
         self.recomputes = activation_checkpointing
         if activation_checkpointing:
-            _checkpoint_activations(objective)
+            checkpoint_activations(objective)
         if compile:
             torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
             # In place: the names of the parameters stay as they are.
@@ -242,7 +242,8 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _checkpoint_activations(objective: Objective) -> None:
+def checkpoint_activations(objective: Objective) -> None:
+    """Have the tower's blocks computed again in the backward pass; UsageError where it has none."""
     tower: Any = objective.tower.module
     try:
         tower.set_grad_checkpointing(True)

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 from catlipctl.data.batch import Batch
 from catlipctl.data.loader import Loader
 from catlipctl.errors import OutOfMemory, Stopped
+from catlipctl.settings.training import TrainingSettings
 from catlipctl.training import saving
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
 from catlipctl.training.report import Report, RunState, truncate_metrics
 from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
-from catlipctl.training.settings import TrainingSettings
 from catlipctl.training.signals import Signals, exit_code
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT

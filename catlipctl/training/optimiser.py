@@ -2,39 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class OptimiserSettings(BaseModel):
-    """The recipe's section `optimiser`. Defaults are the paper's (CatLIP Table 6)."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    lr: float = Field(default=1e-3, gt=0)
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.2, ge=0)
-    clip_norm: float | None = Field(default=1.0, gt=0)
-    """The gradient is scaled down to this norm; null: left as it is."""
-
-
-class ScheduleSettings(BaseModel):
-    """The recipe's section `schedule`; the peak is `optimiser.lr`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    warmup_steps: int = Field(default=0, ge=0)
-    warmup_lr: float = Field(default=1e-6, ge=0)
-    min_lr: float = Field(default=0.0, ge=0)
-    decimals: int | None = Field(default=None, ge=0)
-    """Decimal places to which a rate is rounded: 8 in the released code; null: none."""
+from catlipctl.settings.training import OptimiserSettings, ScheduleSettings
 
 
 def learning_rate(step: int, steps: int, peak: float, settings: ScheduleSettings) -> float:

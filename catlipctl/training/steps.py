@@ -4,105 +4,20 @@ A table over steps, in closed form from recipe and seed, so equal on all ranks a
 else multiplies steps by a batch.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from catlipctl.data.batch import Step, share
 from catlipctl.data.draws import MASK, hashed
+from catlipctl.errors import UsageError
+from catlipctl.settings import MOST_STEPS
+from catlipctl.settings.training import Length, Sizes, TrainingSettings
 
 SIZE_DRAWS = 0x5125
 """Tells the draws of sizes from all others of the same seed."""
-
-
-class Length(BaseModel):
-    """How long to train: exactly one of the three."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    exclusive: ClassVar = ("samples", "epochs", "steps")
-
-    samples: int | None = Field(default=None, ge=1)
-    epochs: float | None = Field(default=None, gt=0)
-    steps: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> "Length":
-        given = [name for name in self.exclusive if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(f"give one of samples, epochs and steps, not {', '.join(given) or 'none'}")
-        return self
-
-    @property
-    def unit(self) -> str:
-        """Which of the three it is."""
-        return next(name for name in self.exclusive if getattr(self, name) is not None)
-
-    def in_samples(self, source_size: int | None) -> int | None:
-        """Samples to see; None where steps were given, or for epochs of a source of unknown size."""
-        if self.epochs is not None:
-            return None if source_size is None else math.ceil(self.epochs * source_size)
-        return self.samples
-
-
-class Sizes(BaseModel):
-    """Image sizes that change from step to step, around the model's own size, the base.
-
-    min, max: the multi-scale variable batch sampler (CatLIP, Appendix A; CoreNet's): `scales` sizes from min
-    to max, rounded to a `multiple`, one drawn uniformly for each step. from, to: sizes that grow, in `stages`
-    of equal length. batch: `area` scales the batch so that a step has as many pixels as at the base
-    size, `fixed` leaves it. unit: by how many images of the base size a batch is scaled; the released code
-    scales each device's 1,024 and rounds that. null: the whole batch.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
-
-    min: int | None = Field(default=None, ge=16)
-    max: int | None = Field(default=None, ge=16)
-    scales: int = Field(default=25, ge=1)
-    from_: int | None = Field(default=None, ge=16, alias="from")
-    to: int | None = Field(default=None, ge=16)
-    stages: int = Field(default=4, ge=1)
-    multiple: int = Field(default=16, ge=1)
-    batch: Literal["area", "fixed"] = "area"
-    unit: int | None = Field(default=None, ge=1)
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Sizes":
-        kinds = [(self.min, self.max), (self.from_, self.to)]
-        if sum(any(bound is not None for bound in kind) for kind in kinds) != 1:
-            raise ValueError("give either min and max, or from and to")
-        low, high = kinds[0] if kinds[0] != (None, None) else kinds[1]
-        if low is None or high is None or low > high:
-            raise ValueError("give both bounds, the smaller one first")
-        return self
-
-    @property
-    def grows(self) -> bool:
-        """Small sizes first, or drawn for each step?"""
-        return self.from_ is not None
-
-    def choices(self, base: int) -> list[int]:
-        """The sizes, ascending, the multi-scale ones with the base among them (reference 2.5)."""
-        low, high = (self.from_, self.to) if self.grows else (self.min, self.max)
-        assert low is not None
-        assert high is not None
-        spread = np.linspace(low, high, self.stages if self.grows else self.scales)
-        wanted = [*spread, *([] if self.grows else [base])]
-        return sorted({int(round(size / self.multiple) * self.multiple) for size in wanted})
-
-    def rows(self, size: int, base: int, batch: int) -> int:
-        """Images of a step at a size, over all processes, where one at the base size has `batch`."""
-        if self.batch == "fixed":
-            return batch
-        unit = self.unit or batch
-        # As the released sampler rounds: first to two places, then down.
-        return max(1, int(round(base * base * unit / (size * size), 2)) * batch // unit)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +65,24 @@ class StepSchedule:
         return cut(step.rows, rank, world, self.most(step.size, device_batch))
 
 
+def planned(
+    recipe: TrainingSettings, base_size: int, source_size: int | None = None, begun: tuple[int, int] = (0, 0)
+) -> StepSchedule | None:
+    """All steps of a recipe's run; None where they depend on the size of a source that was not opened.
+
+    begun: steps and samples that the run has behind it.
+    """
+    return schedule(
+        recipe.length,
+        recipe.global_batch_size,
+        base_size=base_size,
+        sizes=recipe.sizes,
+        seed=recipe.seed,
+        source_size=source_size,
+        begun=begun,
+    )
+
+
 def cut(rows: int, rank: int, world: int, most: int | None) -> list[range]:
     """A rank's share of a step's rows, in as few pieces of at most `most` as the largest share needs."""
     largest = -(-rows // world)
@@ -173,12 +106,19 @@ def schedule(
 
     batch: images of a step at the base size, over all processes. base_size: pixels a side. begun: steps and
     samples that the run has behind it: those of another recipe, where batch, sizes or length have changed.
+    UsageError for more steps than there may be.
     """
     step, consumed = begun
     samples = length.in_samples(source_size)
     if length.steps is None and samples is None:
         return None
     choices = [base_size] if sizes is None else sizes.choices(base_size)
+    expected = length.steps or (samples or 0) / batch
+    if expected > MOST_STEPS:
+        raise UsageError(
+            f"length: {samples:,} samples in steps of {batch:,} are more than {MOST_STEPS:,} steps",
+            "raise global_batch_size, or train for less",
+        )
     rows_of = {size: batch if sizes is None else sizes.rows(size, base_size, batch) for size in choices}
     most = length.steps or step + -(-max(0, (samples or 0) - consumed) // min(rows_of.values()))
     most = max(most, step)

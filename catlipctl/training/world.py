@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -11,10 +11,9 @@ from torch import Tensor
 
 from catlipctl.data.workers import portable
 from catlipctl.errors import MachineError
+from catlipctl.settings.training import Precision
 
 T = TypeVar("T")
-
-Precision = Literal["auto", "bfloat16", "float32"]
 
 LONG_WAIT = timedelta(hours=12)
 """Rank 0 may count a vocabulary over a web-sized source while the others wait."""

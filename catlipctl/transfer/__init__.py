@@ -1,6 +1,7 @@
 """From a pre-trained tower to a classifier: Transfer Init (CatLIP, 4.2), probes, fine-tuning, predictions."""
 
-from catlipctl.transfer.finetune import FinetuneRecipe, FinetuneResult, finetune
+from catlipctl.settings.finetuning import FinetuneRecipe
+from catlipctl.transfer.finetune import FinetuneResult, finetune
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.predict import Predictions, predict
 from catlipctl.transfer.probe import ProbeResult, ProbeScores, linear_probe

@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from catlipctl import checkpoints, training
 from catlipctl import recipe as recipes
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import Augmentation, Source
+from catlipctl.data import Source
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Sample, Selection
-from catlipctl.data.transform import Decode, TrainTransform
+from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import TimmTower, Tower, check_sizes
 from catlipctl.objectives import Context, Objective
-from catlipctl.objectives.classification import Classification, ClassificationSettings
+from catlipctl.objectives.classification import Classification
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.training import FIXED_ON_RESUME, FREE_ON_RESUME, Learner, Rules, Run, TrainingSettings
-from catlipctl.training.optimiser import OptimiserSettings, ScheduleSettings, layer_rates
+from catlipctl.settings.finetuning import FIXED_ON_RESUME, FREE_ON_RESUME, FinetuneRecipe, Init
+from catlipctl.training import Learner, Rules, Run
+from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
-from catlipctl.training.steps import Length, StepSchedule
+from catlipctl.training.steps import StepSchedule, planned
 from catlipctl.transfer.classifier import answers, with_head
 from catlipctl.transfer.initialise import TransferredHead
 from catlipctl.transfer.matching import How
@@ -39,43 +39,9 @@ from catlipctl.transfer.probe import PREDICTIONS, RESULT
 from catlipctl.transfer.splits import LabelledSets, described, labelled_sets
 
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
-Init = Literal["transfer", "random"]
 EVALUATIONS = "evaluations.jsonl"
-RULES = Rules(
-    free=FREE_ON_RESUME | {"workers", "sources", "evaluate_epochs"},
-    fixed={
-        **FIXED_ON_RESUME,
-        "checkpoint": "the weights began as its",
-        "target": "the classifier has an output for each of its classes",
-        "init": "the classifier began by it",
-    },
-)
+RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 """What may change while a run goes on, and what may not."""
-
-
-class FinetuneRecipe(TrainingSettings):
-    """Everything that decides a fine-tuning run. Rates suit a few thousand images and a small tower."""
-
-    checkpoint: str
-    sources: list[str]
-    """The training images, and the test images where they are another source."""
-    target: str | None = None
-    init: Init = "transfer"
-    """The classifier at the start: rows of the pre-training head, or fresh ones."""
-    classification: ClassificationSettings = Field(
-        default_factory=lambda: ClassificationSettings(label_smoothing=0.1)
-    )
-    layer_decay: float = Field(default=0.75, gt=0, le=1)
-    """Each block's learning rate over that of the block after it; the classifier's is the whole."""
-    augmentation: Augmentation = Field(default_factory=Augmentation)
-    decode: Decode = "fast"
-    workers: int = Field(default=0, ge=0)
-    evaluate_epochs: float | None = Field(default=None, gt=0)
-    """Epochs between evaluations on the way; null: at the end alone."""
-    global_batch_size: int = Field(default=64, ge=1)
-    length: Length = Length(epochs=20)
-    optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, weight_decay=0.05)
-    schedule: ScheduleSettings = ScheduleSettings(warmup_steps=50)
 
 
 class FinetuneResult(Measurement):
@@ -184,7 +150,7 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     recipe.must_share_out(size, run.world.size)
     check_sizes(tower, recipe.image_sizes(size))
     source = Selection(sets.train.source, sets.train.indices.tolist())
-    schedule = recipe.steps(size, len(source), (run.start.step, run.start.samples))
+    schedule = planned(recipe, size, len(source), (run.start.step, run.start.samples))
     assert schedule is not None, "the source is open, so its epochs have a length"
     return FineTuning(recipe, run, sets, source, schedule, tower, prior, str(checkpoint.path or tower.name))
 

@@ -10,7 +10,7 @@ import timm
 import torch
 
 from catlipctl.bench.learners import CLASSES, Comparison, Contestant, catlip, clip, random_tokens, zipf_labels
-from catlipctl.models.text import TextSettings
+from catlipctl.settings.models import TextSettings
 from catlipctl.training.world import World
 
 OURS = pytest.mark.parametrize("build", [catlip, clip])

@@ -18,8 +18,8 @@ from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
 from catlipctl.data.sample import Sample
 from catlipctl.errors import UsageError
 from catlipctl.models import ModelSettings
-from catlipctl.models.text import TextSettings
 from catlipctl.objectives import Clip, ClipSettings, Context
+from catlipctl.settings.models import TextSettings
 
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=9))
 

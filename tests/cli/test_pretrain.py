@@ -25,12 +25,13 @@ def invoke(*arguments: object) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_a_dry_run_needs_no_data_and_writes_nothing(folder: Path) -> None:
+def test_a_dry_run_shows_its_result_without_data_and_writes_nothing(folder: Path) -> None:
     arguments = ["--data", "nowhere", "--set", "optimiser.lr=1", "--set", "length={steps: 8}"]
     arguments += ["--set", "global_batch_size=10", "--set", "device_batch_size=2", "--processes", "4"]
     code, out, _ = invoke("demo", "--dry-run", "--json", *arguments)
-    assert code == 0
+    assert code == 3
     result = json.loads(out)["result"]
+    assert [(row["exit_code"], row["elsewhere"]) for row in result["refusals"]] == [(3, False)]
     values = {row["key"]: (row["value"], row["origin"]) for row in result["values"]}
     assert values["data.sources"] == (["nowhere"], "--data")
     assert values["optimiser.lr"] == (1.0, "--set")

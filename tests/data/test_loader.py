@@ -14,9 +14,10 @@ from catlipctl.data.batch import Batch
 from catlipctl.data.loader import Loader, chunk_rows, shared_memory_bytes
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Sample
-from catlipctl.data.transform import Augmentation, TrainTransform
+from catlipctl.data.transform import TrainTransform
 from catlipctl.data.workers import in_thread
 from catlipctl.errors import DataError, OutOfMemory
+from catlipctl.settings.data import Augmentation
 from catlipctl.training.steps import Length, Sizes, StepSchedule, schedule
 
 

@@ -16,8 +16,9 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from catlipctl.data.decode import UnreadableImage
-from catlipctl.data.transform import Augmentation, EvalTransform, Preprocessing, TrainTransform
+from catlipctl.data.transform import EvalTransform, Preprocessing, TrainTransform
 from catlipctl.errors import UsageError
+from catlipctl.settings.data import Augmentation
 
 IMAGENET = Preprocessing(32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 0.875)
 

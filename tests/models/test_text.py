@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from catlipctl.data.sample import Sample
 from catlipctl.models import text
-from catlipctl.models.text import TextSettings, TokenCollate, create_text_tower
+from catlipctl.models.text import TokenCollate, create_text_tower
+from catlipctl.settings.models import TextSettings
 
 CAPTIONS = (
     "Two dogs &amp; a CAT on a beach",

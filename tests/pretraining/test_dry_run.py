@@ -1,19 +1,31 @@
 """What the published recipes come to, against the reference's numbers, without data or GPU."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from catlipctl import models
 from catlipctl.cli.pretrain import pretrain
-from catlipctl.models.text import TextSettings
+from catlipctl.errors import UsageError
 from catlipctl.objectives import Clip, ClipSettings, Context
-from catlipctl.pretraining import PretrainRecipe
+from catlipctl.pretraining import PretrainRecipe, cost
+from catlipctl.pretraining.checks import Place
 from catlipctl.pretraining.dry_run import DryRun, dry_run
-from catlipctl.recipe import Override, find, load
+from catlipctl.recipe import Loaded, Override, find, load
+from catlipctl.recipe.schema import leaves
+from catlipctl.settings.models import TextSettings
+from catlipctl.settings.training import Length
+from catlipctl.training.launch import Devices
 
 RELEASED = {
     128: 3136, 144: 2477, 160: 2007, 176: 1658, 192: 1393, 208: 1187, 224: 1024, 240: 892, 256: 784, 272: 694,
@@ -24,7 +36,8 @@ RELEASED = {
 
 @cache
 def dry(name: str, processes: int, *overrides: str) -> DryRun:
-    return dry_run(load(PretrainRecipe, find(name), [Override.parse(text) for text in overrides]), processes)
+    loaded = load(PretrainRecipe, find(name), [Override.parse(text) for text in overrides])
+    return dry_run(loaded, Place(gpus=processes))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +85,27 @@ def test_cc3m_counts_epochs_of_data_that_nobody_opened() -> None:
     assert told.batch_over_base == pytest.approx(1.27, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("name", "gpus", "gibibytes", "hours"),
+    [("vit-b16-photos", 1, 24, 24), ("cc12m-vit-b16", 8, 24, 12)],
+)
+def test_the_recipes_to_start_from_fit_what_their_headers_say(
+    name: str, gpus: int, gibibytes: int, hours: int
+) -> None:
+    found = dry(name, gpus, "vocabulary.max_size=5000")
+    assert [row.message for row in found.refusals if not row.elsewhere] == []
+    assert found.warnings == []
+    assert found.memory is not None
+    assert sum(found.memory.values()) < 0.9 * gibibytes * 2**30
+    assert found.flops is not None
+    # Of the GPU that the header names: bfloat16, dense, of an RTX 4090 and of an A100.
+    peak = {1: 165.2e12, 8: 312e12}[gpus]
+    assert found.flops / (gpus * peak * found.utilisation) / 3600 < hours
+    values = {value.key: value.value for value in found.values}
+    assert found.steps is not None
+    assert 0.03 < values["schedule.warmup_steps"] / found.steps < 0.06  # the released recipe's is 0.05
+
+
 def test_fewer_gpus_accumulate_the_same_batches() -> None:
     many, few = dry("catlip-datacomp-vit-b16", 64), dry("catlip-datacomp-vit-b16", 8)
     assert (few.process_batch, few.micro_batch, few.accumulation) == (8192, 1024, 8)
@@ -99,3 +133,145 @@ def test_a_text_towers_parameters_are_counted() -> None:
         f"clip.text={{{', '.join(f'{k}: {v}' for k, v in text.model_dump().items())}}}",
     ]
     assert dry("clip-demo", 1, *sizes).parameters == learned
+
+
+# What the run would be refused for. The machine of these tests shows no GPU, or not 4,096 of them.
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        (["--data", "nowhere.tar"], 3),
+        (["--data", "empty"], 3),
+        (["--vocab", "nowhere.json"], 3),
+        (["--image-key", "tiff"], 3),
+        (["--out", "full"], 2),
+        (["--gpus", "1", "--processes", "2"], 2),
+        (["--set", "vocabulary.extractor=subword"], 2),  # the vocabulary's is another
+    ],
+)
+def test_a_dry_run_fails_as_the_run_does(
+    changes: list[str], code: int, document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(document))
+    app = typer.Typer()
+    app.command()(pretrain)
+    runs = [CliRunner().invoke(app, ["tiny.yaml", *changes, *dry]) for dry in (["--dry-run"], [])]
+    assert [run.exit_code for run in runs] == [code, code]
+    errors = [[line for line in run.stderr.splitlines() if line.startswith("error:")] for run in runs]
+    assert errors[0] == errors[1] != []
+    assert "This run would be refused here:" in runs[0].stdout
+
+
+def test_what_another_machine_would_mend_is_listed_and_no_error() -> None:
+    found = dry("catlip-datacomp-vit-b16", 4096)
+    assert [(row.exit_code, row.elsewhere) for row in found.refusals] == [(5, True), (2, True)]
+    assert "4096" in found.refusals[0].message
+    assert found.refused() is None
+
+
+def test_more_processes_than_images_are_refused(recipe: PretrainRecipe) -> None:
+    (refusal,) = dry_run(plainly(recipe), Place(processes=11)).refusals
+    with pytest.raises(UsageError) as refused:
+        recipe.must_share_out(32, 11)
+    assert (refusal.message, refusal.exit_code) == (refused.value.message, 2)
+
+
+def test_a_run_without_fault_is_not_refused_and_its_epochs_are_counted(recipe: PretrainRecipe) -> None:
+    found = dry_run(plainly(recipe.model_copy(update={"length": Length(epochs=2.5)})), Place(processes=1))
+    assert found.refusals == []
+    assert found.images == 150  # of 60 pairs
+    assert found.vocabulary_size == 10
+
+
+def test_time_is_that_of_the_operations_at_the_stated_share_of_a_speed() -> None:
+    found = dry("catlip-datacomp-vit-b16", 4096)
+    assert found.flops is not None
+    assert found.device_flops == 4096 * 989e12
+    assert found.seconds == pytest.approx(found.flops / (4096 * 989e12 * 0.4))
+
+
+def test_a_probe_takes_three_real_steps_and_leaves_nothing(
+    recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = dry_run(plainly(recipe), Place(processes=1), probed=True)
+    assert found.probe is not None
+    assert found.probe.images == 10
+    assert found.probe.images_per_second == pytest.approx(10_000 / found.probe.milliseconds, rel=0.01)
+    assert found.probe.peak_memory_bytes <= psutil.Process().memory_info().rss * 2
+    # Eight steps of the same size.
+    assert found.seconds == pytest.approx(8 * found.probe.milliseconds / 1000)
+    assert list(tmp_path.iterdir()) == []
+
+
+MEASURE = """
+import sys, torch
+from catlipctl.data.batch import Batch, Step
+from catlipctl.pretraining.pretrain import make_objective
+from catlipctl.recipe import load
+from catlipctl.results import high_water
+from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training import Learner
+from catlipctl.training.world import World
+
+torch.set_num_threads(1)
+recipe = load(PretrainRecipe, None, sys.argv[1:]).value
+rows, size = recipe.global_batch_size, recipe.model.image_size
+world = World(cpu=True)
+before = high_water()
+learner = Learner(
+    make_objective(recipe, 1000, lambda _: [], 2),
+    recipe.optimiser,
+    world,
+    precision=world.precision(recipe.precision),
+    **recipe.learner_options(2),
+)
+batch = Batch(
+    step=Step(0, size, rows, 0),
+    images=torch.randint(0, 255, (rows, 3, size, size), dtype=torch.uint8),
+    targets={"classes": torch.arange(2 * rows), "counts": torch.full((rows,), 2)},
+    positions=torch.arange(rows),
+    samples=torch.arange(rows),
+    counted=rows,
+)
+for _ in range(2):
+    learner.step(batch.step, [batch], 1e-3)
+print(high_water() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["model={name: vit_tiny_patch16_224}", "global_batch_size=24", "ema.momentum=fit"],
+        ["model={name: resnet18, image_size: 192}", "global_batch_size=24"],
+    ],
+)
+def test_memory_is_what_training_takes(settings: list[str]) -> None:
+    arguments = [*settings, "length.steps=2"]
+    recipe = load(PretrainRecipe, None, arguments).value
+    step = cost.Pieces(recipe.model.image_size, recipe.global_batch_size, 1, 1, 2)
+    told = cost.memory(recipe, 1000, step, Devices(1, cpu=True))
+    assert told is not None
+    # Large blocks go back to the system when they are free, as they do on a GPU; glibc's heap keeps them.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "262144"}
+    ran = subprocess.run(
+        [sys.executable, "-c", MEASURE, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert sum(told.values()) - told["libraries"] == pytest.approx(int(ran.stdout), rel=0.25)
+
+
+def plainly(recipe: PretrainRecipe) -> Loaded[PretrainRecipe]:
+    """A recipe as if all of it were written."""
+    return Loaded(recipe, {key: "test" for key, _ in leaves(recipe)})

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from catlipctl.training.average import Average, EmaSettings, left_of_start
+from catlipctl.settings.training import EmaSettings, left_of_start
+from catlipctl.training.average import Average
 
 
 def test_a_fitted_average_forgets_its_start_whatever_the_length() -> None:

@@ -22,10 +22,10 @@ from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import NonFiniteLoss, UsageError
 from catlipctl.models import ModelSettings
 from catlipctl.models.range_augment import RangeAugment, RangeAugmentSettings
-from catlipctl.models.text import TextSettings
 from catlipctl.objectives import Catlip, Clip, ClipSettings, Context, Objective, Output
+from catlipctl.settings.models import TextSettings
+from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training.learner import Learner
-from catlipctl.training.optimiser import OptimiserSettings
 from catlipctl.training.steps import cut
 from catlipctl.training.world import World
 

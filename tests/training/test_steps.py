@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from catlipctl.data.batch import Step
-from catlipctl.training.optimiser import ScheduleSettings, learning_rate
-from catlipctl.training.steps import Length, Sizes, schedule
+from catlipctl.settings.training import Length, ScheduleSettings, Sizes
+from catlipctl.training.optimiser import learning_rate
+from catlipctl.training.steps import schedule
 
 # What CoreNet's variable_batch_sampler prints for base 224, min 128, max 320, 25 scales, multiples of 16.
 RELEASED = {

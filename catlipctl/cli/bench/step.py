@@ -8,7 +8,7 @@ import typer
 
 from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import Gpus, Json, Processes
-from catlipctl.cli.output import command
+from catlipctl.cli.output import command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Plots
 from catlipctl.cli.tables import table
 
@@ -74,7 +74,7 @@ def step(
         from catlipctl.bench.learners import CLASSES
         from catlipctl.training import launch
 
-        launch.only_main_speaks()
+        only_main_speaks()
         wanted = launch.devices(gpus, processes)
         if not launch.joined():
             if wanted.note:
@@ -92,7 +92,7 @@ def step(
             plain=plain,
         )
         result = benchmark.step(settings, out_, cpu=wanted.cpu)
-        if launch.is_main():
+        if is_main():
             subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
             keep(result, lambda: reports.step(*result.bars(), subtitle), out / "step", plots, out_)
             out_.result(result, _table(result), *_lines(result))

@@ -1,53 +1,53 @@
-"""The recipe of a pre-training run: one section a component, each with its component's own schema."""
+"""The recipe of a pre-training run: one section a component."""
 
 from collections.abc import Collection
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from catlipctl.data import Augmentation
-from catlipctl.data.transform import Decode
 from catlipctl.labels import EXTRACTORS
-from catlipctl.models import ModelSettings
-from catlipctl.models.range_augment import RangeAugmentSettings
-from catlipctl.objectives import OBJECTIVES
-from catlipctl.objectives.clip import ClipSettings
-from catlipctl.training import settings
-from catlipctl.training.resuming import Rules
-from catlipctl.training.settings import TrainingSettings
+from catlipctl.recipe.schema import Section
+from catlipctl.settings import Workers
+from catlipctl.settings import training as settings
+from catlipctl.settings.data import Augmentation, Decode
+from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
+from catlipctl.settings.objectives import OBJECTIVES, ClipSettings
+from catlipctl.settings.training import TrainingSettings
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class DataSettings(_Section):
+class DataSettings(Section):
     """Where the pairs come from, and how their images are altered."""
 
     sources: list[str] = Field(default_factory=list)
+    """SOURCEs of image-text pairs: `--data`."""
     image_key: str | None = None
+    """Column or extension that holds the image; null: the usual ones. `--image-key`."""
     caption_keys: list[str] = Field(default_factory=list)
+    """Where captions are; none: the usual places. `--caption-key`."""
     strict: bool = False
-    workers: int = Field(default=0, ge=0)
+    """Stop at the first damaged shard. `--strict`."""
+    workers: Workers = 0
     """Processes that decode, beside each training process."""
     decode: Decode = "fast"
     """How JPEGs become crops: `exact` has Pillow's pixels to the bit, `fast` takes half the time or less."""
-    window: int | None = Field(default=None, ge=1)
+    window: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Shards whose samples are mixed, for storage that is slow at random; null: all samples."""
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
 
-class VocabularySettings(_Section):
+class VocabularySettings(Section):
     """The vocabulary: a file, or how to count one over the sources."""
 
     path: str | None = None
+    """A vocabulary.json; null: counted over the sources. `--vocab`."""
     extractor: str | None = None
     """What makes labels of captions; null: that of the file, or corenet."""
-    threshold: int | None = Field(default=None, ge=0)
-    """Keys that count more are kept; null: 500 (CatLIP 3.2), or 0 where `max_size` is given."""
-    max_size: int | None = Field(default=None, ge=1)
+    threshold: Annotated[int, Field(ge=0, le=10**13)] | None = None
+    """Keys that count more are kept; null: 500, or 0 where `max_size` is given. [CatLIP 3.2]"""
+    max_size: Annotated[int, Field(ge=1, le=10**7)] | None = None
+    """The most frequent keys are kept, so many. [24,320 in the released code]"""
     count: Literal["occurrences", "captions"] | None = None
-    """What counts; null: occurrences (CatLIP 3.2), or captions for sub-words (SuperClass)."""
+    """What counts; null: occurrences, or captions for sub-words. [CatLIP 3.2; SuperClass]"""
 
     @field_validator("extractor")
     @classmethod
@@ -64,6 +64,8 @@ class PretrainRecipe(TrainingSettings):
     data: DataSettings = Field(default_factory=DataSettings)
     vocabulary: VocabularySettings = Field(default_factory=VocabularySettings)
     objective: str = "catlip"
+    """`catlip`: the labels of the captions, by binary cross-entropy. `clip`: the captions, by contrast.
+    [CatLIP 3.1; Radford et al. 2021]"""
     clip: ClipSettings | None = None
     """Of objective clip: its text tower."""
     range_augment: RangeAugmentSettings | None = None
@@ -87,16 +89,15 @@ def _one_of(names: Collection[str], name: str) -> str:
     return name
 
 
-RULES = Rules(
-    # Where data lies is free: what it holds is compared by itself.
-    free=settings.FREE_ON_RESUME | {"data.workers", "data.sources", "vocabulary.path"},
-    fixed={
-        **settings.FIXED_ON_RESUME,
-        "model": "the weights are of this tower",
-        "objective": "the weights were learned by this one",
-        "clip": "the weights are of this text tower",
-        "range_augment": "its ranges are learned with the weights",
-        "vocabulary": "the head has an output for each of its classes",
-    },
-)
-"""What may change while a run goes on, and what may not."""
+FREE_ON_RESUME = settings.FREE_ON_RESUME | {"data.workers", "data.sources", "vocabulary.path"}
+"""Keys that may change on resuming. Where data lies is one: what it holds is compared by itself."""
+
+FIXED_ON_RESUME = {
+    **settings.FIXED_ON_RESUME,
+    "model": "the weights are of this tower",
+    "objective": "the weights were learned by this one",
+    "clip": "the weights are of this text tower",
+    "range_augment": "its ranges are learned with the weights",
+    "vocabulary": "the head has an output for each of its classes",
+}
+"""Keys and sections that may not change even where changes are allowed -> why."""

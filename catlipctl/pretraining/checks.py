@@ -1,0 +1,97 @@
+"""What a run checks before its first step, by the functions that the run calls; all that fails is kept.
+
+Only a vocabulary is not counted. Nothing is written but the index of the data, which goes to the cache.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import BaseModel
+
+from catlipctl.data.sample import Source
+from catlipctl.errors import CatlipctlError
+from catlipctl.pretraining.pretrain import (
+    RULES,
+    check_data_is_named,
+    check_extractor,
+    given_vocabulary,
+    make_order,
+    open_source,
+)
+from catlipctl.progress import Progress
+from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training import launch
+from catlipctl.training.directory import RunDirectory, would_take
+from catlipctl.training.world import World
+
+T = TypeVar("T")
+
+
+class Refusal(BaseModel):
+    """Why the run would not start here. elsewhere: another machine, or data named later, would mend it."""
+
+    message: str
+    hint: str
+    exit_code: int
+    elsewhere: bool
+
+
+class Place(NamedTuple):
+    """Where a run would go, and on what."""
+
+    gpus: int | None = None
+    processes: int | None = None
+    out: Path | None = None
+    name: str = "pretrain"
+    resume: bool = False
+    allow_changes: bool = False
+    cache_dir: Path | None = None
+
+
+class Checks:
+    """What the run would check, one after the other; all that fails is kept."""
+
+    def __init__(self) -> None:
+        self.refusals: list[Refusal] = []
+
+    def of(self, check: Callable[[], T], *, elsewhere: bool = False) -> T | None:
+        """What a check gives; None where it fails."""
+        try:
+            return check()
+        except CatlipctlError as error:
+            self.refusals.append(
+                Refusal(
+                    message=error.message, hint=error.hint, exit_code=error.exit_code, elsewhere=elsewhere
+                )
+            )
+            return None
+
+    def all(
+        self, recipe: PretrainRecipe, place: Place, progress: Progress
+    ) -> tuple[launch.Devices | None, RunDirectory, Source | None]:
+        """Devices, directory, and data as they are for the run; None where they are not to be had."""
+        gpus, processes = place.gpus, place.processes
+        # Both options together are a mistake everywhere.
+        both = bool(gpus) and processes is not None
+        devices = self.of(lambda: launch.devices(gpus, processes), elsewhere=not both)
+        if devices is not None:
+            world = World(cpu=devices.cpu)
+            self.of(lambda: world.precision(recipe.precision), elsewhere=True)
+        size = launch.world_size(gpus, processes)
+        self.of(lambda: recipe.must_share_out(recipe.model.image_size, size))
+        path = place.out or Path("runs") / place.name
+        directory = RunDirectory(path)
+        if place.out is not None or place.resume:
+            self.of(lambda: would_take(path, resume=place.resume))
+        if place.resume and directory.recipe.exists() and directory.started:
+            self.of(lambda: RULES.changes(directory.recipe, recipe, allowed=place.allow_changes))
+        self.of(lambda: check_extractor(recipe))
+        self.of(lambda: given_vocabulary(recipe, directory))
+        if not recipe.data.sources:
+            self.of(lambda: check_data_is_named(recipe), elsewhere=True)
+            return devices, directory, None
+        source = self.of(lambda: open_source(recipe, place.cache_dir, progress))
+        if source is not None:
+            self.of(lambda: make_order(recipe, source))
+        return devices, directory, source

@@ -1,0 +1,56 @@
+"""The recipe of a fine-tuning run."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from catlipctl.settings import Epochs, Images, Workers
+from catlipctl.settings import training as settings
+from catlipctl.settings.data import Augmentation, Decode
+from catlipctl.settings.objectives import ClassificationSettings
+from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSettings, TrainingSettings
+
+Init = Literal["transfer", "random"]
+
+
+class FinetuneRecipe(TrainingSettings):
+    """Everything that decides a fine-tuning run. Rates suit a few thousand images and a small tower."""
+
+    checkpoint: str
+    """The tower to start from: `--checkpoint`."""
+    sources: list[str]
+    """The training images, and the test images where they are another source: `--data`, `--test`."""
+    target: str | None = None
+    """The label set whose labels the class names are; null: names looked up in WordNet. `--target`."""
+    init: Init = "transfer"
+    """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
+    classification: ClassificationSettings = Field(
+        default_factory=lambda: ClassificationSettings(label_smoothing=0.1)
+    )
+    layer_decay: float = Field(default=0.75, gt=0, le=1)
+    """Each block's learning rate over that of the block after it; the classifier's is the whole.
+    [Bao et al. 2022, BEiT]"""
+    augmentation: Augmentation = Field(default_factory=Augmentation)
+    decode: Decode = "fast"
+    """How JPEGs become crops: `exact` has Pillow's pixels to the bit, `fast` takes half the time or less."""
+    workers: Workers = 0
+    """Processes that decode, beside each training process."""
+    evaluate_epochs: Epochs | None = None
+    """Epochs between evaluations on the way; null: at the end alone."""
+    global_batch_size: Images = 64
+    """Images that one step sees, over all processes; with `sizes`, a step at the model's own size."""
+    length: Length = Length(epochs=20)
+    optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, weight_decay=0.05)
+    schedule: ScheduleSettings = ScheduleSettings(warmup_steps=50)
+
+
+FREE_ON_RESUME = settings.FREE_ON_RESUME | {"workers", "sources", "evaluate_epochs"}
+"""Keys that may change on resuming."""
+
+FIXED_ON_RESUME = {
+    **settings.FIXED_ON_RESUME,
+    "checkpoint": "the weights began as its",
+    "target": "the classifier has an output for each of its classes",
+    "init": "the classifier began by it",
+}
+"""Keys and sections that may not change even where changes are allowed -> why."""
