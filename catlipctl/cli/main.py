@@ -24,6 +24,7 @@ from catlipctl.cli.grammar import Command
 from catlipctl.cli.output import Output
 from catlipctl.cli.vocab import build, change, overlap, show
 from catlipctl.errors import UsageError
+from catlipctl.signals import Signals, exit_code
 
 app = typer.Typer(
     name="catlipctl",
@@ -95,6 +96,8 @@ def main() -> None:
     # Read when torch is loaded. OpenMP's threads spin at each barrier by default: where loader workers or
     # other programs share the cores, that made a training step six times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signals = Signals()
+    signals.answer()
     try:
         code = app(prog_name="catlipctl", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -104,6 +107,8 @@ def main() -> None:
         if not hasattr(error, "format_message"):
             raise
         code = _refused(error)
+    if code == 130 and signals.received:  # in the parser, for which every signal is Ctrl-C
+        code = exit_code(signals.received)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from catlipctl.errors import CatlipctlError, OutOfMemory
+from catlipctl.errors import CatlipctlError, OutOfMemory, Stopped
 from catlipctl.progress import Task
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Output:
         """One line about something that the user may want to mend, on stderr."""
         self.note(f"warning: {message}")
 
-    def fail(self, error: CatlipctlError) -> None:
+    def fail(self, error: CatlipctlError | Stopped) -> None:
         """Say what happened and what mends it; with --json, as the document too."""
         if self.json and self._result is None:
             body = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
@@ -92,7 +92,7 @@ class Output:
             lines.close()
 
 
-def print_error(error: CatlipctlError) -> None:
+def print_error(error: CatlipctlError | Stopped) -> None:
     """`error: what happened`, then `hint: what mends it`, on stderr."""
     print(f"error: {error.message}", file=sys.stderr)
     if error.hint:
@@ -105,6 +105,9 @@ def command(name: str, *, json: bool = False) -> Iterator[Output]:
     out = Output(name, json=json)
     try:
         yield out
+    except Stopped as stopped:
+        out.fail(stopped)
+        raise typer.Exit(stopped.exit_code) from None
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
     except BrokenPipeError:

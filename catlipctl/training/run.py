@@ -20,10 +20,10 @@ from pydantic import BaseModel
 
 from catlipctl import files
 from catlipctl import recipe as recipes
-from catlipctl.errors import CatlipctlError, UsageError
+from catlipctl.errors import CatlipctlError, Stopped, UsageError
 from catlipctl.progress import SILENT, Progress
 from catlipctl.recipe import schema
-from catlipctl.training.signals import Signals
+from catlipctl.signals import Signals, answered
 from catlipctl.training.world import World
 
 T = TypeVar("T")
@@ -77,22 +77,24 @@ def begin(
 
     `exit.json` is written as the body ends. Raises UsageError where the directory is in use or not empty.
     """
-    world = World(cpu=cpu)
     held: list[RunDirectory] = []
 
     def take_directory() -> Path:
         held.append(acquire(out, name, resume=resume, root=root))
         return held[0].path
 
-    try:
-        with Signals() as signals:
+    with answered() as signals:
+        signals.trained = False
+        try:
+            world = World(cpu=cpu)
             directory = RunDirectory(world.on_main(take_directory))
             with directory.recording_exit(world.rank):
                 yield Run(task, world, signals, directory, progress if world.is_main else SILENT)
                 world.close()
-    finally:
-        for directory in held:
-            directory.release()
+        finally:
+            signals.trained = None
+            for directory in held:
+                directory.release()
 
 
 class RunDirectory:
@@ -168,7 +170,7 @@ class RunDirectory:
             yield
         except BaseException as error:
             first = self._record(_as_record(error, rank))
-            if first["rank"] != rank and not isinstance(error, CatlipctlError):
+            if first["rank"] != rank and not isinstance(error, CatlipctlError | Stopped):
                 other = CatlipctlError(f"process {first['rank']}: {first['message']}", first["hint"])
                 other.exit_code = first["exit_code"]
                 raise other from error
@@ -195,7 +197,7 @@ class RunDirectory:
 
 
 def _as_record(error: BaseException, rank: int) -> dict[str, Any]:
-    if isinstance(error, CatlipctlError):
+    if isinstance(error, CatlipctlError | Stopped):
         return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint, "rank": rank}
     code = 130 if isinstance(error, KeyboardInterrupt) else 7 if isinstance(error, MemoryError) else 1
     return {"exit_code": code, "message": f"{type(error).__name__}: {error}", "hint": "", "rank": rank}
