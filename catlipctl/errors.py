@@ -48,7 +48,7 @@ class OutOfMemory(CatlipctlError):
     exit_code = 7
 
 
-class Stopped(KeyboardInterrupt):
+class Stopped(BaseException):
     """A signal ended the work, saved where there was anything to save: 130 for Ctrl-C, else 75 (run again).
 
     It may come up anywhere. As no Exception it is never taken for what may go wrong there.

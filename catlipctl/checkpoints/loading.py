@@ -1,5 +1,8 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -161,8 +164,11 @@ def _from_directory(directory: Path) -> Checkpoint:
 
 def _from_timm(name: str) -> Checkpoint:
     try:
-        model = timm.create_model(name, pretrained=True)
-    except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        with _only_safetensors(name):
+            model = timm.create_model(name, pretrained=True)
+    except CheckpointError:
+        raise
+    except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"timm:{name} cannot be loaded: {error}",
             "see timm.list_pretrained() for the names that have weights",
@@ -175,6 +181,31 @@ def _from_timm(name: str) -> Checkpoint:
     names, descriptions = _timm_labels(model)
     tower = TimmTower(model.eval())
     return Checkpoint(path=None, tower=tower, label_names=names, label_descriptions=descriptions)
+
+
+@contextmanager
+def _only_safetensors(name: str) -> Iterator[None]:
+    """Refuse pickles inside: timm takes one where a model has nothing else. Raises CheckpointError."""
+
+    def refuse(file: object, *_: object, **__: object) -> None:
+        there = Path(str(file))
+        convert = (
+            "import torch, safetensors.torch as to; to.save_file("
+            f"torch.load({str(there)!r}, weights_only=True), {str(there.with_name(WEIGHTS))!r})"
+        )
+        raise CheckpointError(
+            f"timm:{name} has its weights as a pickle alone ({there.name}), and none is read",
+            f"if you trust it, convert it by {shlex.join(['python', '-c', convert])} "
+            f"and name timm:local-dir:{there.parent}",
+        )
+
+    # The one way by which timm reads a pickle: which file it takes, in which order, is its own affair.
+    load = torch.load
+    torch.load = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.load = load
 
 
 def _timm_labels(model: nn.Module) -> tuple[list[str] | None, dict[str, str]]:
