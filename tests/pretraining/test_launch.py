@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(run / "metrics.jsonl")]
 
 
+Living = Callable[[list[psutil.Process], float], list[psutil.Process]]
+
 PIPES: Any = {
     "stdout": subprocess.PIPE,
     "stderr": subprocess.PIPE,
@@ -48,6 +51,15 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
+
+
+@pytest.fixture(autouse=True)
+def _none_is_left() -> Iterator[None]:
+    """What a test that fails has started would train on for ever."""
+    yield
+    for process in psutil.Process().children(recursive=True):
+        if "catlipctl.cli.main" in process.cmdline():
+            process.kill()
 
 
 def wait_for_steps(run: Path, steps: int, process: "subprocess.Popen[str]") -> None:
@@ -136,31 +148,25 @@ def below(process: "subprocess.Popen[str]", at_least: int) -> list[psutil.Proces
     return found
 
 
-def living(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
-    """Those that still run after this time at most."""
-    end = time.monotonic() + seconds
-    while True:
-        alive = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
-        if not alive or time.monotonic() > end:
-            return alive
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     ("name", "processes"), [("SIGTERM", 1), pytest.param("SIGTERM", 2, marks=pytest.mark.slow)]
 )
 def test_a_signal_to_every_process_of_a_job_saves(
-    file: Path, tmp_path: Path, name: str, processes: int
+    file: Path, tmp_path: Path, living: Living, name: str, processes: int
 ) -> None:
-    """As `scancel` and container runtimes send it; the loader's workers get it first."""
+    """As `scancel` and container runtimes send it; the loader's workers get it first, and work on."""
     out = tmp_path / "run"
     run = start(file, "--out", out, "--processes", processes, "--json", *ENDLESS)
     wait_for_steps(out, 3, run)
     jobs = below(run, at_least=2 if processes == 1 else 6)
+    ranks = [] if processes == 1 else psutil.Process(run.pid).children()
     for process in jobs:
+        if process not in ranks:
+            process.send_signal(signal.Signals[name])
+    wait_for_steps(out, len(losses(out)) + 30, run)  # more than the loader is ahead
+    assert run.poll() is None
+    for process in (*ranks, run):
         process.send_signal(signal.Signals[name])
-    time.sleep(0.05)  # time enough for a worker to die of it
-    run.send_signal(signal.Signals[name])
     code, printed, err = finish(run)
     assert code == 75, err
     assert "saved" in json.loads(printed)["error"]["message"]
@@ -215,24 +221,24 @@ def test_under_nohup_a_lost_terminal_changes_nothing(file: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_no_process_outlives_a_killed_job(file: Path, tmp_path: Path, processes: int) -> None:
+def test_no_process_outlives_a_killed_job(file: Path, tmp_path: Path, living: Living, processes: int) -> None:
     run = start(file, "--out", tmp_path / "run", "--processes", processes, *ENDLESS)
     wait_for_steps(tmp_path / "run", 3, run)
     everyone = below(run, at_least=2 if processes == 1 else 6)
     ranks = [] if processes == 1 else psutil.Process(run.pid).children()
     for process in (run, *ranks):
         process.kill()
-    finish(run)
+    run.wait()
     assert not living(everyone, 2)
 
 
 @pytest.mark.slow
-def test_processes_of_a_killed_launcher_save_and_end(file: Path, tmp_path: Path) -> None:
+def test_processes_of_a_killed_launcher_save_and_end(file: Path, tmp_path: Path, living: Living) -> None:
     run = start(file, "--out", tmp_path / "run", "--processes", 2, *ENDLESS)
     wait_for_steps(tmp_path / "run", 3, run)
     everyone = below(run, at_least=6)
     run.kill()
-    finish(run)
+    run.wait()
     assert not living(everyone, 10)
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 75
     assert checkpoints.latest(tmp_path / "run") is not None
@@ -282,7 +288,7 @@ def test_a_signal_before_the_loop_says_that_nothing_is_to_be_saved(
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_signal_to_every_process_while_torch_is_imported(
-    file: Path, tmp_path: Path, processes: int
+    file: Path, tmp_path: Path, living: Living, processes: int
 ) -> None:
     run = start(file, "--out", tmp_path / "run", "--processes", processes)
     children: list[psutil.Process] = []

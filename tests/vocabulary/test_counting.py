@@ -276,7 +276,7 @@ def test_an_engine_that_cannot_tell_is_known_by_its_finished_shards() -> None:
 
 @pytest.mark.slow
 def test_a_signal_to_every_process_of_a_count_is_answered_by_the_main_one_alone(
-    folder: Path, tmp_path: Path
+    folder: Path, tmp_path: Path, living: Any
 ) -> None:
     os.mkfifo(folder / "endless.tar")  # whoever opens it waits for ever
     build = [sys.executable, "-m", "catlipctl.cli.main", "vocab", "build"]
@@ -297,4 +297,4 @@ def test_a_signal_to_every_process_of_a_count_is_answered_by_the_main_one_alone(
     assert main.returncode == 75, err
     assert "the counts of 12 of 13 shards are kept" in err
     assert "error: stopped by SIGTERM" in err
-    assert not psutil.wait_procs(everyone, 2)[1]
+    assert not living(everyone, 2)
