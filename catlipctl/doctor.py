@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from catlipctl import files
 from catlipctl.errors import MachineError
 from catlipctl.results import Result
+from catlipctl.signals import HANDLED
 
 LIBRARIES = ("torch", "torchvision", "timm", "open_clip_torch", "accelerate", "datasets", "nltk", "numpy")
 SPARE_BYTES = 2 * 2**30
@@ -307,12 +308,14 @@ def launcher() -> Check:
         return Check(name="launcher", status="failed", found=lacking, mend=mend)
     # torchrun puts its own choice here; its default leaves SIGUSR1 out and dies of it.
     handled = os.environ.get("TORCHELASTIC_SIGNALS_TO_HANDLE", "SIGTERM,SIGINT,SIGHUP,SIGQUIT")
-    if "TORCHELASTIC_RUN_ID" in os.environ and "SIGUSR1" not in handled.split(","):
+    wanted = [number.name for number in HANDLED]
+    lost = [name for name in wanted if name not in handled.split(",")]
+    if "TORCHELASTIC_RUN_ID" in os.environ and lost:
         return Check(
             name="launcher",
             status="warning",
-            found=f"{found} under torchrun, which hands on {handled} but not SIGUSR1",
-            mend="torchrun --signals-to-handle SIGINT,SIGTERM,SIGUSR1 (catlipctl pretrain --print-launch)",
+            found=f"{found} under torchrun, which hands on {handled} but not {','.join(lost)}",
+            mend=f"torchrun --signals-to-handle {','.join(wanted)} (catlipctl pretrain --print-launch)",
         )
     return Check(name="launcher", status="ok", found=found)
 

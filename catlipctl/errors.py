@@ -48,9 +48,14 @@ class OutOfMemory(CatlipctlError):
     exit_code = 7
 
 
-class Stopped(CatlipctlError):
-    """A signal ended the work after a save: 75 for SIGTERM and SIGUSR1 (run again), 130 for Ctrl-C."""
+class Stopped(BaseException):
+    """A signal ended the work, saved where there was anything to save: 130 for Ctrl-C, else 75 (run again).
+
+    It may come up anywhere. As no Exception it is never taken for what may go wrong there.
+    """
 
     def __init__(self, message: str, hint: str = "", *, exit_code: int = 75) -> None:
-        super().__init__(message, hint)
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
         self.exit_code = exit_code

@@ -2,8 +2,11 @@
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import settings
 
@@ -14,6 +17,22 @@ settings.load_profile("repeatable")
 # In a shell's background Ctrl-C is ignored, and so it would be in processes that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def living() -> Callable[[list[psutil.Process], float], list[psutil.Process]]:
+    """Those of the processes that still run after so many seconds; one that nobody buries does not."""
+
+    def found(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
+        end = time.monotonic() + seconds
+        while True:
+            alive = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+            if not alive or time.monotonic() > end:
+                return alive
+            time.sleep(0.02)
+
+    return found
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -89,7 +89,8 @@ def test_more_threads_than_cores_is_a_warning() -> None:
         ({}, "ok"),
         (TORCHRUN, "warning"),
         ({**TORCHRUN, "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGTERM,SIGINT,SIGHUP,SIGQUIT"}, "warning"),
-        ({**TORCHRUN, "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGINT,SIGTERM,SIGUSR1"}, "ok"),
+        ({**TORCHRUN, "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGINT,SIGTERM,SIGUSR1"}, "warning"),
+        ({**TORCHRUN, "TORCHELASTIC_SIGNALS_TO_HANDLE": "SIGUSR1,SIGHUP,SIGQUIT,SIGINT,SIGTERM"}, "ok"),
         ({"WORLD_SIZE": "2"}, "failed"),
     ],
 )

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
+from catlipctl import signals
 from catlipctl.bench import label_path
 from catlipctl.bench.label_path import REFERENCE, Read, SetUp
 from catlipctl.bench.result import LabelsBenchmark, LabelsRow, Spread
@@ -139,9 +140,11 @@ def _started(processes: ExitStack, progress: Progress) -> tuple[list[_Path], dic
     paths, left_out = [], {}
     spawn = multiprocessing.get_context("spawn")
     for name in (*EXTRACTORS, REFERENCE):
-        process = processes.enter_context(ProcessPoolExecutor(1, mp_context=spawn))
+        process = processes.enter_context(ProcessPoolExecutor(1, spawn, signals.serve))
         try:
-            paths.append(_Path(name, process, process.submit(label_path.set_up, name).result()))
+            with signals.withheld():
+                ready = process.submit(label_path.set_up, name)
+            paths.append(_Path(name, process, ready.result()))
         except MachineError as error:
             left_out[name] = error.hint
             progress.warn(f"{name} is left out: {error.message}; this brings them: {error.hint}")

@@ -1,8 +1,9 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
 import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, Literal, TypeVar
 import timm
 import torch
 from pydantic import BaseModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.models._hub import download_from_hf
@@ -240,10 +242,10 @@ def _from_timm(name: str, weights: bool) -> Checkpoint:
     hint = "check the network, or save the model to a folder elsewhere and name it timm:local-dir:FOLDER"
     fetched = nullcontext() if name.startswith(LOCAL) else network.hub(f"timm:{name}", hint)
     try:
-        with fetched:
+        with fetched, _only_safetensors(name):
             config = _written_config(name)
             model = timm.create_model(name, pretrained=weights)
-    except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError) as error:
+    except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CheckpointError(
             f"timm:{name} cannot be loaded: {error}",
             "see timm.list_pretrained() for the names that have weights",
@@ -262,6 +264,31 @@ def _written_config(name: str) -> Config | None:
     if name.startswith(HUB):
         return KIND.read_json(Path(download_from_hf(name.removeprefix(HUB), CONFIG)), Config)
     return None
+
+
+@contextmanager
+def _only_safetensors(name: str) -> Iterator[None]:
+    """Refuse pickles inside: timm takes one where a model has nothing else. Raises CheckpointError."""
+
+    def refuse(file: object, *_: object, **__: object) -> None:
+        there = Path(str(file))
+        convert = (
+            "import torch, safetensors.torch as to; to.save_file("
+            f"torch.load({str(there)!r}, weights_only=True), {str(there.with_name(WEIGHTS))!r})"
+        )
+        raise CheckpointError(
+            f"timm:{name} has its weights as a pickle alone ({there.name}), and none is read",
+            f"if you trust it, convert it by {shlex.join(['python', '-c', convert])} "
+            f"and name timm:local-dir:{there.parent}",
+        )
+
+    # The one way by which timm reads a pickle: which file it takes, in which order, is its own affair.
+    load = torch.load
+    torch.load = refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.load = load
 
 
 def _timm_labels(model: nn.Module) -> tuple[list[str] | None, dict[str, str]]:

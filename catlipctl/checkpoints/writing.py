@@ -79,7 +79,7 @@ def write(
         )
     with atomic.replacing(directory) as temporary:
         temporary.mkdir()
-        _save(stored, temporary / WEIGHTS)
+        save_tensors(stored, temporary / WEIGHTS)
         sections: dict[str, Any] = {
             "catlipctl": {"format_version": VERSION, "problem_type": problem_type, **config},
             # A model that was loaded carries the names of its old head.
@@ -94,12 +94,12 @@ def write(
             vocabulary.save(temporary / VOCABULARY)
         if state is not None or state_json is not None:
             (temporary / STATE_JSON).parent.mkdir()
-            _save(_stored(state or {}), temporary / STATE_TENSORS)
+            save_tensors(_stored(state or {}), temporary / STATE_TENSORS)
             atomic.write_json(temporary / STATE_JSON, dict(state_json or {}))
         for name, text in (files or {}).items():
             atomic.write_text(temporary / name, text)
         for name, content in (tensors or {}).items():
-            _save(_stored(content), temporary / name)
+            save_tensors(_stored(content), temporary / name)
         write_manifest(temporary)
     return directory
 
@@ -167,9 +167,13 @@ def _must_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         )
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
+def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """Write safetensors, with the mode that the umask gives (safetensors 0.8 leaves them to their owner)."""
+    path.touch()
+    mode = path.stat().st_mode
     try:
         save_file(tensors, path, metadata={"format": "pt"})
+        path.chmod(mode)
     except SafetensorError as error:
         if f"os error {errno.ENOSPC}" in str(error):  # not an OSError of its own
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error

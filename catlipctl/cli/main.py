@@ -24,7 +24,8 @@ from catlipctl.cli import (
 from catlipctl.cli.grammar import Command
 from catlipctl.cli.output import Output
 from catlipctl.cli.vocab import build, change, overlap, show
-from catlipctl.errors import UsageError
+from catlipctl.errors import Stopped, UsageError
+from catlipctl.signals import Signals
 
 app = typer.Typer(
     name="catlipctl",
@@ -99,7 +100,11 @@ def main() -> None:
     # other programs share the cores, that made a training step six times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
+        Signals().answer()
         code = app(prog_name="catlipctl", standalone_mode=False)
+    except Stopped as stopped:
+        _output().fail(stopped)
+        code = stopped.exit_code
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except Exception as error:
@@ -115,13 +120,16 @@ def _refused(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), file=sys.stderr)
     else:
-        words = _command_words()
         # What pydantic puts before each of its own.
         message = " ".join(error.format_message().replace("Value error, ", "").split()).removesuffix(".")
-        hint = f"{' '.join(['catlipctl', *words])} --help shows what it takes"
-        out = Output(" ".join(words) or "catlipctl", json="--json" in sys.argv[1:])
-        out.fail(UsageError(message[:1].lower() + message[1:], hint))
+        hint = f"{' '.join(['catlipctl', *_command_words()])} --help shows what it takes"
+        _output().fail(UsageError(message[:1].lower() + message[1:], hint))
     return int(error.exit_code)
+
+
+def _output() -> Output:
+    """Where a command speaks that has not begun."""
+    return Output(" ".join(_command_words()) or "catlipctl", json="--json" in sys.argv[1:])
 
 
 def _command_words() -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from catlipctl.errors import CatlipctlError, OutOfMemory, UsageError
+from catlipctl.errors import CatlipctlError, OutOfMemory, Stopped, UsageError
 from catlipctl.printable import one_line, printable, printable_json
 from catlipctl.progress import Task
 
@@ -78,7 +78,7 @@ class Output:
         """One line about something that the user may want to mend, on stderr."""
         self.note(f"warning: {message}")
 
-    def fail(self, error: CatlipctlError) -> None:
+    def fail(self, error: CatlipctlError | Stopped) -> None:
         """Say what happened and what mends it; with --json, as the document too."""
         if self.json and self._result is None:
             self.document("error", error=_as_body(error))
@@ -98,7 +98,7 @@ class Output:
             lines.close()
 
 
-def _as_body(error: CatlipctlError) -> dict[str, Any]:
+def _as_body(error: CatlipctlError | Stopped) -> dict[str, Any]:
     return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
 
 
@@ -113,7 +113,7 @@ def only_main_speaks() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (open until the process ends)
 
 
-def print_error(error: CatlipctlError) -> None:
+def print_error(error: CatlipctlError | Stopped) -> None:
     """`error: what happened`, then `hint: what mends it`, on stderr."""
     print(printable(f"error: {error.message}"), file=sys.stderr)
     if error.hint:
@@ -126,6 +126,9 @@ def command(name: str, *, json: bool = False) -> Iterator[Output]:
     out = Output(name, json=json)
     try:
         yield out
+    except Stopped as stopped:
+        out.fail(stopped)
+        raise typer.Exit(stopped.exit_code) from None
     except (typer.Exit, typer.Abort, KeyboardInterrupt):
         raise
     except BrokenPipeError:

@@ -1,7 +1,6 @@
-"""Results computed ahead in worker processes: torch's loader, with plain errors and quiet signals."""
+"""Results computed ahead in worker processes: torch's loader, with plain errors."""
 
 import contextlib
-import os
 import pickle
 import signal
 import threading
@@ -14,10 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
+from catlipctl import signals
 from catlipctl.errors import CatlipctlError, OutOfMemory
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+Raised = TypeVar("Raised", bound=BaseException)
 
 LEAST_SHARED = 2**20
 """Bytes: less goes faster through the pipe than as a file that is handed over."""
@@ -41,7 +42,7 @@ def ahead(make: Callable[[Key], Value], keys: Iterable[Key], *, workers: int = 0
         # Its own: torch would otherwise draw the workers' seed from the run's generator.
         generator=torch.Generator(),
     )
-    with _signals_as_they_were():
+    with _deaths_untold(), signals.withheld():
         values = iter(loader)
     while True:
         try:
@@ -81,7 +82,7 @@ def shared_bytes(*shape: int) -> Tensor:
 
 
 @contextlib.contextmanager
-def _signals_as_they_were() -> Iterator[None]:
+def _deaths_untold() -> Iterator[None]:
     """Take back torch's handler of SIGCHLD, which raises wherever the main thread is as a worker dies.
 
     In the midst of a step that is neither told as what it is, nor is the state whole. Who takes the next
@@ -116,7 +117,7 @@ def _shared_memory_full() -> OutOfMemory:
     )
 
 
-def portable(error: Exception) -> Exception:
+def portable(error: Raised) -> Raised | OSError:
     """The error itself if it can go to another process, else an OSError that says the same."""
     try:
         pickle.loads(pickle.dumps(error))
@@ -138,11 +139,5 @@ class _Made(Dataset[Value | Exception], Generic[Key, Value]):
 
 
 def _begin_worker(_: int) -> None:
+    signals.serve()
     torch.set_num_threads(1)
-    # Only the main process answers Ctrl-C and the signals that `timeout` and schedulers send to a group: it
-    # still needs its workers to finish the step and save. SIGTERM by the main process itself must work.
-    with contextlib.suppress(OSError, AttributeError):
-        os.setpgrp()
-    for name in ("SIGINT", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)

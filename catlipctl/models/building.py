@@ -154,6 +154,7 @@ def _made(settings: ModelSettings, num_classes: int, arguments: dict[str, bool])
         model: Any = timm.create_model(
             settings.name,
             pretrained=False,
+            checkpoint_path="",  # which model_args can't name: a tower made here has no weights of others
             pretrained_cfg_overlay=overlay,
             **{**settings.model_args, **arguments, "num_classes": num_classes},
         )

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 
 from catlipctl import files
 from catlipctl import recipe as recipes
-from catlipctl.errors import CatlipctlError, CheckpointError, UsageError
+from catlipctl.errors import CatlipctlError, CheckpointError, Stopped, UsageError
 
 UNSTARTED = {"lock", "exit.json", "recipe.yaml", "starts.jsonl"}
 """What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
@@ -165,7 +165,7 @@ class RunDirectory:
             yield
         except BaseException as error:
             first = self._record(_as_record(error, rank))
-            if first["rank"] != rank and not isinstance(error, CatlipctlError):
+            if first["rank"] != rank and not isinstance(error, CatlipctlError | Stopped):
                 other = CatlipctlError(f"process {first['rank']}: {first['message']}", first["hint"])
                 other.exit_code = first["exit_code"]
                 raise other from error
@@ -194,7 +194,7 @@ class RunDirectory:
 
 
 def _as_record(error: BaseException, rank: int) -> dict[str, Any]:
-    if isinstance(error, CatlipctlError):
+    if isinstance(error, CatlipctlError | Stopped):
         return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint, "rank": rank}
     code = 130 if isinstance(error, KeyboardInterrupt) else 7 if isinstance(error, MemoryError) else 1
     return {"exit_code": code, "message": f"{type(error).__name__}: {error}", "hint": "", "rank": rank}

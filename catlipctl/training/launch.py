@@ -22,7 +22,7 @@ import torch
 from catlipctl.errors import CatlipctlError, MachineError, Stopped, UsageError
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
-from catlipctl.training.signals import HANDLED, LAUNCHER_VARIABLE, exit_code
+from catlipctl.signals import HANDLED, LAUNCHER_VARIABLE, answered_here, exit_code
 
 GRACE_SECONDS = 5.0
 """What the others get to end by themselves, with the first one's error, once a process has failed."""
@@ -83,14 +83,16 @@ def command_line(arguments: Sequence[str], wanted: Devices) -> str:
 def launch(arguments: Sequence[str], wanted: Devices, progress: Progress = SILENT) -> int:
     """Run `catlipctl ARGUMENTS` in several processes; returns the exit code that rank 0 has explained.
 
-    Rank 0 inherits stdout and stderr, so the result and the errors are its own; SIGINT, SIGTERM and SIGUSR1
-    are forwarded. Where rank 0 cannot say why a process died, its error is raised here.
+    Rank 0 inherits stdout and stderr, so the result and the errors are its own. Signals that ask for an end
+    are forwarded; a second Ctrl-C quits at once (KeyboardInterrupt). Where rank 0 cannot say why a process
+    died, its error is raised here.
     """
     with tempfile.TemporaryDirectory(prefix="catlipctl-") as folder:
         logs = [Path(folder) / f"{rank}.log" for rank in range(wanted.processes)]
         children = _start(arguments, wanted, logs)
         forwarded: list[int] = []
-        before = {number: signal.signal(number, _forwarder(children, forwarded)) for number in HANDLED}
+        forward = _forwarder(children, forwarded)
+        before = {number: signal.signal(number, forward) for number in answered_here()}
         try:
             failed = _first_to_fail(children)
             if failed is None:
@@ -138,6 +140,8 @@ def _free_port() -> int:
 
 def _forwarder(children: list[subprocess.Popen[bytes]], forwarded: list[int]) -> Any:
     def forward(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        if number == signal.SIGINT and number in forwarded:
+            raise KeyboardInterrupt
         forwarded.append(number)
         for child in children:
             if child.poll() is None:
@@ -177,9 +181,11 @@ def _explained(
     progress: Progress,
 ) -> int:
     code, main = int(children[failed].returncode), int(children[0].returncode)
-    if -code in forwarded:
-        name = signal.Signals(-code).name
-        raise Stopped(f"stopped by {name} before the run began", "run it again", exit_code=exit_code(-code))
+    if main <= 0 and (asked := [n for n in forwarded if code in (-n, exit_code(n))]):
+        name = signal.Signals(asked[0]).name
+        raise Stopped(
+            f"stopped by {name} before the run began", "run it again", exit_code=exit_code(asked[0])
+        )
     if main > 0 and code > 0:
         return main
     if code > 0:

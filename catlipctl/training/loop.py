@@ -6,13 +6,13 @@ from catlipctl.data.batch import Batch
 from catlipctl.data.loader import Loader
 from catlipctl.errors import OutOfMemory, Stopped
 from catlipctl.settings.training import TrainingSettings
+from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saving
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
 from catlipctl.training.report import Report, RunState, truncate_metrics
 from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
-from catlipctl.training.signals import Signals, exit_code
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
 
@@ -130,7 +130,7 @@ def draw(batches: Iterator[list[Batch]], signals: Signals) -> list[Batch]:
     try:
         return next(batches)
     except OutOfMemory:
-        # A signal to the whole process group ends the loader's workers too; the state is whole, so save it.
+        # Whoever kills all of a job may begin with the loader's workers; the state is whole, so save it.
         if signals.received:
             return []
         raise

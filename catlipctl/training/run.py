@@ -13,10 +13,10 @@ from pydantic import BaseModel
 import catlipctl
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import library_versions, this_machine
+from catlipctl.signals import Signals, answered
 from catlipctl.training import resuming
 from catlipctl.training.directory import RunDirectory, acquire
 from catlipctl.training.resuming import Rules, Start
-from catlipctl.training.signals import Signals
 from catlipctl.training.world import World
 
 T = TypeVar("T")
@@ -86,15 +86,16 @@ def begin(
     Raises UsageError where the directory is in use or not empty or the recipe is not the run's, and
     CheckpointError where no checkpoint of the run is whole.
     """
-    world = World(cpu=cpu)
     held: list[RunDirectory] = []
 
     def take_directory() -> tuple[Path, bool]:
         held.append(acquire(out, name, resume=resume, root=root))
         return held[0].path, held[0].complete
 
-    try:
-        with Signals() as signals:
+    with answered() as signals:
+        signals.trained = False
+        try:
+            world = World(cpu=cpu)
             path, complete = world.on_main(take_directory)
             directory = RunDirectory(path)
             directory.complete = complete
@@ -108,8 +109,9 @@ def begin(
             with directory.recording_exit(world.rank):
                 yield Run(task, world, signals, directory, heard, world.on_main(settled))
                 world.close()
-    finally:
-        for directory in held:
-            if out is None:
-                directory.discard_unstarted()
-            directory.release()
+        finally:
+            signals.trained = None
+            for directory in held:
+                if out is None:
+                    directory.discard_unstarted()
+                directory.release()

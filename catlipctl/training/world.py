@@ -10,7 +10,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from catlipctl.data.workers import portable
-from catlipctl.errors import MachineError
+from catlipctl.errors import MachineError, Stopped
 from catlipctl.settings.training import Precision
 
 T = TypeVar("T")
@@ -46,9 +46,15 @@ class World:
         if self.is_main:
             try:
                 answer[0] = function()
-            except Exception as error:
+            except (Exception, Stopped) as error:
                 answer[1] = portable(error)
-        value, failure = broadcast_object_list(answer)
+        try:
+            value, failure = broadcast_object_list(answer)
+        except RuntimeError:
+            # The others may be gone for the same reason, a signal to all.
+            if answer[1] is None:
+                raise
+            value, failure = answer
         if failure is not None:
             raise failure
         return value

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import read_images
 from catlipctl.errors import DataError
 from catlipctl.files import replacing
@@ -36,7 +36,7 @@ def with_head(tower: Tower, weight: Tensor, bias: Tensor) -> Tower:
 def save_head(path: Path, weight: Tensor, bias: Tensor) -> None:
     """Write `weight [K, D]` and `bias [K]` alone, as safetensors."""
     with replacing(path) as temporary:
-        save_file({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)
+        save_tensors({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)
 
 
 def answers(

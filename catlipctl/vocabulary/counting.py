@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from catlipctl import files, labels
 from catlipctl.data.sample import Source
 from catlipctl.data.sources.faults import Faults
-from catlipctl.errors import DataError
+from catlipctl.errors import DataError, Stopped
 from catlipctl.progress import SILENT, Progress, Task
 from catlipctl.vocabulary import engines
 from catlipctl.vocabulary.counts import Counts, Sidecars, count
@@ -81,7 +81,7 @@ def count_shards(
                     kept += 1
                     meter.finish(shard, counts.captions)
                     add(counts)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         if not sidecars.failure:
             progress.note(f"stopped: the counts of {kept:,} of {len(shards):,} shards are kept; run it again")
         raise

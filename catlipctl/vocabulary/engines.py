@@ -6,7 +6,6 @@ All run the same function on the same shards and give its results as they come; 
 import logging
 import multiprocessing
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, Literal
 
+from catlipctl import signals
 from catlipctl.errors import MachineError, OutOfMemory
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def _in_processes(work: Work, shards: "Sequence[CaptionShard]", workers: int, ti
     try:
         while True:
             for shard in islice(waiting, workers * _IN_FLIGHT - len(running)):
-                running[pool.submit(_run, work, shard)] = shard
+                with signals.withheld():
+                    running[pool.submit(_run, work, shard)] = shard
             if not running:
                 break
             done, _ = wait(running, _POLL_SECONDS, FIRST_COMPLETED)
@@ -92,17 +93,17 @@ _counted: Any = None
 
 
 def _begin(counted: Any, main: Connection) -> None:
-    """A worker's start: Ctrl-C is for the main process alone, and the worker ends when that one does."""
+    """A worker's start: it ends when the main process does, or wants no more of it."""
     global _counted
     _counted = counted
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.serve()
 
-    def end_with_main() -> None:
-        # Nothing is ever sent: this returns when the other end is closed, by hand or by a kill -9.
+    def end_when_told() -> None:
+        # Nothing is ever sent: this returns when the other end is closed.
         main.poll(None)
         os._exit(1)
 
-    threading.Thread(target=end_with_main, daemon=True).start()
+    threading.Thread(target=end_when_told, daemon=True).start()
 
 
 def _run(work: Work, shard: "CaptionShard") -> bytes:

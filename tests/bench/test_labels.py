@@ -1,10 +1,13 @@
 """What the label benchmark reads, and what it does without NLTK's data."""
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import nltk
+import psutil
 import pytest
 from nltk.corpus import wordnet
 
@@ -12,6 +15,7 @@ from catlipctl.bench import label_path, labels
 from catlipctl.bench.labels import Captions, read_captions
 from catlipctl.bench.reference import DOWNLOAD, Reference
 from catlipctl.errors import MachineError
+from catlipctl.labels import EXTRACTORS
 
 
 def test_captions_are_the_first_lines_of_a_text(tmp_path: Path) -> None:
@@ -65,3 +69,15 @@ def test_what_has_no_data_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert result.differences is None
     assert [row.cold_ratio for row in result.rows] == [None, None]
     assert [row.labels for row in result.rows] == [1, 5]
+
+
+def test_no_path_outlives_a_killed_benchmark(tmp_path: Path, living: Any) -> None:
+    (tmp_path / "captions.txt").write_text("".join(f"a dog{n} and a cat{n}\n" for n in range(50_000)))
+    line = [sys.executable, "-m", "catlipctl.cli.main", "bench", "labels", str(tmp_path / "captions.txt")]
+    with subprocess.Popen([*line, "--limit", "50000"], stderr=subprocess.PIPE, text=True) as main:
+        assert main.stderr is not None
+        assert any(said.startswith("cold") for said in main.stderr)  # all are at work
+        paths = psutil.Process(main.pid).children(recursive=True)
+        main.kill()
+    assert len(paths) >= len(EXTRACTORS) - 1
+    assert not living(paths, 2)

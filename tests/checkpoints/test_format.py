@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from catlipctl import checkpoints
 from catlipctl.checkpoints.writing import write_manifest
 from catlipctl.errors import CatlipctlError, CheckpointError, UsageError
+from catlipctl.transfer.classifier import save_head
 
 
 class Position(BaseModel):
@@ -195,3 +196,23 @@ def test_a_process_killed_while_it_saves_leaves_whole_checkpoints_alone(tmp_path
     following = checkpoints.write_step(run, 2000, tower=resnet, config={})
     assert checkpoints.latest(run) == following
     assert not list((run / "checkpoints").glob(".*"))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_the_umask_decides_who_may_read(tmp_path, resnet, vocabulary, umask):
+    before = os.umask(umask)
+    try:
+        path = checkpoints.write(
+            tmp_path / "checkpoint",
+            tower=resnet,
+            config={},
+            vocabulary=vocabulary,
+            state={"step": torch.tensor(1000)},
+            tensors={"open_clip_model.safetensors": {"logit_scale": torch.ones(1)}},
+        )
+        save_head(tmp_path / "checkpoint" / "head.safetensors", torch.ones(2, 3), torch.ones(2))
+    finally:
+        os.umask(before)
+    modes = {found.name: found.stat().st_mode & 0o777 for found in path.rglob("*") if found.is_file()}
+    assert len([name for name in modes if name.endswith(".safetensors")]) == 4
+    assert modes == dict.fromkeys(modes, 0o666 & ~umask)

@@ -1,5 +1,7 @@
 """What timm makes of our checkpoints by itself, and what we make of timm's."""
 
+import os
+import shlex
 import subprocess
 import sys
 
@@ -15,6 +17,8 @@ from catlipctl import checkpoints
 from catlipctl.errors import CheckpointError, MachineError
 
 from .conftest import made
+
+CLI = (sys.executable, "-m", "catlipctl.cli.main")
 
 OPEN = """
 import sys
@@ -154,3 +158,70 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(monkeypatch, capfd, name):
         checkpoints.load(f"timm:{name}")
     assert "timm:local-dir:FOLDER" in error.value.hint
     assert capfd.readouterr() == ("", "")
+
+
+class Touch:
+    """What unpickles it makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "weights.pth"])
+def test_no_pickle_passes_the_door(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "a tower"
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32, depth=1).eval()
+    save_for_hf(model, folder, safe_serialization=True)
+    (folder / "model.safetensors").unlink()
+    torch.save(model.state_dict() | {"more": Touch(tmp_path / "made")}, folder / name)
+    with pytest.raises(CheckpointError, match="as a pickle alone") as caught:
+        checkpoints.load("timm:local-dir:a tower")
+    assert not (tmp_path / "made").exists()
+    command = caught.value.hint.split(" by ")[1].split(" and name ")[0]
+    assert subprocess.run(shlex.split(command), capture_output=True, check=False).returncode
+    assert not (tmp_path / "made").exists()
+    torch.save(model.state_dict(), folder / name)  # one that may be trusted
+    with pytest.raises(CheckpointError, match="as a pickle alone"):
+        checkpoints.load("timm:local-dir:a tower")
+    python, *arguments = shlex.split(command)
+    assert python == "python"
+    subprocess.run([sys.executable, *arguments], check=True)
+    images = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(checkpoints.load("timm:local-dir:a tower").tower.module(images), model(images))
+
+
+def test_no_pickle_of_the_hub_is_read(tmp_path):
+    """From a cache as huggingface_hub keeps it, which knows that there is no model.safetensors."""
+    home = tmp_path / "hub" / "models--someone--tower"
+    snapshot, absent = (home / name / "abc" for name in ("snapshots", ".no_exist"))
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=3, img_size=32, depth=1)
+    save_for_hf(model, snapshot, safe_serialization=True)
+    (snapshot / "model.safetensors").unlink()
+    torch.save({"more": Touch(tmp_path / "made")}, snapshot / "pytorch_model.bin")
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text("abc")
+    absent.mkdir(parents=True)
+    (absent / "model.safetensors").touch()
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(
+        [*CLI, "checkpoint", "inspect", "timm:hf-hub:someone/tower"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+    assert (found.returncode, "as a pickle alone (pytorch_model.bin)" in found.stderr) == (4, True), found
+    assert not (tmp_path / "made").exists()
+
+
+def test_what_is_named_as_safetensors_and_is_none_is_refused(tmp_path):
+    save_for_hf(timm.create_model("test_vit"), tmp_path, safe_serialization=True)
+    torch.save({"more": Touch(tmp_path / "made")}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        checkpoints.load(f"timm:local-dir:{tmp_path}")
+    assert not (tmp_path / "made").exists()

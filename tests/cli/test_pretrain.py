@@ -111,7 +111,7 @@ def test_print_launch_is_a_command_that_torchrun_takes(monkeypatch: pytest.Monke
     line = "".join(out).split()
     parsed = get_args_parser().parse_args(line[1:])
     assert (line[0], parsed.nproc_per_node, parsed.module) == ("torchrun", "3", True)
-    assert parsed.signals_to_handle == "SIGINT,SIGTERM,SIGUSR1"
+    assert parsed.signals_to_handle == "SIGINT,SIGTERM,SIGUSR1,SIGHUP,SIGQUIT"
     assert parsed.training_script == "catlipctl.cli.main"
     assert parsed.training_script_args == ["pretrain", "demo", "--processes", "3"]
 

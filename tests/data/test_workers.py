@@ -1,4 +1,4 @@
-"""Workers: results in order, errors as they were raised, and silence at Ctrl-C."""
+"""Workers: results in order, errors as they were raised, and silence at signals."""
 
 import os
 import signal
@@ -54,14 +54,15 @@ SCRIPT = """
 import signal, time
 from itertools import count
 from catlipctl.data.workers import ahead
+from catlipctl.signals import HANDLED
 
 def slowly(value):
     time.sleep(0.01)
     return value
 
 stop = []
-for name in ("SIGINT", "SIGUSR1"):
-    signal.signal(getattr(signal, name), lambda *_: stop.append(1))
+for number in HANDLED:
+    signal.signal(number, lambda *_: stop.append(1))
 for value in ahead(slowly, count(), workers=2):
     if value == 0:
         print("ready", flush=True)
@@ -71,7 +72,7 @@ print("saved", flush=True)
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGUSR1"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGQUIT"])
 def test_a_signal_to_the_whole_group_is_answered_by_the_main_process_alone(name: str) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT],

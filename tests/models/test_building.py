@@ -144,6 +144,7 @@ def test_a_head_that_is_not_linear_is_taken():
         (ModelSettings(name="hf-hub:org/name"), "no tower"),
         (ModelSettings(name="vit_base_catlip_224", image_size=230), "230"),
         (ModelSettings(name="resnet10t", model_args={"layer_count": 3}), "layer_count"),
+        (ModelSettings(name="resnet10t", model_args={"checkpoint_path": "a.bin"}), "checkpoint_path"),
         (ModelSettings(name="levit_128s", head_bias=-4), "no linear classifier"),
     ],
 )

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
+from catlipctl import checkpoints
 from catlipctl.pretraining import PretrainRecipe, pretrain
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
@@ -28,19 +31,35 @@ def losses(run: Path) -> list[float]:
     return [row["loss"] for row in read_metrics(run / "metrics.jsonl")]
 
 
-def start(*arguments: object, **environment: str) -> "subprocess.Popen[str]":
+Living = Callable[[list[psutil.Process], float], list[psutil.Process]]
+
+PIPES: Any = {
+    "stdout": subprocess.PIPE,
+    "stderr": subprocess.PIPE,
+    "text": True,
+    "env": {**os.environ, "OMP_NUM_THREADS": "1"},
+}
+
+
+def start(*arguments: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "catlipctl.cli.main", "pretrain", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        **PIPES,
     )
 
 
 def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
     out, err = process.communicate(timeout=240)
     return process.returncode, out, err
+
+
+@pytest.fixture(autouse=True)
+def _none_is_left() -> Iterator[None]:
+    """What a test that fails has started would train on for ever."""
+    yield
+    for process in psutil.Process().children(recursive=True):
+        if "catlipctl.cli.main" in process.cmdline():
+            process.kill()
 
 
 def wait_for_steps(run: Path, steps: int, process: "subprocess.Popen[str]") -> None:
@@ -136,8 +155,7 @@ def test_a_dead_process_ends_all_within_seconds(file: Path, tmp_path: Path) -> N
 
 
 def test_a_killed_run_lets_go_of_its_directory_at_once(file: Path, tmp_path: Path) -> None:
-    """Its loader's workers live on for seconds."""
-    run = start(file, "--out", tmp_path / "run", "--set", "length.steps=100000", "--set", "data.workers=1")
+    run = start(file, "--out", tmp_path / "run", *ENDLESS)
     wait_for_steps(tmp_path / "run", 3, run)
     run.kill()
     run.wait()
@@ -145,3 +163,171 @@ def test_a_killed_run_lets_go_of_its_directory_at_once(file: Path, tmp_path: Pat
     held = again.lock()
     again.release()
     assert held
+
+
+ENDLESS = ("--set", "length.steps=100000", "--set", "data.workers=2")
+
+
+def below(process: "subprocess.Popen[str]", at_least: int) -> list[psutil.Process]:
+    """All processes that this one has started, and those that they have, the lowest first."""
+    found = psutil.Process(process.pid).children(recursive=True)[::-1]
+    assert len(found) >= at_least
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "processes"), [("SIGTERM", 1), pytest.param("SIGTERM", 2, marks=pytest.mark.slow)]
+)
+def test_a_signal_to_every_process_of_a_job_saves(
+    file: Path, tmp_path: Path, living: Living, name: str, processes: int
+) -> None:
+    """As `scancel` and container runtimes send it; the loader's workers get it first, and work on."""
+    out = tmp_path / "run"
+    run = start(file, "--out", out, "--processes", processes, "--json", *ENDLESS)
+    wait_for_steps(out, 3, run)
+    jobs = below(run, at_least=2 if processes == 1 else 6)
+    ranks = [] if processes == 1 else psutil.Process(run.pid).children()
+    for process in jobs:
+        if process not in ranks:
+            process.send_signal(signal.Signals[name])
+    wait_for_steps(out, len(losses(out)) + 30, run)  # more than the loader is ahead
+    assert run.poll() is None
+    for process in (*ranks, run):
+        process.send_signal(signal.Signals[name])
+    code, printed, err = finish(run)
+    assert code == 75, err
+    assert "saved" in json.loads(printed)["error"]["message"]
+    assert json.loads((out / "exit.json").read_text())["exit_code"] == 75
+    newest = checkpoints.latest(out)
+    assert newest is not None
+    assert checkpoints.read_state(newest)[1]["step"] == len(losses(out))
+    assert not living(jobs, 2)
+
+
+@pytest.mark.slow
+def test_ctrl_c_to_every_process_of_a_job_saves(file: Path, tmp_path: Path) -> None:
+    """Each process gets two: its own, and the launcher's, which is no second one."""
+    out = tmp_path / "run"
+    run = start(file, "--out", out, "--processes", 2, *ENDLESS)
+    wait_for_steps(out, 3, run)
+    for process in below(run, at_least=6):
+        process.send_signal(signal.SIGINT)
+    run.send_signal(signal.SIGINT)
+    code, _, err = finish(run)
+    assert code == 130, err
+    assert "saved" in err
+    assert checkpoints.latest(out) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "processes"), [("SIGQUIT", 1), pytest.param("SIGHUP", 2, marks=pytest.mark.slow)]
+)
+def test_a_lost_terminal_ends_a_run_as_sigterm_does(
+    file: Path, tmp_path: Path, name: str, processes: int
+) -> None:
+    run = start(file, "--out", tmp_path / "run", "--processes", processes, *ENDLESS)
+    wait_for_steps(tmp_path / "run", 3, run)
+    run.send_signal(signal.Signals[name])
+    code, _, err = finish(run)
+    assert code == 75, err
+    assert "saved" in err
+    assert checkpoints.latest(tmp_path / "run") is not None
+
+
+def test_under_nohup_a_lost_terminal_changes_nothing(file: Path, tmp_path: Path) -> None:
+    line = ["nohup", sys.executable, "-m", "catlipctl.cli.main", "pretrain", str(file)]
+    run = subprocess.Popen(
+        [*line, "--out", str(tmp_path / "run"), *ENDLESS], stdin=subprocess.DEVNULL, **PIPES
+    )
+    wait_for_steps(tmp_path / "run", 3, run)
+    run.send_signal(signal.SIGHUP)
+    wait_for_steps(tmp_path / "run", len(losses(tmp_path / "run")) + 20, run)
+    assert run.poll() is None
+    run.send_signal(signal.SIGTERM)
+    assert finish(run)[0] == 75
+
+
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_no_process_outlives_a_killed_job(file: Path, tmp_path: Path, living: Living, processes: int) -> None:
+    run = start(file, "--out", tmp_path / "run", "--processes", processes, *ENDLESS)
+    wait_for_steps(tmp_path / "run", 3, run)
+    everyone = below(run, at_least=2 if processes == 1 else 6)
+    ranks = [] if processes == 1 else psutil.Process(run.pid).children()
+    for process in (run, *ranks):
+        process.kill()
+    run.wait()
+    assert not living(everyone, 2)
+
+
+@pytest.mark.slow
+def test_processes_of_a_killed_launcher_save_and_end(file: Path, tmp_path: Path, living: Living) -> None:
+    run = start(file, "--out", tmp_path / "run", "--processes", 2, *ENDLESS)
+    wait_for_steps(tmp_path / "run", 3, run)
+    everyone = below(run, at_least=6)
+    run.kill()
+    run.wait()
+    assert not living(everyone, 10)
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 75
+    assert checkpoints.latest(tmp_path / "run") is not None
+
+
+AT = """
+import importlib, os, signal, sys
+from catlipctl.cli.main import main
+
+module, owner, name, number = sys.argv[1:5]
+owner = importlib.import_module(module) if not owner else getattr(importlib.import_module(module), owner)
+original = getattr(owner, name)
+
+def signalled(*arguments, **named):
+    os.kill(os.getpid(), getattr(signal, number))
+    return original(*arguments, **named)
+
+setattr(owner, name, signalled)
+del sys.argv[1:5]
+main()
+"""
+"""The command line, in a process that sends itself a signal as it calls a function."""
+
+BEFORE_THE_LOOP = [
+    (("timm", "", "create_model"), "SIGINT", 130),
+    (("catlipctl.data", "", "open_source"), "SIGTERM", 75),
+    (("catlipctl.vocabulary.counting", "", "count"), "SIGTERM", 75),
+    (("catlipctl.training.run", "World", "__init__"), "SIGQUIT", 75),
+]
+
+
+@pytest.mark.parametrize(("place", "number", "expected"), BEFORE_THE_LOOP)
+def test_a_signal_before_the_loop_says_that_nothing_is_to_be_saved(
+    document: dict[str, Any], tmp_path: Path, place: tuple[str, ...], number: str, expected: int
+) -> None:
+    path, run = tmp_path / "tiny.yaml", tmp_path / "run"
+    path.write_text(yaml.safe_dump({**document, "vocabulary": {"threshold": 0}}))
+    line = [sys.executable, "-c", AT, *place, number, "pretrain", str(path), "--out", str(run), "--json"]
+    code, out, err = finish(subprocess.Popen([*line, "--cache-dir", str(tmp_path / "cache")], **PIPES))
+    said = f"stopped by {number} before the first step: nothing to save"
+    assert (code, json.loads(out)["error"]) == (
+        expected,
+        {"message": said, "hint": "run it again", "exit_code": expected},
+    ), err
+    assert f"error: {said}\n" in err
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_signal_to_every_process_while_torch_is_imported(
+    file: Path, tmp_path: Path, living: Living, processes: int
+) -> None:
+    run = start(file, "--out", tmp_path / "run", "--processes", processes)
+    children: list[psutil.Process] = []
+    while processes == 2 and len(children) < 2:
+        children = psutil.Process(run.pid).children()
+    last = children[-1] if children else psutil.Process(run.pid)
+    while not any("libtorch" in mapped.path for mapped in last.memory_maps()):
+        time.sleep(0.001)
+    for process in children:
+        process.send_signal(signal.SIGTERM)
+    run.send_signal(signal.SIGTERM)
+    code, _, err = finish(run)
+    assert code == 75, err
+    assert "error: stopped by SIGTERM" in err
+    assert not living(children, 2)

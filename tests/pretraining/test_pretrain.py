@@ -20,9 +20,9 @@ from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
 from catlipctl.pretraining import PretrainRecipe, pretrain
 from catlipctl.progress import Silent
+from catlipctl.training import loop
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
-from catlipctl.training.signals import Signals
 
 
 def changed(document: dict[str, Any], **sections: Any) -> PretrainRecipe:
@@ -309,7 +309,13 @@ def test_a_file_and_another_extractor_contradict_each_other(
 def test_stopped_before_the_first_step_nothing_is_said_to_be_saved(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Signals, "received", property(lambda _: signal.SIGTERM))
+    draw = loop.draw
+
+    def signalled(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return draw(*arguments)
+
+    monkeypatch.setattr(loop, "draw", signalled)
     with pytest.raises(Stopped, match="before the first step: nothing to save"):
         pretrain(recipe, out=tmp_path / "run")
     assert checkpoints.latest(tmp_path / "run") is None

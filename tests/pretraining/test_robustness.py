@@ -248,11 +248,11 @@ def test_a_killed_worker_is_no_memory_with_exit_code_7(
 def test_a_scheduler_that_ends_the_workers_too_finds_the_run_saved(
     document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Slurm sends SIGTERM to every process of a job, whatever its group."""
+    """A container that runs out of its time is killed, process by process."""
 
     def terminate() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
-        kill_workers(signal.SIGTERM)
+        kill_workers(signal.SIGKILL)
 
     data_ = {**document["data"], "workers": 1}
     recipe = PretrainRecipe.model_validate({**document, "data": data_, "length": {"steps": 500}})

@@ -272,3 +272,29 @@ def test_an_engine_that_cannot_tell_is_known_by_its_finished_shards() -> None:
     meter.finish(shards[0], 7)
     meter.finish(shards[1], 5)
     assert (task.done, task.totals) == (12, [12])
+
+
+@pytest.mark.slow
+def test_a_signal_to_every_process_of_a_count_is_answered_by_the_main_one_alone(
+    folder: Path, tmp_path: Path, living: Any
+) -> None:
+    os.mkfifo(folder / "endless.tar")  # whoever opens it waits for ever
+    build = [sys.executable, "-m", "catlipctl.cli.main", "vocab", "build"]
+    build += [str(folder), str(folder / "endless.tar"), "--threshold", "0", "--workers", "2"]
+    build += ["--cache-dir", str(tmp_path / "cache"), "--out", str(tmp_path / "v.json")]
+    main = subprocess.Popen(build, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while len(list((tmp_path / "cache").rglob("*.gz"))) < 12:
+        assert main.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.01)
+    everyone = psutil.Process(main.pid).children(recursive=True)
+    for process in everyone:
+        process.terminate()
+    time.sleep(0.5)  # time enough to die of it
+    assert main.poll() is None
+    assert all(process.is_running() for process in everyone)
+    main.terminate()
+    _, err = main.communicate(timeout=60)
+    assert main.returncode == 75, err
+    assert "the counts of 12 of 13 shards are kept" in err
+    assert "error: stopped by SIGTERM" in err
+    assert not living(everyone, 2)
