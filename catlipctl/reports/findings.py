@@ -51,6 +51,8 @@ class Evaluation(BaseModel):
     acc5_interval: Interval | None = _interval("acc5", "top5")
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval | None = None
+    zero_shot_acc1: float | None = None
+    zero_shot_interval: Interval | None = None
     majority_share: float
     classes: int
     train_images: int
@@ -240,10 +242,14 @@ def _validated(kind: type[M], document: Any, path: Path, hint: str) -> M:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one a line, or none; a line that a kill has torn is passed over."""
-    from catlipctl.training.report import read_metrics
-
-    return [row for row in read_metrics(path) if isinstance(row, dict)]
+    """The JSON objects of a file with one a line, or none; what a kill has torn is passed over."""
+    if not path.is_file():
+        return []
+    found = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError, RecursionError):
+            found.append(json.loads(line))
+    return [row for row in found if isinstance(row, dict)]
 
 
 def _is_run(path: Path) -> bool:
