@@ -40,18 +40,21 @@ def _scores(protocol: str, test: str, found: Sequence[tuple[Found, Evaluation]])
             _figure(result.acc1, result.acc1_interval),
             _figure(result.acc5, result.acc5_interval),
             _figure(result.mean_per_class_recall, result.mean_per_class_recall_interval),
+            _figure(result.zero_shot_acc1, result.zero_shot_interval),
             f"{result.train_images:,}",
             result.init,
             str(result.seed),
         ]
         for file, result in found
     ]
-    columns = ["evaluation", "top-1", "top-5", "mean recall", "training images", "init", "seed"]
+    columns = ["evaluation", "top-1", "top-5", "mean recall", "zero-shot", "training images", "init", "seed"]
     largest = found[0][1].majority_share
     return Table(columns, rows, f"{protocol}. Test images: {test}. Largest class: {largest:.1%}.")
 
 
-def _figure(value: float, interval: Interval | None) -> str:
+def _figure(value: float | None, interval: Interval | None) -> str:
+    if value is None:
+        return "–"
     if interval is None:
         return f"{value:.1%}"
     low, high = interval

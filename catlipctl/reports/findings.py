@@ -60,6 +60,8 @@ class Evaluation(BaseModel):
     acc5_interval: Interval | None = _interval("acc5", "top5")
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval | None = None
+    zero_shot_acc1: float | None = None
+    zero_shot_interval: Interval | None = None
     majority_share: float
     classes: int
     train_images: int

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from catlipctl.vocabulary.overlap import Overlap, Overlaps, Step
 
 SENSES = {"wnid": "the label set's own senses", "extracted": "senses extracted from label names"}
-DASHES = ((4, 2), (1, 1.5), (6, 2, 1, 2))
+DASHES = {"dashed": (4, 2), "dotted": (1, 1.5), "dash-dotted": (6, 2, 1, 2)}
 BINS_A_DECADE = 5
 ROW = 0.5
 """Inches of a row of numbers below the axis."""
@@ -53,10 +53,10 @@ def overlap(overlaps: "Mapping[str, Overlap]") -> "Figure":
     figure, axes = canvas(f"How much of {first.target} the captions cover", _about(overlaps), height)
     for name, (_, steps, line), width in zip(overlaps, rows, widths(len(rows)), strict=True):
         _stairs(axes, steps, line, f"overlap-{name}", linewidth=width)
-    for (extractor, ceiling), dashes in zip(ceilings.items(), DASHES, strict=False):
-        rows.append((f"what {extractor} can reach", ceiling, INK))
+    for (extractor, ceiling), kind in zip(ceilings.items(), DASHES, strict=False):
+        rows.append((f"what {extractor} can reach, {kind}", ceiling, INK))
         # Drawn last, and with gaps: the line that it is equal to shows through.
-        _stairs(axes, ceiling, INK, f"ceiling-{extractor}", linestyle=(0, dashes), linewidth=1.2)
+        _stairs(axes, ceiling, INK, f"ceiling-{extractor}", linestyle=(0, DASHES[kind]), linewidth=1.2)
     axes.axhline(first.classes, color=FAINT, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     axes.annotate(
         f"all {first.classes:,} classes",

@@ -113,9 +113,12 @@ def test_plot_and_table_give_one_ratio(
     monkeypatch.setattr(benchmark, "step", lambda *_, **__: kept)
     monkeypatch.setattr(reports, "step", draw)
     run = CliRunner().invoke(app, ["bench", "--out", str(tmp_path), "--json"])
-    _, seconds, ratios, _ = drawn[0]
-    assert seconds == {row["name"]: row["step"]["median"] for row in result["rows"]}
-    assert ratios == {"CLIP": 9.87}
+    phases, note, _ = drawn[0]
+    assert phases == {
+        row["name"]: {phase: times["median"] for phase, times in row["phases"].items()}
+        for row in result["rows"]
+    }
+    assert "9.87 times as long as a CatLIP step" in note
     assert json.loads(run.stdout)["result"]["files"] == [str(tmp_path / "step-1.json")]
 
 

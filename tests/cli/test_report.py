@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -71,3 +73,13 @@ def test_the_overlap_that_it_asks_for_is_found_the_next_time() -> None:
     run("--out", "after.html")
     assert asked not in Path("after.html").read_text()
     assert "Overlap with cifar10" in Path("after.html").read_text()
+
+
+def test_a_page_is_made_without_torch() -> None:
+    script = (
+        "import sys\n"
+        "from catlipctl.cli.main import app\n"
+        "assert not app(['report', 'runs/new'], standalone_mode=False)\n"
+        "assert not {'torch', 'timm'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

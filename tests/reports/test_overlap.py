@@ -83,9 +83,11 @@ def test_the_ceiling_is_a_second_line_of_each_extractor(drawn: Drawn, written: W
     assert one.ceiling is not None
     figure = reports.overlap({"one": one})
     assert drawn(figure, "ceiling-corenet")[1][:-1] == [step.classes for step in one.ceiling]
-    assert "what corenet can reach" in written(figure)
+    assert "what corenet can reach, dashed" in written(figure)
     both = {"one": one, "two": one.model_copy(update={"extractor": "nouns"})}
-    assert {"what corenet can reach", "what nouns can reach"} <= set(written(reports.overlap(both)))
+    assert {"what corenet can reach, dashed", "what nouns can reach, dotted"} <= set(
+        written(reports.overlap(both))
+    )
     unknown = reports.overlap({"one": one.model_copy(update={"ceiling": None})})
     assert not any("can reach" in text for text in written(unknown))
 

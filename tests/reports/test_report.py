@@ -48,9 +48,11 @@ def evaluation(
     if later:
         document |= {
             "top1_interval": [0.512, 0.688],
+            "zero_shot_acc1": 0.45,
+            "zero_shot_interval": [0.4, 0.5],
             "command": ["catlipctl", "eval", "lp", "--data", "my photos"],
+            "date": "2026-11-24T23:01:00+01:00",
         }
-        document |= {"date": "2026-11-24T23:01:00+01:00"}
     else:
         del document["command"], document["date"]
     folder.mkdir(parents=True)
@@ -255,9 +257,9 @@ def test_protocols_and_test_images_are_never_mixed_in_a_column(shown: Any) -> No
         ["lp-other-1"],
     ]
     (figures,) = [row for table in tables for row in table if row[0] == "lp-photos-1"]
-    assert figures[1] == "60.0% (51.2 to 68.8)"
+    assert (figures[1], figures[4]) == ("60.0% (51.2 to 68.8)", "45.0% (40.0 to 50.0)")
     (old,) = [row for table in tables for row in table if row[0] == "lp-old-1"]
-    assert old[1] == "60.0%"
+    assert (old[1], old[4]) == ("60.0%", "–")
 
 
 def test_the_page_says_how_it_was_made(made: reports.Report, shown: Any) -> None:
