@@ -96,7 +96,8 @@ def _memory(result: "DryRun") -> str | None:
     if result.memory is None:
         return None
     parts = ", ".join(f"{name} {size / 2**30:,.2f}" for name, size in result.memory.items() if size)
-    return f"{sum(result.memory.values()) / 2**30:,.2f} GiB in each process ({parts}); estimated"
+    beside = "" if result.vocabulary_size is not None else ", without the classes"
+    return f"{sum(result.memory.values()) / 2**30:,.2f} GiB in each process{beside} ({parts}); estimated"
 
 
 def _probe(result: "DryRun") -> str | None:

@@ -1,6 +1,6 @@
 """The recipe of a fine-tuning run."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ Init = Literal["transfer", "random"]
 
 class FinetuneRecipe(TrainingSettings):
     """Everything that decides a fine-tuning run. Rates suit a few thousand images and a small tower."""
+
+    shown_by: ClassVar = "catlipctl recipe keys --of ft lists every key"
 
     checkpoint: str
     """The tower to start from: `--checkpoint`."""

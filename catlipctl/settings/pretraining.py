@@ -58,7 +58,7 @@ class VocabularySettings(Section):
 class PretrainRecipe(TrainingSettings):
     """Everything that decides a pre-training run, and nothing about the machine that it runs on."""
 
-    shown_by: ClassVar = "catlipctl pretrain --dry-run shows every key"
+    shown_by: ClassVar = "catlipctl recipe keys --of pretrain lists every key"
 
     model: ModelSettings
     data: DataSettings = Field(default_factory=DataSettings)
