@@ -61,7 +61,7 @@ def pretrain(
     `resume` goes on with the run in `out`, starts it where there is none, and returns at once where it is
     complete.
     Raises UsageError (directory in use or not empty, recipe changed on resume), DataError (data changed on
-    resume), NonFiniteLoss, OutOfMemory, and Stopped after a save at SIGINT, SIGTERM or SIGUSR1.
+    resume), NonFiniteLoss, OutOfMemory, and Stopped, after a save, at a signal.
     """
     with training.begin("pretrain", out, name, resume=resume, cpu=cpu, progress=progress) as run:
         run.on_main(lambda: run.directory.settle_recipe(recipe, resume=resume, free=FREE_ON_RESUME))
