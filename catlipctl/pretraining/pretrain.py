@@ -74,7 +74,7 @@ def pretrain(
     `resume` goes on with the run in `out`, starts it where there is none, and returns at once where it is
     complete. allow_changes: on under another recipe, which becomes the run's, but for what `RULES` fixes.
     Raises UsageError (directory in use or not empty, recipe changed on resume), DataError (data changed on
-    resume), NonFiniteLoss, OutOfMemory, and Stopped after a save at SIGINT, SIGTERM or SIGUSR1.
+    resume), NonFiniteLoss, OutOfMemory, and Stopped, after a save, at a signal.
     """
     with training.begin(
         "pretrain",

@@ -51,9 +51,9 @@ def test_an_error_that_cannot_travel_says_what_it_was() -> None:
 
 
 SCRIPT = """
-import signal, time
+import signal, sys, time
 from itertools import count
-from catlipctl.data.workers import ahead
+from catlipctl.data.workers import ahead, in_thread
 from catlipctl.signals import HANDLED
 
 def slowly(value):
@@ -63,7 +63,8 @@ def slowly(value):
 stop = []
 for number in HANDLED:
     signal.signal(number, lambda *_: stop.append(1))
-for value in ahead(slowly, count(), workers=2):
+values = ahead(slowly, count(), workers=2)
+for value in in_thread(values) if sys.argv[1] == "in_thread" else values:
     if value == 0:
         print("ready", flush=True)
     if stop and value > 50:
@@ -72,10 +73,19 @@ print("saved", flush=True)
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP", "SIGQUIT"])
-def test_a_signal_to_the_whole_group_is_answered_by_the_main_process_alone(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("SIGINT", "here"),
+        ("SIGTERM", "in_thread"),  # as on a GPU: the workers are a thread's children
+        ("SIGUSR1", "here"),
+        ("SIGHUP", "in_thread"),
+        ("SIGQUIT", "here"),
+    ],
+)
+def test_a_signal_to_the_whole_group_is_answered_by_the_main_process_alone(name: str, place: str) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, "-c", SCRIPT, place],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -87,3 +97,24 @@ def test_a_signal_to_the_whole_group_is_answered_by_the_main_process_alone(name:
     os.killpg(process.pid, getattr(signal, name))
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "saved\n", "")
+
+
+STUCK = """
+import time
+from itertools import count
+from catlipctl.data.workers import ahead
+
+def stuck(value):
+    time.sleep(1000 * value)
+    return value
+
+values = ahead(stuck, count(), workers=1)
+print(next(values), flush=True)
+"""
+
+
+def test_a_worker_that_hears_no_signal_of_others_is_ended_by_its_parent() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "0\n"
