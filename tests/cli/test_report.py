@@ -54,7 +54,7 @@ def test_no_page_is_overwritten_and_what_is_no_result_is_told() -> None:
     assert "mine.html exists" in run("runs/new", "--out", "mine.html", code=2).stderr
     assert Path("mine.html").read_text() == "mine"
     Path("result.json").write_text("{}")
-    assert "result.json is no result" in run("result.json", code=3).stderr
+    assert run("result.json", code=3).stderr.startswith("error: result.json ")
     assert "no run and no result at nowhere" in run("nowhere", code=2).stderr
     Path("runs/new/recipe.yaml").write_text("3")
     assert "warning: runs/new/recipe.yaml holds no mapping" in run("runs/new").stderr
