@@ -1,18 +1,15 @@
 """A run: its processes, its signals, its directory, and where it begins."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
 
-import catlipctl
 from catlipctl.progress import SILENT, Progress
-from catlipctl.results import library_versions, this_machine
+from catlipctl.results import command_line, library_versions, now, this_machine
 from catlipctl.signals import Signals, answered
 from catlipctl.training import resuming
 from catlipctl.training.directory import RunDirectory, acquire
@@ -45,7 +42,7 @@ class Run:
             self.directory.write_recipe(recipe)
             self.directory.add_start(
                 {
-                    "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+                    "time": now(),
                     "command": command_line(),
                     "step": self.start.step,
                     "processes": self.world.size,
@@ -56,13 +53,6 @@ class Run:
             )
 
         self.on_main(write)
-
-
-def command_line() -> list[str]:
-    """The words by which this process was started; ours begins with `catlipctl`, wherever it is installed."""
-    script = Path(sys.argv[0])
-    ours = Path(catlipctl.__file__).parent in script.resolve().parents
-    return ["catlipctl" if ours else script.name, *sys.argv[1:]]
 
 
 @contextmanager
