@@ -18,6 +18,9 @@ from catlipctl import checkpoints
 from catlipctl.pretraining import PretrainRecipe, pretrain
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
+from catlipctl.training.saving import Saved
+
+from .conftest import starts
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_two_processes_stopped_and_resumed_have_the_losses_of_one(
     assert code == 0, err
     assert json.loads(out)["status"] == "ok"
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
-    assert [row["processes"] for row in read_metrics(two / "starts.jsonl")] == [2, 2]
+    assert [row["processes"] for row in starts(two)] == [2, 2]
 
 
 @pytest.mark.slow
@@ -135,7 +138,7 @@ def test_all_processes_resume_the_run_that_the_first_has_chosen(
     assert code == 0, err
     assert json.loads(out)["result"]["run"] == "runs/my"
     assert os.listdir("runs") == ["my"]
-    begun = [row["command"] for row in read_metrics(Path("runs/my/starts.jsonl"))]
+    begun = [row["command"] for row in starts(Path("runs/my"))]
     assert begun[0] == ["catlipctl", "pretrain", "my.yaml", "--processes", "2"]
     assert begun[1][:3] == ["catlipctl", "pretrain", "runs/my"]
 
@@ -200,7 +203,7 @@ def test_a_signal_to_every_process_of_a_job_saves(
     assert json.loads((out / "exit.json").read_text())["exit_code"] == 75
     newest = checkpoints.latest(out)
     assert newest is not None
-    assert checkpoints.read_state(newest)[1]["step"] == len(losses(out))
+    assert checkpoints.read_state(newest, Saved)[1].step == len(losses(out))
     assert not living(jobs, 2)
 
 

@@ -97,7 +97,7 @@ def test_a_stopped_run_goes_on_exactly(
     assert len(losses(tmp_path / "parts")) == 3
     # A line that a killed process tore, and a whole one from a step that was not saved.
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as stream:
-        stream.write('{"step": 4, "loss": 9}\n{"step": 5, "lo')
+        stream.write('{"step": 4, "samples": 32, "loss": 9}\n{"step": 5, "lo')
     stopping.update(step=2, seen=0)
     with pytest.raises(Stopped):
         pretrain(recipe, out=tmp_path / "parts", resume=True)

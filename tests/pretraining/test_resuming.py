@@ -25,6 +25,8 @@ from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
 from catlipctl.training.report import read_metrics
 
+from .conftest import starts
+
 app = typer.Typer()
 app.command("pretrain")(command)
 
@@ -190,9 +192,9 @@ def test_a_finished_run_is_lengthened(here: Path, document: dict[str, Any]) -> N
         total = 4 if row["step"] <= 4 else 8
         expected = learning_rate(row["step"] - 1, total, recipe.optimiser.lr, recipe.schedule)
         assert row["lr"] == pytest.approx(expected)
-    starts = read_metrics(here / "runs" / "my" / "starts.jsonl")
-    assert [row["step"] for row in starts] == [0, 4]
-    assert starts[1]["recipe_changes"] == {"length.samples": [40, 80]}
+    begun = starts(here / "runs" / "my")
+    assert [row["step"] for row in begun] == [0, 4]
+    assert begun[1]["recipe_changes"] == {"length.samples": [40, 80]}
     # The recipe is the run's own now.
     assert invoke("runs/my", "--resume")[0] == 0
 
@@ -250,7 +252,7 @@ def test_each_start_is_a_row(document: dict[str, Any], stopped: Start, tmp_path:
     recipe = PretrainRecipe.model_validate(document)
     pretrain(recipe, out=tmp_path / "run", resume=True)
     pretrain(recipe, out=tmp_path / "run", resume=True)  # complete: nothing starts
-    rows = [json.loads(line) for line in (tmp_path / "run" / "starts.jsonl").read_text().splitlines()]
+    rows = starts(tmp_path / "run")
     assert [row["step"] for row in rows] == [0, 3]
     for row in rows:
         assert set(row) == {"time", "command", "step", "processes", "machine", "versions"}
