@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,10 @@ def _none_is_left() -> Iterator[None]:
     """What a test that fails has started would train on for ever."""
     yield
     for process in psutil.Process().children(recursive=True):
-        if "catlipctl.cli.main" in process.cmdline():
-            process.kill()
+        # One that ends by itself just now is no fault.
+        with suppress(psutil.NoSuchProcess):
+            if "catlipctl.cli.main" in process.cmdline():
+                process.kill()
 
 
 def wait_for_steps(run: Path, steps: int, process: "subprocess.Popen[str]") -> None:
