@@ -89,7 +89,9 @@ def _lines(path: Path) -> Iterator[str]:
             while line := stream.readline(LONGEST):
                 yield line.rstrip("\r\n")
     except (gzip.BadGzipFile, EOFError) as error:
-        raise DataError(f"{path} is no whole gzip file: {error}", "make it again, or unpack it") from error
+        raise DataError(
+            f"{path} is not a complete gzip file: {error}", "fetch or make it again, or give the text itself"
+        ) from error
 
 
 @dataclass

@@ -30,7 +30,7 @@ def labels(
     context: typer.Context,
     captions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CAPTION...", help="Captions, or - for one a line from stdin."),
+        typer.Argument(metavar="CAPTION...", help="Captions, or -: read one a line from stdin."),
     ] = None,
     extractor: Extractor = "corenet",
     json: Json = False,

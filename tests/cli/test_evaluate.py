@@ -275,7 +275,7 @@ def test_fine_tuning_on_two_processes_is_that_of_one() -> None:
         (["tower", "--data", "photos", "--set", "classification.label_smoothing=2"], 2, "label_smoothing"),
         (["tower", "--data", "photos", "--set", "global_batch_size=0"], 2, "global_batch_size"),
         (["tower", "--data", "nowhere"], 3, "nowhere"),
-        (["tower", "--data", "photos", "--target", "cifar10"], 3, "are no labels of cifar10"),
+        (["tower", "--data", "photos", "--target", "cifar10"], 3, "are not labels of cifar10"),
         (["nowhere", "--data", "photos"], 4, "no checkpoint at nowhere"),
         (["tower", "--data", "photos", "--gpus", "4096"], 5, "--gpus 4096"),
     ],

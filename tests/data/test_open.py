@@ -144,7 +144,7 @@ def test_several_sources_with_weights(tmp_path, png, write_tar):
         ("pears.tar", "there is no pears.tar", "did you mean pairs.tar"),
         ("none-*.tar", "nothing matches", "quote"),
         ("{pairs,gone}.tar", "1 of the 2 files", "quoted glob"),
-        ("notes.md", "no kind of source", "folder"),
+        ("notes.md", "not a known kind of source", "folder"),
         ("*", "several kinds", "narrow"),
         ("emoji:cats", "no embedded data", "emoji:pairs"),
         ("", "name is empty", "current folder"),
