@@ -58,7 +58,7 @@ def refused(done: "subprocess.CompletedProcess[str]", code: int, words: str) -> 
     ("line", "code"),
     [
         ("vocab show DEVICE", 3),
-        ("vocab overlap DEVICE", 3),
+        ("vocab overlap --target DEVICE", 3),
         ("vocab import DEVICE --out v.json", 3),
         ("recipe show DEVICE", 2),
         ("pretrain DEVICE --dry-run", 2),
