@@ -139,8 +139,8 @@ def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
         return _from_directory(folder, weights) if ours else _from_timm(name, weights)
     if text.startswith(_LATER) and not Path(text).exists():
         raise CheckpointError(
-            f"checkpoints of the kind {text.split(':')[0]}: cannot be read",
-            "name a run of catlipctl's, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
+            f"{text.split(':')[0]}:... is not supported yet",
+            "name a run, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
         )
     return _from_directory(resolve(spec), weights)
 
@@ -277,7 +277,7 @@ def _only_safetensors(name: str) -> Iterator[None]:
             f"torch.load({str(there)!r}, weights_only=True), {str(there.with_name(WEIGHTS))!r})"
         )
         raise CheckpointError(
-            f"timm:{name} has its weights as a pickle alone ({there.name}), and none is read",
+            f"timm:{name} has only pickled weights ({there.name}), and catlipctl reads no pickles",
             f"if you trust it, convert it by {shlex.join(['python', '-c', convert])} "
             f"and name timm:local-dir:{there.parent}",
         )

@@ -23,7 +23,7 @@ def show(out: Output, loaded: "Loaded[PretrainRecipe]", place: "Place", *, probe
     for warning in result.warnings:
         out.warn(warning)
     if probed and result.probe is None:
-        out.warn("no probe: this run would be refused here")
+        out.warn("no probe: this machine would refuse the run")
     shown: list[RenderableType] = [_values(result), *_sizes(result), _cost(result), *_refusals(result)]
     error = result.refused()
     out.result(result, *shown, error=error)

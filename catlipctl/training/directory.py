@@ -230,7 +230,7 @@ def _fitting(out: Path, *, resume: bool) -> RunDirectory:
         raise UsageError(f"--out {out} is a file", "--out names the directory of a run")
     if run.foreign:
         raise UsageError(
-            f"--out {out} holds a recipe.yaml that is no run's, and a run writes its own under this name",
+            f"--out {out} holds a recipe.yaml that no run wrote, and a run writes its own under this name",
             "choose another directory by --out",
         )
     if run.started and not resume:

@@ -78,8 +78,8 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
         (["demo", "--dry-run", "--set", "optimiser.betas=[0.9, 1]"], 2, "optimiser.betas"),
         (["demo", "--dry-run", "--set", "optimiser.lr=.inf"], 2, "optimiser.lr"),
         (["demo", "--dry-run", "--set", "ema.momentum=1.5"], 2, "ema.momentum"),
-        (["demo", "--dry-run", "--set", "objective=clap"], 2, "objective: 'clap' is none of: catlip"),
-        (["demo", "--dry-run", "--set", "vocabulary.extractor=nltk"], 2, "is none of: corenet"),
+        (["demo", "--dry-run", "--set", "objective=clap"], 2, "objective: 'clap' is not one of: catlip"),
+        (["demo", "--dry-run", "--set", "vocabulary.extractor=nltk"], 2, "is not one of: corenet"),
         (["demo", "--dry-run", "--set", "model.name=resnet10"], 2, "resnet10t"),
         (
             ["demo", "--dry-run", "--set", "model={name: vit_tiny_patch16_224, model_args: {num_heads: 0}}"],

@@ -239,7 +239,7 @@ class Told(Silent):
 def test_a_persons_recipe_is_never_overwritten(recipe: PretrainRecipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("# mine\n")
     for resume in (False, True):
-        with pytest.raises(UsageError, match=r"holds a recipe.yaml that is no run's"):
+        with pytest.raises(UsageError, match=r"holds a recipe.yaml that no run wrote"):
             pretrain(recipe, out=tmp_path, resume=resume)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"recipe.yaml": "# mine\n"}
 
