@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from catlipctl import checkpoints
+from catlipctl import checkpoints, vocabulary
 from catlipctl.cli.pretrain import pretrain as command
 from catlipctl.errors import CheckpointError, Stopped, UsageError
 from catlipctl.pretraining import PretrainRecipe, pretrain
@@ -157,6 +158,24 @@ def test_a_run_in_the_place_of_a_recipe_starts_one_only_by_its_file(
     assert json.loads(out)["result"]["run"] == "runs/other-2"
     (here / "photos").mkdir()
     assert invoke("photos", "--resume")[0] == 2
+
+
+def test_a_vocabulary_of_other_classes_is_not_the_runs(here: Path, stopped: Start, words: Path) -> None:
+    stopped("runs/my")
+    settled = (here / "runs" / "my" / "recipe.yaml").read_text()
+    own = vocabulary.load(words)
+    replace(own, keys=own.keys[1:], counts=own.counts[1:]).save(here / "other.json")
+    code, _, err = invoke("my.yaml", "--resume", "--vocab", "other.json")
+    assert code == 2
+    assert "other.json holds other classes than the run's vocabulary" in err
+    assert (here / "runs" / "my" / "recipe.yaml").read_text() == settled
+    # Moved it is the same; gone it is no longer needed.
+    own.save(here / "moved.json")
+    code, _, err = invoke("my.yaml", "--resume", "--vocab", "moved.json")
+    assert code == 0, err
+    (here / "moved.json").unlink()
+    code, _, err = invoke("runs/my", "--resume")
+    assert code == 0, err
 
 
 @pytest.mark.usefixtures("here")
