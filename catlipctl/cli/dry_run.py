@@ -126,6 +126,9 @@ def _length(result: "DryRun") -> str:
     if result.steps is None or result.images is None:
         return "as many steps as the epochs of the data make"
     length = f"{result.steps:,} steps, {result.images:,} images"
+    if result.steps_before:
+        remain = result.steps - result.steps_before
+        length += f"; {result.steps_before:,} steps are done, {remain:,} remain, and the cost is of these"
     if len(result.sizes) > 1:
         length += f", a mean batch of {result.batch_over_base:.2f} times the one at the model's own size"
     return length

@@ -136,13 +136,15 @@ def check_extractor(recipe: PretrainRecipe) -> None:
         _ = labels.extractor(recipe.vocabulary.extractor).version
 
 
-def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory) -> Vocabulary | None:
+def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> Vocabulary | None:
     """The run's own where an earlier start has settled it, else the recipe's file; None: to be counted.
 
     UsageError where both are there and differ in their classes. A file that is gone by then may be gone.
     """
     path, extractor = recipe.vocabulary.path, recipe.vocabulary.extractor
-    own = vocabulary.load(directory.vocabulary) if directory.vocabulary.exists() else None
+    own = None
+    if directory is not None and directory.vocabulary.exists():
+        own = vocabulary.load(directory.vocabulary)
     if path is None or (own is not None and not Path(path).exists()):
         return own
     given = vocabulary.load(Path(path))
