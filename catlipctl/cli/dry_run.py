@@ -109,9 +109,11 @@ def _probe(result: "DryRun") -> str | None:
         f"{found.images_per_second:,.0f} images/s, {found.waiting:.0%} of the time waiting for data, "
         f"{found.peak_memory_bytes / 2**30:,.2f} GiB at its peak"
     )
-    return (
-        told if result.processes == 1 else f"{told}; one of {result.processes} processes, without the others"
-    )
+    if found.stand_ins is not None:
+        told += f"; with {found.stand_ins:,} made-up classes, because the vocabulary is yet to be counted"
+    if result.processes > 1:
+        told += f"; one of {result.processes} processes, without the others"
+    return told
 
 
 def duration(seconds: float) -> str:

@@ -158,7 +158,7 @@ def dry_run(
     found.refusals = checks.refusals
     found.warnings += cost.shortages(found.memory, found.shared_memory_bytes, processes, devices)
     if probed and devices is not None and not found.refusals:
-        _add_probe(found, recipe, devices, place.cache_dir, base)
+        _add_probe(found, recipe, devices, given or classes or 2, place.cache_dir, base)
     return found
 
 
@@ -183,10 +183,15 @@ def _classes(recipe: PretrainRecipe, given: Vocabulary | None) -> int | None:
 
 
 def _add_probe(
-    found: DryRun, recipe: PretrainRecipe, devices: launch.Devices, cache_dir: Path | None, base: int
+    found: DryRun,
+    recipe: PretrainRecipe,
+    devices: launch.Devices,
+    classes: Vocabulary | int,
+    cache_dir: Path | None,
+    base: int,
 ) -> None:
     """Three real steps; the time of the run is then theirs, by the operations of each size."""
-    found.probe = probe(recipe, found.process_batch, cpu=devices.cpu, cache_dir=cache_dir)
+    found.probe = probe(recipe, found.process_batch, classes, cpu=devices.cpu, cache_dir=cache_dir)
     flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[base]
     if found.flops is not None:
         # Process by process: each has its share of every step.
