@@ -63,8 +63,8 @@ def pretrain(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run named as RECIPE or by --out, else the newest unfinished one: of RECIPE, "
-            "which starts where it has none, or of all under ./runs.",
+            help="Go on with a run: the one named as RECIPE or by --out; else RECIPE's newest unfinished run, "
+            "or a new one if there is none; without RECIPE the newest unfinished run under ./runs.",
         ),
     ] = False,
     allow_recipe_change: AllowRecipeChange = False,
@@ -79,7 +79,11 @@ def pretrain(
     ] = False,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="With --dry-run: take three real steps, to tell time and memory."),
+        typer.Option(
+            "--probe",
+            help="With --dry-run: take three real steps, to tell time and memory. A vocabulary that is yet to "
+            "be counted is not: made-up classes stand in.",
+        ),
     ] = False,
     print_launch: Annotated[
         bool, typer.Option("--print-launch", help="Show the torchrun command for one node.")
