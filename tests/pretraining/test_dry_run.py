@@ -211,6 +211,13 @@ def test_a_probe_takes_three_real_steps_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_memory_that_this_machine_has_not_is_told_in_units() -> None:
+    has = psutil.virtual_memory().total
+    (warning,) = cost.shortages({"weights": 2 * has}, 0, 1, Devices(1, cpu=True))
+    needed, there = (f"{size / 2**30:,.1f} GiB" for size in (2 * has, has))
+    assert f"needs about {needed}, and this machine has {there}: " in warning
+
+
 @pytest.mark.parametrize(("max_size", "classes"), [(7, 7), (None, 2)])
 def test_a_probe_counts_no_vocabulary(
     document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, max_size: int | None, classes: int
