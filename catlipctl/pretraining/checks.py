@@ -90,7 +90,11 @@ class Checks:
         size = launch.world_size(gpus, processes)
         self.of(lambda: recipe.must_share_out(recipe.model.image_size, size))
         directory = self.of(lambda: would_take(place.out, place.name, resume=place.resume))
-        start = self._start(recipe, directory, place, progress) if directory is not None and place.resume else Start()
+        start = (
+            self._start(recipe, directory, place, progress)
+            if directory is not None and place.resume
+            else Start()
+        )
         self.of(lambda: check_extractor(recipe))
         classes = self.of(lambda: given_vocabulary(recipe, directory))
         if not recipe.data.sources:
