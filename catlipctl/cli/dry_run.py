@@ -109,9 +109,11 @@ def _probe(result: "DryRun") -> str | None:
         f"{found.images_per_second:,.0f} images/s, {found.waiting:.0%} of the time waiting for data, "
         f"{found.peak_memory_bytes / 2**30:,.2f} GiB at its peak"
     )
-    return (
-        told if result.processes == 1 else f"{told}; one of {result.processes} processes, without the others"
-    )
+    if found.stand_ins is not None:
+        told += f"; with {found.stand_ins:,} made-up classes, because the vocabulary is yet to be counted"
+    if result.processes > 1:
+        told += f"; one of {result.processes} processes, without the others"
+    return told
 
 
 def duration(seconds: float) -> str:
@@ -126,6 +128,9 @@ def _length(result: "DryRun") -> str:
     if result.steps is None or result.images is None:
         return "as many steps as the epochs of the data make"
     length = f"{result.steps:,} steps, {result.images:,} images"
+    if result.steps_before:
+        remain = result.steps - result.steps_before
+        length += f"; {result.steps_before:,} steps are done, {remain:,} remain, and the cost is of these"
     if len(result.sizes) > 1:
         length += f", a mean batch of {result.batch_over_base:.2f} times the one at the model's own size"
     return length

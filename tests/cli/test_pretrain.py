@@ -90,7 +90,11 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
         (["demo", "--data", "nowhere"], 3, "nowhere"),
         (["demo", "--gpus", "4096"], 5, "--gpus 4096"),
         (["demo", "--gpus", "1", "--processes", "2"], 2, "--processes is for CPUs"),
+        (["demo", "--gpus", "1", "--processes", "2", "--print-launch"], 2, "--processes is for CPUs"),
+        (["demo", "--dry-run", "--print-launch"], 2, "--dry-run and --print-launch together"),
         (["demo", "--out", "shards.tar"], 2, "is a file"),
+        (["nosuch/recipe.yaml"], 2, "no recipe"),
+        (["."], 2, ". holds no run"),
     ],
 )
 def test_usage_errors(folder: Path, arguments: list[str], code: int, says: str) -> None:

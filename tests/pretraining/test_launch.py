@@ -17,6 +17,7 @@ import yaml
 
 from catlipctl import checkpoints
 from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.training import launch
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
 from catlipctl.training.saving import Saved
@@ -319,6 +320,27 @@ def test_a_signal_before_the_loop_says_that_nothing_is_to_be_saved(
         {"message": said, "hint": "run it again", "exit_code": expected},
     ), err
     assert f"error: {said}\n" in err
+
+
+def test_a_signal_to_one_process_in_the_last_step_stops_all(
+    document: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    file.write_text(yaml.safe_dump({**document, "length": {"steps": 1}}))
+    line = ["pretrain", str(file), "--processes", "2", "--out", str(tmp_path / "run"), "--json"]
+    # As torchrun starts them; the second one alone is signalled.
+    place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    place["MASTER_PORT"] = str(launch._free_port())
+    signalled = ["-c", AT, "catlipctl.training.learner", "Learner", "step", "SIGTERM"]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, *begin, *line],
+            **{**PIPES, "env": {**PIPES["env"], **place, "RANK": str(rank), "LOCAL_RANK": str(rank)}},
+        )
+        for rank, begin in enumerate((["-m", "catlipctl.cli.main"], signalled))
+    ]
+    for code, _, err in map(finish, ranks):
+        assert code == 75, err
+        assert "stopped by SIGTERM after the last step: all is saved" in err
 
 
 @pytest.mark.parametrize("processes", [1, 2])
