@@ -5,7 +5,6 @@ trusted: `FileKind` reads up to a bound, and what is wrong with a file is one se
 """
 
 import errno
-import hashlib
 import json
 import os
 import secrets
@@ -98,12 +97,6 @@ def write_json(path: Path, document: Any) -> None:
 def encodable(text: str) -> str:
     """The text with U+FFFD for what no UTF-8 file can hold: the bytes of a file's name that are none."""
     return text.encode(errors="surrogateescape").decode(errors="replace")
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def unused(path: Path, endings: Sequence[str] = ("",), *, numbered: bool = False) -> Path:

@@ -73,13 +73,6 @@ def test_all_of_a_folder_is_on_the_disk_before_it_appears(
     assert done[3:] == ["renamed", tmp_path.stat().st_ino]
 
 
-def test_sha256_is_the_known_one(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    # FIPS 180-2, appendix B.1.
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert files.sha256(tmp_path / "abc") == expected
-
-
 def test_a_name_that_is_taken_is_numbered(tmp_path: Path) -> None:
     assert files.unused(tmp_path / "run") == tmp_path / "run"
     assert files.unused(tmp_path / "run", numbered=True) == tmp_path / "run-1"
