@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
@@ -40,10 +40,6 @@ UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
 Interval = tuple[float, float]
 
 
-def _interval(*figures: str) -> Any:
-    return Field(None, validation_alias=AliasChoices(*(f"{figure}_interval" for figure in figures)))
-
-
 class _Object(RootModel[dict[str, Any]]):
     """Any JSON object."""
 
@@ -55,13 +51,13 @@ class Evaluation(BaseModel):
 
     protocol: str
     acc1: float
-    acc1_interval: Interval | None = _interval("acc1", "top1")
+    acc1_interval: Interval | None = None
     acc5: float
-    acc5_interval: Interval | None = _interval("acc5", "top5")
+    acc5_interval: Interval | None = None
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval | None = None
     zero_shot_acc1: float | None = None
-    zero_shot_interval: Interval | None = None
+    zero_shot_acc1_interval: Interval | None = None
     majority_share: float
     classes: int
     train_images: int

@@ -60,9 +60,9 @@ class FinetuneResult(Measurement):
     split: str
     weights: Literal["average", "raw"]
     acc1: float
-    top1_interval: Interval
+    acc1_interval: Interval
     acc5: float
-    top5_interval: Interval
+    acc5_interval: Interval
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval
     prior: dict[How, int]

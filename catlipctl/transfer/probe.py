@@ -48,13 +48,13 @@ class ProbeScores(Measurement):
     init: Init
     train_size: str
     acc1: float
-    top1_interval: Interval
+    acc1_interval: Interval
     acc5: float
-    top5_interval: Interval
+    acc5_interval: Interval
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval
     zero_shot_acc1: float | None
-    zero_shot_interval: Interval | None
+    zero_shot_acc1_interval: Interval | None
     choice: Choice
     converged: bool
     train_images: int
@@ -199,7 +199,7 @@ def probe(
         train_size=str(train_size),
         **answers(fit, sets).figures(seed),
         zero_shot_acc1=None if hits is None else share(hits),
-        zero_shot_interval=None if hits is None else interval(hits, seed),
+        zero_shot_acc1_interval=None if hits is None else interval(hits, seed),
         choice=choice,
         converged=fit.converged,
         train_images=len(labels),

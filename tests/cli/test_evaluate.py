@@ -156,7 +156,7 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
     assert "eval/ft-photos-2" in again.stdout
     assert not list(Path("eval/ft-photos-2").glob("loss.*"))
     assert "top-1 accuracy" in again.stdout
-    low, high = json.loads(Path("eval/ft-photos-2/result.json").read_text(encoding="utf-8"))["top1_interval"]
+    low, high = json.loads(Path("eval/ft-photos-2/result.json").read_text(encoding="utf-8"))["acc1_interval"]
     assert f"[{low:.1%}, {high:.1%}]" in again.stdout
     rows = list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8")))
     right = [row["predicted"] == row["truth"] == Path(row["sample"]).parent.name for row in rows]

@@ -47,9 +47,9 @@ def evaluation(
     }
     if later:
         document |= {
-            "top1_interval": [0.512, 0.688],
+            "acc1_interval": [0.512, 0.688],
             "zero_shot_acc1": 0.45,
-            "zero_shot_interval": [0.4, 0.5],
+            "zero_shot_acc1_interval": [0.4, 0.5],
             "command": ["catlipctl", "eval", "lp", "--data", "my photos"],
             "date": "2026-11-24T23:01:00+01:00",
         }
