@@ -6,6 +6,7 @@ from pathlib import Path
 
 from catlipctl import checkpoints, files
 from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchmark
+from catlipctl.labels.targets import HOWS
 from catlipctl.reports.evaluations import evaluations
 from catlipctl.reports.findings import METRICS, RECIPE, Findings, Found, Logged, RunFiles, find
 from catlipctl.reports.overlap import coverage, overlap
@@ -20,8 +21,6 @@ from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlaps
 
 COMMONEST = 10
-HOWS = ("exact", "hyponyms", "similar", "averaged", "random")
-"""Ways in which Transfer Init makes a row, the best first."""
 
 
 class Report(Result):

@@ -19,7 +19,7 @@ from catlipctl.data.order import Order
 from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import How, LabelSet
 from catlipctl.models import TimmTower, Tower, check_sizes
 from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.classification import Classification
@@ -32,7 +32,6 @@ from catlipctl.training.report import Row, RunState, first_and_final_loss, read_
 from catlipctl.training.steps import StepSchedule, planned
 from catlipctl.transfer.classifier import answers, with_head
 from catlipctl.transfer.initialise import TransferredHead
-from catlipctl.transfer.matching import How
 from catlipctl.transfer.metrics import Answers, Interval
 from catlipctl.transfer.prior import prior_head
 from catlipctl.transfer.probe import PREDICTIONS, RESULT

@@ -29,10 +29,10 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.files import FileKind
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import HOWS, How, LabelSet
 from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
-from catlipctl.transfer.matching import MIN_SIMILARITY, How, LabelMatch, match_labels
+from catlipctl.transfer.matching import MIN_SIMILARITY, LabelMatch, match_labels
 
 ACCOUNT = "account.csv"
 _AGAIN = "make the classifier again: catlipctl transfer-init"
@@ -84,7 +84,7 @@ class TransferredHead:
     def counts(self) -> dict[How, int]:
         """How many labels were met in each way."""
         found = Counter(row.how for row in self.account)
-        return {how: found[how] for how in ("exact", "hyponyms", "similar", "averaged", "partial", "random")}
+        return {how: found[how] for how in HOWS}
 
 
 class TransferInit(Result):

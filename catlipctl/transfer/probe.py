@@ -15,14 +15,13 @@ from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import DataError, UsageError
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import How, LabelSet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.transfer import features, selection, splits
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.features import ProbeSets, extract_sets
 from catlipctl.transfer.initialise import TransferredHead
-from catlipctl.transfer.matching import How
 from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
 from catlipctl.transfer.prior import prior_head, prior_rows, zero_shot
 from catlipctl.transfer.selection import Choice

@@ -168,7 +168,7 @@ def full(run: Path) -> Path:
     (run / "starts.jsonl").write_text(start(0, "mine.yaml", "--set", "seed=1") + start(2, "--resume"))
     account = run / "transfer" / "places365" / "account.csv"
     account.parent.mkdir(parents=True)
-    account.write_text("label,how\na,exact\nb,random\nc,exact\n")
+    account.write_text("label,how\na,exact\nb,random\nc,exact\nd,partial\ne,averaged\n")
     evaluation(run / "eval" / "lp-photos-1")
     evaluation(run / "eval" / "lp-photos-2", acc1=0.2, random_backbone=True)
     evaluation(run / "eval" / "lp-other-1", test="def")
@@ -237,7 +237,10 @@ def test_the_page_says_what_was_measured(shown: Any) -> None:
     assert facts["tower"] == f"{HOSTILE} at 32 px"
     assert facts["loss"].startswith("9 at first, 3 at last")
     accounts = next(table for table in shown.tables if table[0][0] == "account")
-    assert accounts == [["account", "labels", "exact", "random"], ["places365", "3", "2", "1"]]
+    assert accounts == [
+        ["account", "labels", "exact", "averaged", "partial", "random"],
+        ["places365", "5", "2", "1", "1", "1"],
+    ]
     matrix = next(table for table in shown.tables if table[0][:2] == ["", HOSTILE])
     assert matrix == [["", HOSTILE, "cat", "dog"], ["cat", "1", "1", ""], ["dog", "", "", "1"]]
     recall = next(table for table in shown.tables if table[0][0] == "class")
