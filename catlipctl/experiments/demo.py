@@ -108,7 +108,7 @@ def demo(
 ) -> DemoResult:
     """Run the demo into a run's directory (`out`, default a new `runs/demo`).
 
-    It leaves `demo.json` and `report.html` there. resume: go on with the pre-training that was stopped.
+    It leaves `demo.json` there, and a page: `report.html`, or the next number's. resume: go on with the pre-training that was stopped.
     overrides: `key=value` for the recipe.
     Raises MachineError where the extra `demo` is not installed, and whatever its parts raise.
     """
@@ -149,7 +149,7 @@ def demo(
     benchmark = step(settings or StepSettings(), progress)
     benchmark.write(files.unused(run / "bench" / "step", (".json",), numbered=True).with_suffix(".json"))
     result = DemoResult(
-        report=str(run / "report.html"),
+        report=str(reports.unused(run)),
         seconds=round(time.monotonic() - started, 1),
         recipe=recipe.plain(loaded.value),
         seed=loaded.value.seed,
@@ -165,7 +165,7 @@ def demo(
     result.inputs |= {name: classifier.inputs[name] for name in ("target", "test")} | {"train": train.name}
     result.data = classifier.data
     result.write(run / "demo.json")
-    demo_page(result, run / "report.html")
+    demo_page(result, Path(result.report))
     return result
 
 

@@ -41,8 +41,7 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Report:
     findings = find(paths)
     if out is None:
         folder = findings.runs[0].path if findings.runs else Path()
-        stem = files.unused(folder / "report", (".html",))
-        out = stem.with_name(f"{stem.name}.html")
+        out = unused(folder)
     made = sections(findings)
     write(out, ", ".join(map(str, paths)), made)
     return Report(
@@ -52,6 +51,12 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Report:
         results=[str(found.path) for found in findings.results],
         faults=findings.faults,
     )
+
+
+def unused(folder: Path) -> Path:
+    """Where a new page of what lies in the folder goes: `report.html`, or the next free number's."""
+    stem = files.unused(folder / "report", (".html",))
+    return stem.with_name(f"{stem.name}.html")
 
 
 def write(path: Path, title: str, made: Sequence[Section]) -> None:
