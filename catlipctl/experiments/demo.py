@@ -108,7 +108,8 @@ def demo(
 ) -> DemoResult:
     """Run the demo into a run's directory (`out`, default a new `runs/demo`).
 
-    It leaves `demo.json` there, and a page: `report.html`, or the next number's. resume: go on with the pre-training that was stopped.
+    It leaves `demo.json` and `report.html` there (numbered where that is taken).
+    resume: go on with the pre-training that was stopped.
     overrides: `key=value` for the recipe.
     Raises MachineError where the extra `demo` is not installed, and whatever its parts raise.
     """
