@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
-from catlipctl.errors import CatlipctlError
+from catlipctl.errors import CatlipctlError, UsageError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -110,6 +110,13 @@ def unused(path: Path, endings: Sequence[str] = ("",), *, numbered: bool = False
     return next(
         name for name in names if not any(name.with_name(name.name + end).exists() for end in endings)
     )
+
+
+def refuse_taken(*paths: Path) -> None:
+    """Raise UsageError if one of the files or folders to write exists."""
+    for path in paths:
+        if path.exists():
+            raise UsageError(f"{path} exists and is never overwritten", "choose another name")
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.errors import CheckpointError, DataError, UsageError
-from catlipctl.files import FileKind
+from catlipctl.errors import CheckpointError, DataError
+from catlipctl.files import FileKind, refuse_taken
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets import HOWS, How, LabelSet
 from catlipctl.results import Result
@@ -160,8 +160,8 @@ def write_transfer_init(
     `head_only`: a safetensors file to write `weight [K, D]` and `bias [K]` to as well. Neither may exist.
     Raises DataError where no label is met: all rows would be random.
     """
-    if head_only is not None and head_only.exists():
-        raise UsageError(f"{head_only} exists already", "choose another file: nothing is overwritten")
+    if head_only is not None:
+        refuse_taken(head_only)
     head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, seed=seed)
     if not head.mapped.any():
         raise DataError(

@@ -14,7 +14,7 @@ from torch import nn
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
-from catlipctl.errors import DataError, UsageError
+from catlipctl.errors import DataError
 from catlipctl.labels.targets import How, LabelSet
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
@@ -103,8 +103,8 @@ def linear_probe(
     DataError for classes that don't fit, UsageError where `out` exists.
     """
     size = splits.TrainSize.parse(train_size)
-    if out is not None and out.exists():  # said before the work, not after it
-        raise UsageError(f"{out} exists already", "name another: no checkpoint is overwritten")
+    if out is not None:  # said before the work, not after it
+        files.refuse_taken(out)
     tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tower.module.to(device)

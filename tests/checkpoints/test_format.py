@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_not_written(tmp_path, resnet, checkpoint):
     with pytest.raises(CheckpointError, match=r"300 classes.* 2 label names"):
         checkpoints.write(tmp_path / "a", tower=resnet, config={}, label_names=["dog", "cat"])
     assert not (tmp_path / "a").exists()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="never overwritten"):
         checkpoints.write(checkpoint, tower=resnet, config={})
 
 

@@ -65,7 +65,7 @@ def test_head_only_and_target_file(run: Path, tmp_path: Path) -> None:
     assert torch.allclose(head["weight"], torch.stack([rows[0], (rows[0] + rows[1]) / 2]))
     again = CliRunner().invoke(app, [*arguments[:5], "--head-only", "other.safetensors"])
     assert again.exit_code == 2
-    assert "exists already" in again.stderr
+    assert "never overwritten" in again.stderr
     assert not Path("other.safetensors").exists()
 
 
