@@ -18,9 +18,10 @@ from catlipctl.bench.step import StepSettings, step
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source, emoji
 from catlipctl.labels import targets
-from catlipctl.pretraining import PretrainRecipe, PretrainResult, pretrain
+from catlipctl.pretraining import PretrainResult, pretrain
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.transfer import (
     Predictions,
     ProbeResult,

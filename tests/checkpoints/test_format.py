@@ -167,7 +167,8 @@ import sys
 from pathlib import Path
 import torch
 from catlipctl import checkpoints, models
-tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=10)
+from catlipctl.settings.models import ModelSettings
+tower = models.create(ModelSettings(name="resnet10t", image_size=32), num_classes=10)
 run = Path(sys.argv[1])
 state = {"raw": torch.zeros(20_000_000)}
 checkpoints.write_step(run, 1, tower=tower, config={"step": 1}, state=state)

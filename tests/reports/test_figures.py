@@ -17,7 +17,8 @@ from catlipctl import reports
 from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
 from catlipctl.errors import MachineError
 from catlipctl.reports.findings import Logged, RunRecipe, logged
-from catlipctl.training.optimiser import ScheduleSettings, learning_rate
+from catlipctl.settings.training import ScheduleSettings
+from catlipctl.training.optimiser import learning_rate
 
 pytest.importorskip("matplotlib")
 

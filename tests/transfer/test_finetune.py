@@ -20,10 +20,12 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import DataError, Stopped, UsageError
+from catlipctl.settings.finetuning import FinetuneRecipe
+from catlipctl.settings.models import ModelSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import read_metrics
-from catlipctl.transfer import FinetuneRecipe, finetune
+from catlipctl.transfer import finetune
 from catlipctl.transfer.splits import labelled_sets
 
 
@@ -172,7 +174,7 @@ def test_a_random_classifier_is_not_the_priors(
 @pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "resnet10t", "vit_base_catlip_224"])
 def test_rates_by_layer_are_timms(name: str) -> None:
     arguments = {"embed_dim": 24, "depth": 4, "num_heads": 2} if name.startswith("vit") else {}
-    settings = models.ModelSettings(name=name, image_size=32, model_args=arguments)
+    settings = ModelSettings(name=name, image_size=32, model_args=arguments)
     module: Any = models.create(settings, 3).module
     rate = layer_rates(module, 0.6)
     names = {id(parameter): name for name, parameter in module.named_parameters()}
@@ -248,7 +250,7 @@ def test_sizes_go_with_a_tower_that_takes_them(
     sizes = {"sizes": {"min": 32, "max": 64, "scales": 2}, "length": {"steps": 8}}
     finetune(recipe(checkpoint, **sizes), checkpoint, *sets, out=tmp_path / "resnet")
     assert {row["size"] for row in read_metrics(tmp_path / "resnet" / "metrics.jsonl")} == {32, 64}
-    tiny = models.ModelSettings(
+    tiny = ModelSettings(
         name="vit_tiny_patch16_224", image_size=32, model_args={"embed_dim": 24, "depth": 1, "num_heads": 2}
     )
     path = checkpoints.write(tmp_path / "vit", tower=models.create(tiny, 3), config={})
@@ -259,7 +261,7 @@ def test_sizes_go_with_a_tower_that_takes_them(
 
 def test_a_head_without_a_prior_is_fresh(sets: tuple[Source, Source], tmp_path: Path) -> None:
     """A tower of a CLIP run has no vocabulary: its projection says nothing of classes."""
-    made = models.create(models.ModelSettings(name="resnet10t", image_size=32), 3)
+    made = models.create(ModelSettings(name="resnet10t", image_size=32), 3)
     bare = checkpoints.load(checkpoints.write(tmp_path / "bare", tower=made, config={}))
     result = finetune(recipe(bare, length={"steps": 2}), bare, *sets, out=tmp_path / "ft")
     assert (result.init, result.prior) == ("random", {})
