@@ -12,12 +12,14 @@ import pytest
 import yaml
 
 from catlipctl import reports
-from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
+from catlipctl.bench.result import StepBenchmark
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels import targets
 from catlipctl.results import Measurement
 from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlaps, overlap
+
+from .conftest import step_benchmark
 
 pytest.importorskip("matplotlib")
 
@@ -67,34 +69,8 @@ def evaluation(
 
 
 def stepped() -> StepBenchmark:
-    spread = Spread(median=1, low=0.9, high=1.1)
-    rows = [
-        ObjectiveRow(
-            name=name,
-            step=spread,
-            phases={"forward": spread, "backward": spread},
-            images_per_second=1,
-            parameters=1,
-            flops_per_sample=1,
-            peak_memory_bytes=1,
-            rounds=[],
-        )
-        for name in ("CatLIP", "CLIP")
-    ]
-    return StepBenchmark(
-        protocol="step",
-        model="ViT-S-16",
-        image_size=32,
-        context=8,
-        classes=10,
-        batch_size=8,
-        processes=1,
-        device="cpu",
-        precision="float32",
-        optimiser={},
-        rows=rows,
-        ratio=Spread(median=1.48, low=1.4, high=1.52),
-    )
+    phases = {"forward": 1.0, "backward": 1.0}
+    return step_benchmark({"CatLIP": phases, "CLIP": phases}, (1, 1))
 
 
 METRICS = [
