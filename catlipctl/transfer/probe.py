@@ -16,6 +16,7 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import DataError
 from catlipctl.labels.targets import How, LabelSet
+from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.transfer import features, selection, splits
@@ -136,29 +137,12 @@ def linear_probe(
         unreadable=sets.unreadable,
         unlabelled=sets.unlabelled,
     )
-    result.inputs = _inputs(checkpoint, train, test, target)
+    result.inputs = splits.inputs(checkpoint.name, train, test, target)
     result.data = {"train": splits.described(train), "test": splits.described(test or train)}
-    names = [label.name for label in sets.classes.labels]
-    written = {
-        RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        PREDICTIONS: answers(fit, sets).table(names),
-    }
-    if out is not None and takes_classifier:
-        checkpoints.write(
-            out,
-            tower=with_head(tower, fit.weight.float(), fit.bias.float()),
-            config={
-                "kind": "linear probe",
-                "from": checkpoint.name,
-                "protocol": result.protocol,
-                "random_backbone": random_backbone,
-            },
-            label_names=names,
-            files=written,
-        )
-    elif out is not None:
-        progress.warn(f"the head of {tower.name} is not one linear layer: the classifier is written alone")
-        _write_classifier(out, fit, written)
+    if out is not None:
+        _write(result, out, tower, fit, sets, checkpoint.name)
+        if not takes_classifier:
+            progress.warn(f"the head of {tower.name} is not one linear layer: the classifier stands alone")
     return result
 
 
@@ -214,20 +198,26 @@ def answers(fit: Fit, sets: ProbeSets) -> Answers:
     return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
 
 
-def _write_classifier(out: Path, fit: Fit, written: dict[str, str]) -> None:
+def _write(result: ProbeResult, out: Path, tower: Tower, fit: Fit, sets: ProbeSets, origin: str) -> None:
+    """Write the result and the answers, with a checkpoint where the tower's head can be the classifier."""
+    names = [label.name for label in sets.classes.labels]
+    written = {
+        RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
+        PREDICTIONS: answers(fit, sets).table(names),
+    }
+    weight, bias = fit.weight.float(), fit.bias.float()
+    if result.checkpoint is not None:
+        about = {"kind": "linear probe", "from": origin, "protocol": result.protocol}
+        checkpoints.write(
+            out,
+            tower=with_head(tower, weight, bias),
+            config={**about, "random_backbone": result.random_backbone},
+            label_names=names,
+            files=written,
+        )
+        return
     with files.replacing(out) as temporary:
         temporary.mkdir()
-        save_head(temporary / "head.safetensors", fit.weight.float(), fit.bias.float())
+        save_head(temporary / "head.safetensors", weight, bias)
         for name, text in written.items():
             files.write_text(temporary / name, text)
-
-
-def _inputs(
-    checkpoint: Checkpoint, train: Source, test: Source | None, target: LabelSet | None
-) -> dict[str, str]:
-    named = {"checkpoint": checkpoint.name, "data": train.name}
-    if test is not None:
-        named["test"] = test.name
-    if target is not None:
-        named["target"] = target.name
-    return named

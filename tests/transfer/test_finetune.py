@@ -20,6 +20,7 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import DataError, Stopped, UsageError
+from catlipctl.labels.targets import LabelSet
 from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.settings.models import ModelSettings
 from catlipctl.training.learner import Learner
@@ -71,7 +72,9 @@ def stopping_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_learns_and_others_open_what_it_wrote(
     checkpoint: Checkpoint, sets: tuple[Source, Source], folders: Path, tmp_path: Path
 ) -> None:
-    result = finetune(recipe(checkpoint, length={"epochs": 12}), checkpoint, *sets, out=tmp_path / "ft")
+    target = LabelSet("mine", labelled_sets(*sets, None, 0).classes.labels)
+    longer = recipe(checkpoint, length={"epochs": 12})
+    result = finetune(longer, checkpoint, *sets, target=target, out=tmp_path / "ft")
     assert result.acc1 > 0.8 > 2 * result.majority_share
     assert result.final_loss < result.first_loss
     assert (result.train_images, result.test_images, result.classes, result.steps) == (40, 20, 4, 48)
@@ -79,6 +82,8 @@ def test_it_learns_and_others_open_what_it_wrote(
     assert sum(result.prior.values()) == 4
     document = json.loads((tmp_path / "ft" / "result.json").read_text())
     assert (document["acc1"], document["recipe"]["layer_decay"]) == (result.acc1, 0.75)
+    given = {"checkpoint": str(checkpoint.path), "data": sets[0].name, "test": sets[1].name}
+    assert document["inputs"] == {**given, "target": "mine"}
     assert [row["step"] for row in read_metrics(tmp_path / "ft" / "metrics.jsonl")] == list(range(1, 49))
     assert json.loads((tmp_path / "ft" / "exit.json").read_text())["exit_code"] == 0
 
@@ -139,7 +144,7 @@ def test_stopped_and_resumed_it_has_the_weights_of_one_run(
     parts = finetune(wanted, checkpoint, *sets, out=tmp_path / "parts", resume=True)
     assert [row["step"] for row in whole.history] == [4, 8, 12]
     assert whole.history[-1]["acc1"] == whole.acc1
-    same = {"run", "checkpoint", "seconds", "created"}
+    same = {"run", "checkpoint", "seconds", "date"}
     assert parts.model_dump(exclude=same) == whole.model_dump(exclude=same)
     assert saved(tmp_path / "parts").keys() == saved(tmp_path / "whole").keys()
     for name, value in saved(tmp_path / "whole").items():
@@ -152,7 +157,7 @@ def test_a_complete_run_is_told_again(
     wanted = recipe(checkpoint, length={"steps": 3})
     first = finetune(wanted, checkpoint, *sets, out=tmp_path / "ft")
     again = finetune(wanted, checkpoint, *sets, out=tmp_path / "ft", resume=True)
-    same = {"created"}
+    same = {"date"}
     assert again.model_dump(exclude=same) == first.model_dump(exclude=same)
 
 
