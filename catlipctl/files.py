@@ -4,7 +4,9 @@ Written, a reader never sees half of one: a temporary name in the same folder, t
 trusted: `FileKind` reads up to a bound, and what is wrong with a file is one sentence for a person.
 """
 
+import csv
 import errno
+import io
 import json
 import os
 import secrets
@@ -189,6 +191,23 @@ class FileKind:
                 if number != lines[-1][0]:
                     raise
         return found
+
+    def read_table(self, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+        """The rows of a CSV file whose heading has these columns, and perhaps others."""
+        reader = csv.DictReader(io.StringIO(self.read_text(path), newline=""), strict=True)
+        rows = []
+        try:
+            missing = set(columns) - set(reader.fieldnames or ())
+            for row in () if missing else reader:
+                missing = {name for name in columns if row[name] is None}
+                if missing:
+                    break
+                rows.append(row)
+        except csv.Error as error:
+            raise self.refused(path, f"line {reader.reader.line_num}: {error}") from error
+        if missing:
+            raise self.refused(path, f"line {max(reader.line_num, 1)} lacks {', '.join(sorted(missing))}")
+        return rows
 
     def refused(self, where: object, reason: str) -> CatlipctlError:
         """The error that says why this is no file of the kind."""

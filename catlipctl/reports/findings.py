@@ -1,6 +1,5 @@
 """What a report is made from: the files of runs and of results, read and nothing else."""
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,6 +34,7 @@ KIND = FileKind(
     DataError,
     "name a run, or a JSON file that an evaluation or a benchmark of catlipctl left",
 )
+ACCOUNT = FileKind("an account of Transfer Init", 2**28, DataError, "")
 LOG = FileKind("a log of a run", 2**30, DataError, "")
 UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
 Interval = tuple[float, float]
@@ -160,6 +160,7 @@ class RunFiles:
 
     path: Path
     recipe: RunRecipe
+    recipe_text: str
     metrics: Sequence[Logged]
     starts: Sequence[Mapping[str, Any]]
     vocabulary: Vocabulary | None
@@ -183,7 +184,8 @@ class Findings:
         try:
             return read(path) if path.is_file() else otherwise
         except CatlipctlError as error:
-            self.faults.append(error.message)
+            if error.message not in self.faults:
+                self.faults.append(error.message)
             return otherwise
 
 
@@ -269,6 +271,7 @@ def _run(findings: Findings, path: Path) -> RunFiles:
     return RunFiles(
         path=path,
         recipe=findings.attempt(recipe, path / RECIPE, RunRecipe()),
+        recipe_text=findings.attempt(lambda file: recipes.written(str(file)).text, path / RECIPE, ""),
         metrics=logged(path / METRICS),
         starts=_rows(path / "starts.jsonl"),
         vocabulary=findings.attempt(vocabularies.load, path / "vocabulary.json", None),
@@ -289,8 +292,4 @@ def _with_its_files(findings: Findings, found: Found) -> Found:
 
 
 def _account(path: Path) -> dict[str, int]:
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return dict(Counter(row["how"] for row in csv.DictReader(stream)))
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise DataError(f"{path} cannot be read as an account: {error}", "") from error
+    return dict(Counter(row["how"] for row in ACCOUNT.read_table(path, ["how"])))

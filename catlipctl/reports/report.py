@@ -109,7 +109,7 @@ def _training(run: RunFiles) -> list[Part]:
         Figure(lambda: loss(run.metrics, run.recipe)),
         _facts(facts),
         _ways(run),
-        *_folded("The whole recipe", run.path / RECIPE),
+        *[Folded("The whole recipe", run.recipe_text)] * bool(run.recipe_text),
     ]
 
 
@@ -220,7 +220,3 @@ def _facts(facts: Mapping[str, str | None]) -> Table:
 
 def _share(share: float | None) -> str | None:
     return None if share is None else f"{share:.1%} of those seen"
-
-
-def _folded(title: str, path: Path) -> list[Part]:
-    return [Folded(title, path.read_text(encoding="utf-8", errors="replace"))] if path.is_file() else []

@@ -35,6 +35,7 @@ from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.matching import MIN_SIMILARITY, LabelMatch, match_labels
 
 ACCOUNT = "account.csv"
+COLUMNS = ("label", "synsets", "how", "similarity", "sources", "source_names", "missed")
 _AGAIN = "make the classifier again: catlipctl transfer-init"
 _KIND = FileKind("an account of Transfer Init", 2**28, CheckpointError, _AGAIN)
 
@@ -214,7 +215,7 @@ def account_csv(account: Sequence[AccountRow]) -> str:
     """The account as CSV, which `labels.targets.load` reads as a label set."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["label", "synsets", "how", "similarity", "sources", "source_names", "missed"])
+    writer.writerow(COLUMNS)
     for row in account:
         lists = (" ".join(names) for names in (row.sources, row.source_names, row.missed))
         writer.writerow([row.label, " ".join(row.synsets), row.how, f"{row.similarity:.4g}", *lists])
@@ -223,11 +224,13 @@ def account_csv(account: Sequence[AccountRow]) -> str:
 
 def read_account(path: Path) -> list[AccountRow]:
     """What `account_csv` wrote; CheckpointError names a row that it did not."""
-    reader = csv.DictReader(io.StringIO(_KIND.read_text(path), newline=""))
-    try:
-        return [AccountRow.from_csv(row) for row in reader]
-    except (AttributeError, KeyError, ValueError, csv.Error) as error:
-        raise _KIND.refused(path, f"line {reader.line_num} lacks a column or has a wrong value") from error
+    rows = []
+    for number, row in enumerate(_KIND.read_table(path, COLUMNS), start=1):
+        try:
+            rows.append(AccountRow.from_csv(row))
+        except ValueError as error:
+            raise _KIND.refused(path, f"row {number} has a wrong value") from error
+    return rows
 
 
 def _account(labelset: LabelSet, matches: Sequence[LabelMatch]) -> list[AccountRow]:

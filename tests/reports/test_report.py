@@ -320,11 +320,12 @@ def test_a_damaged_result_is_told(text: str, tmp_path: Path) -> None:
         ("metrics.jsonl", '{"step": 1, "samples": 8, "loss": Infinity}\n', 0),
         ("recipe.yaml", "[not a mapping]", 1),
         ("recipe.yaml", "model: 3\ndata: [x]\nschedule: 5", 1),
+        ("recipe.yaml", "#" * 2**21, 1),
         ("vocabulary.json", "{}", 1),
         ("transfer/places365/account.csv", "label\na\n", 1),
         ("eval/lp-old-1/predictions.csv", "sample\n1\n", 1),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_damaged_files_beside_do_not_end_the_page(
     name: str, text: str, faults: int, tmp_path: Path, read: Read
@@ -335,4 +336,6 @@ def test_damaged_files_beside_do_not_end_the_page(
     found = reports.find([run])
     assert [str(run / name) in fault for fault in found.faults] == [True] * faults
     sections = reports.sections(found)
-    read(reports.page("t", [*sections[:1], sections[-1]], run))
+    text = reports.page("t", [*sections[:1], sections[-1]], run)
+    read(text)
+    assert len(text) < 2**20
