@@ -4,8 +4,9 @@ Written, a reader never sees half of one: a temporary name in the same folder, t
 trusted: `FileKind` reads up to a bound, and what is wrong with a file is one sentence for a person.
 """
 
+import csv
 import errno
-import hashlib
+import io
 import json
 import os
 import secrets
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
-from catlipctl.errors import CatlipctlError
+from catlipctl.errors import CatlipctlError, UsageError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -100,12 +101,6 @@ def encodable(text: str) -> str:
     return text.encode(errors="surrogateescape").decode(errors="replace")
 
 
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def unused(path: Path, endings: Sequence[str] = ("",), *, numbered: bool = False) -> Path:
     """`path`, or where that is taken the first free one of `path-2`, `path-3`, ...
 
@@ -117,6 +112,13 @@ def unused(path: Path, endings: Sequence[str] = ("",), *, numbered: bool = False
     return next(
         name for name in names if not any(name.with_name(name.name + end).exists() for end in endings)
     )
+
+
+def refuse_taken(*paths: Path) -> None:
+    """Raise UsageError if one of the files or folders to write exists."""
+    for path in paths:
+        if path.exists():
+            raise UsageError(f"{path} exists and is never overwritten", "choose another name")
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,23 @@ class FileKind:
                 if number != lines[-1][0]:
                     raise
         return found
+
+    def read_table(self, path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+        """The rows of a CSV file whose heading has these columns, and perhaps others."""
+        reader = csv.DictReader(io.StringIO(self.read_text(path), newline=""), strict=True)
+        rows = []
+        try:
+            missing = set(columns) - set(reader.fieldnames or ())
+            for row in () if missing else reader:
+                missing = {name for name in columns if row[name] is None}
+                if missing:
+                    break
+                rows.append(row)
+        except csv.Error as error:
+            raise self.refused(path, f"line {reader.reader.line_num}: {error}") from error
+        if missing:
+            raise self.refused(path, f"line {max(reader.line_num, 1)} lacks {', '.join(sorted(missing))}")
+        return rows
 
     def refused(self, where: object, reason: str) -> CatlipctlError:
         """The error that says why this is no file of the kind."""

@@ -1,5 +1,6 @@
 """Nothing half-written is ever seen, and nothing is read without a bound or taken for what it is not."""
 
+import csv
 import errno
 import json
 import os
@@ -71,13 +72,6 @@ def test_all_of_a_folder_is_on_the_disk_before_it_appears(
     parts = {path.stat().st_ino for path in (made, made / "inner", made / "inner" / "part")}
     assert set(done[:3]) == parts
     assert done[3:] == ["renamed", tmp_path.stat().st_ino]
-
-
-def test_sha256_is_the_known_one(tmp_path: Path) -> None:
-    (tmp_path / "abc").write_bytes(b"abc")
-    # FIPS 180-2, appendix B.1.
-    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert files.sha256(tmp_path / "abc") == expected
 
 
 def test_a_name_that_is_taken_is_numbered(tmp_path: Path) -> None:
@@ -175,3 +169,27 @@ def test_a_last_row_that_a_kill_has_torn_is_no_row_and_another_is_named(tmp_path
 def test_a_name_that_is_no_utf8_can_be_told_in_a_file(tmp_path: Path) -> None:
     files.write_json(tmp_path / "result.json", {"source": os.fsdecode(b"caf\xe9.tar")})
     assert json.loads((tmp_path / "result.json").read_text()) == {"source": "caf\ufffd.tar"}
+
+
+def test_a_table_has_the_rows_that_pythons_writer_wrote(tmp_path: Path) -> None:
+    rows = [{"label": 'a "b",\nc', "how": "é", "more": ""}, {"label": "", "how": "x", "more": "1"}]
+    with (tmp_path / "t.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, ("more", "label", "how"))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert KIND.read_table(tmp_path / "t.csv", ("label", "how")) == rows
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "line 1 lacks how, label"),
+        ("label,more\na,b\n", "line 1 lacks how"),
+        ("label,how\na,b\nc\n", "line 3 lacks how"),
+        ('label,how\n"a"b,c\n', "line 2: "),
+    ],
+)
+def test_what_is_no_such_table(text: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(CheckpointError, match=r"t\.csv is not a row: " + reason):
+        KIND.read_table(tmp_path / "t.csv", ("label", "how"))

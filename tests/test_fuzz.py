@@ -22,7 +22,8 @@ from catlipctl import checkpoints, models, recipe, vocabulary
 from catlipctl.checkpoints.writing import write_manifest
 from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import targets
-from catlipctl.pretraining import PretrainRecipe
+from catlipctl.settings.models import ModelSettings
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.report import MetricsRow, read_metrics
 from catlipctl.training.saving import Saved
 from catlipctl.transfer.initialise import read_account
@@ -95,7 +96,7 @@ def whole(folder: Path) -> Path:
     return checkpoints.write_step(
         folder / "run",
         7,
-        tower=models.create(models.ModelSettings(name="test_vit", image_size=160), num_classes=2),
+        tower=models.create(ModelSettings(name="test_vit", image_size=160), num_classes=2),
         config={"objective": "catlip", "step": 7, "recipe": {"seed": 0}, "activation": "sigmoid"},
         vocabulary=words,
         state={"optimiser/step": torch.tensor(7.0)},

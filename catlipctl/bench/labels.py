@@ -8,6 +8,7 @@ import gzip
 import hashlib
 import multiprocessing
 import os
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -88,10 +89,8 @@ def _lines(path: Path) -> Iterator[str]:
         with opened(path, "rt", encoding="utf-8", errors="replace", newline="\n") as stream:
             while line := stream.readline(LONGEST):
                 yield line.rstrip("\r\n")
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise DataError(
-            f"{path} is not a complete gzip file: {error}", "fetch or make it again, or give the text itself"
-        ) from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"cannot read {path}: {error}", "make it again, or unpack it") from error
 
 
 @dataclass

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from catlipctl.bench import configuration as configurations
 from catlipctl.data.batch import Batch, Step
-from catlipctl.objectives import Catlip, Clip, ClipSettings, Context, Objective
+from catlipctl.objectives import Catlip, Clip, Context, Objective
 from catlipctl.settings.models import TextSettings
+from catlipctl.settings.objectives import ClipSettings
 from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training.learner import Learner, Values
 from catlipctl.training.world import World

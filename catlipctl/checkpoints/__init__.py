@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from catlipctl.checkpoints.checkpoint import Checkpoint
     from catlipctl.checkpoints.directory import (
         MULTI_LABEL,
         SINGLE_LABEL,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         run_of,
         verify,
     )
-    from catlipctl.checkpoints.loading import Checkpoint, Inspection, inspect, load, read_state
+    from catlipctl.checkpoints.loading import Inspection, inspect, load, read_state
     from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
     from catlipctl.checkpoints.writing import write, write_step
 
@@ -56,7 +57,7 @@ __all__ = [
 
 # Loaded when first asked for: who only looks for a run needs neither torch nor timm.
 _MODULES = {
-    "Checkpoint": "loading",
+    "Checkpoint": "checkpoint",
     "Inspection": "loading",
     "MULTI_LABEL": "directory",
     "NewestRun": "directory",

@@ -1,24 +1,16 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
-import re
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import timm
 import torch
 from pydantic import BaseModel
-from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
-from timm.models._hub import download_from_hf
 from torch import Tensor, nn
 
-from catlipctl import network
 from catlipctl import vocabulary as vocabularies
+from catlipctl.checkpoints.checkpoint import TIMM, Checkpoint
 from catlipctl.checkpoints.config import KIND, Config
 from catlipctl.checkpoints.directory import (
     CONFIG,
@@ -33,70 +25,18 @@ from catlipctl.checkpoints.directory import (
     check,
     read_manifest,
     resolve,
-    run_of,
 )
+from catlipctl.checkpoints.doors import timm as timm_door
 from catlipctl.errors import CheckpointError
 from catlipctl.files import FileKind
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
-from catlipctl.vocabulary import Vocabulary
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-TIMM = "timm:"
 STATE = FileKind("a training state", 2**24, CheckpointError, "resume from another step-* of the run")
-LOCAL = "local-dir:"
-HUB = "hf-hub:"
 LABELS_SHOWN = 10
-_WNID = re.compile(r"n\d{8}")
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A tower ready for use, and what is known of it.
-
-    path: its directory; None where it came through a door (`timm:NAME`). tower: in eval mode, on the CPU.
-    config: what its writer said of it (objective, step, recipe, ...). label_names: one a class of the head.
-    problem_type: what turns its logits to probabilities.
-    """
-
-    path: Path | None
-    tower: Tower
-    vocabulary: Vocabulary | None = None
-    config: dict[str, Any] = field(default_factory=dict)
-    label_names: list[str] | None = None
-    label_descriptions: dict[str, str] = field(default_factory=dict)
-    problem_type: ProblemType = SINGLE_LABEL
-
-    @property
-    def name(self) -> str:
-        """What it is called: its path, or its door's spelling."""
-        return str(self.path or f"{TIMM}{self.tower.name}")
-
-    @property
-    def activation(self) -> Literal["softmax", "sigmoid"]:
-        """What turns the head's logits to probabilities."""
-        return "sigmoid" if self.problem_type == MULTI_LABEL else "softmax"
-
-    @property
-    def synsets(self) -> Sequence[str] | None:
-        """Keys of what the classes of the head mean, one a class; None where nothing says it.
-
-        Those of its vocabulary. Of a foreign head its label names, where they are synsets' keys: ImageNet's
-        wnids, as timm has them for the subsets that it knows.
-        """
-        if self.vocabulary is not None:
-            return self.vocabulary.keys
-        names = self.label_names or []
-        return names if names and all(_WNID.fullmatch(name) for name in names) else None
-
-    @property
-    def run(self) -> Path:
-        """The folder of its run, where what is made from it is kept; `runs/NAME` for one of timm's."""
-        if self.path is None:
-            return Path("runs") / self.tower.name
-        return run_of(self.path)
 
 
 class Inspection(Result):
@@ -133,10 +73,10 @@ def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
     text = str(spec)
     if text.startswith(TIMM):
         name = text.removeprefix(TIMM)
-        folder = Path(name.removeprefix(LOCAL))
+        folder = Path(name.removeprefix(timm_door.LOCAL))
         # One of ours says by this door too what it says by its path.
-        ours = name.startswith(LOCAL) and (folder / MANIFEST).is_file()
-        return _from_directory(folder, weights) if ours else _from_timm(name, weights)
+        ours = name.startswith(timm_door.LOCAL) and (folder / MANIFEST).is_file()
+        return _from_directory(folder, weights) if ours else timm_door.load(name, weights)
     if text.startswith(_LATER) and not Path(text).exists():
         raise CheckpointError(
             f"{text.split(':')[0]}:... is not supported yet",
@@ -236,70 +176,6 @@ def _module(directory: Path, weights: dict[str, Tensor] | None) -> nn.Module:
             "pip install --upgrade timm, or import what registers this architecture",
         ) from error
     return model
-
-
-def _from_timm(name: str, weights: bool) -> Checkpoint:
-    hint = "check the network, or save the model to a folder elsewhere and name it timm:local-dir:FOLDER"
-    fetched = nullcontext() if name.startswith(LOCAL) else network.hub(f"timm:{name}", hint)
-    try:
-        with fetched, _only_safetensors(name):
-            config = _written_config(name)
-            model = timm.create_model(name, pretrained=weights)
-    except (RuntimeError, FileNotFoundError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise CheckpointError(
-            f"timm:{name} cannot be loaded: {error}",
-            "see timm.list_pretrained() for the names that have weights",
-        ) from error
-    names, descriptions = _timm_labels(model)
-    tower = TimmTower(model.eval())
-    about = {} if config is None else config.about()
-    said = None if config is None else config.catlipctl.problem_type
-    return Checkpoint(None, tower, None, about, names, descriptions, said or SINGLE_LABEL)
-
-
-def _written_config(name: str) -> Config | None:
-    """config.json of a folder or a Hub repository that was opened; of it timm hands on its own part alone."""
-    if name.startswith(LOCAL):
-        return KIND.read_json(Path(name.removeprefix(LOCAL)) / CONFIG, Config)
-    if name.startswith(HUB):
-        return KIND.read_json(Path(download_from_hf(name.removeprefix(HUB), CONFIG)), Config)
-    return None
-
-
-@contextmanager
-def _only_safetensors(name: str) -> Iterator[None]:
-    """Refuse pickles inside: timm takes one where a model has nothing else. Raises CheckpointError."""
-
-    def refuse(file: object, *_: object, **__: object) -> None:
-        there = Path(str(file))
-        convert = (
-            "import torch, safetensors.torch as to; to.save_file("
-            f"torch.load({str(there)!r}, weights_only=True), {str(there.with_name(WEIGHTS))!r})"
-        )
-        raise CheckpointError(
-            f"timm:{name} has only pickled weights ({there.name}), and catlipctl reads no pickles",
-            f"if you trust it, convert it by {shlex.join(['python', '-c', convert])} "
-            f"and name timm:local-dir:{there.parent}",
-        )
-
-    # The one way by which timm reads a pickle: which file it takes, in which order, is its own affair.
-    load = torch.load
-    torch.load = refuse  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        torch.load = load
-
-
-def _timm_labels(model: nn.Module) -> tuple[list[str] | None, dict[str, str]]:
-    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    if config.get("label_names"):
-        return list(config["label_names"]), config.get("label_descriptions") or {}
-    if subset := infer_imagenet_subset(model):
-        imagenet = ImageNetInfo(subset)
-        names = imagenet.label_names()
-        return names, {name: imagenet.label_name_to_description(name) for name in names}
-    return None, {}
 
 
 @torch.inference_mode()

@@ -32,7 +32,7 @@ from catlipctl.checkpoints.directory import (
     pointed,
     step_name,
 )
-from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.errors import CheckpointError
 from catlipctl.models import Tower
 from catlipctl.vocabulary import Vocabulary
 
@@ -63,8 +63,7 @@ def write(
     tensors: further safetensors files by name.
     Raises UsageError where `directory` exists, CheckpointError where weights or names don't fit the model.
     """
-    if directory.exists():
-        raise UsageError(f"{directory} exists already", "name another: no checkpoint is overwritten")
+    atomic.refuse_taken(directory)
     if problem_type is None:
         problem_type = SINGLE_LABEL if vocabulary is None else MULTI_LABEL
     stored = _stored(tower.module.state_dict() if weights is None else weights)

@@ -270,7 +270,7 @@ def _table(result: "ProbeResult") -> "Table":
             **_accuracies(result),
             "zero-shot top-1": "no mapped head"
             if result.zero_shot_acc1 is None
-            else _with_interval(result.zero_shot_acc1, result.zero_shot_interval)
+            else _with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
             + " (no label used; centred on the unlabelled training images)",
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
@@ -288,8 +288,8 @@ def _table(result: "ProbeResult") -> "Table":
 def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:
     recall, its_interval = result.mean_per_class_recall, result.mean_per_class_recall_interval
     return {
-        "top-1 accuracy": _with_interval(result.acc1, result.top1_interval),
-        "top-5 accuracy": _with_interval(result.acc5, result.top5_interval),
+        "top-1 accuracy": _with_interval(result.acc1, result.acc1_interval),
+        "top-5 accuracy": _with_interval(result.acc5, result.acc5_interval),
         "mean recall of the classes": _with_interval(recall, its_interval),
         "intervals": "95 %, bootstrap over the test images",
     }

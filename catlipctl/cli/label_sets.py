@@ -22,7 +22,7 @@ def label_set(name: str, out: Output, *, multi_label: bool | None = None) -> "La
     found = targets.load(name, multi_label=multi_label)
     if found.guessed:
         out.note(f"{name}: the synsets of {len(found.guessed):,} of {len(found):,} labels are guessed")
-        out.note(_as_text(meanings_table([m for m in targets.meanings(found) if m.line is not None])))
+        out.note_table(meanings_table([m for m in targets.meanings(found) if m.line is not None]))
         warn_of_missed(found, out)
         out.note(f"to edit them: catlipctl labels --target {name} --out FILE.tsv, then --target FILE.tsv")
     return found
@@ -57,14 +57,3 @@ def meanings_table(meanings: "list[Meaning]") -> "Table":
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN_OTHERS} more" if len(names) > SHOWN_OTHERS else ""
     return ", ".join(names[:SHOWN_OTHERS]) + more
-
-
-def _as_text(shown: "Table") -> str:
-    from rich.console import Console
-
-    from catlipctl.cli.output import columns
-
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False, width=columns())
-    with console.capture() as captured:
-        console.print(shown)
-    return captured.get().rstrip("\n")

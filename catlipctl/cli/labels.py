@@ -104,8 +104,8 @@ def _meanings(target: str, file: Path | None, out: Output) -> None:
     from catlipctl import files
     from catlipctl.labels import targets
 
-    if file is not None and file.exists():
-        raise UsageError(f"{file} exists already", "choose another file: nothing is overwritten")
+    if file is not None:
+        files.refuse_taken(file)
     found = targets.load(target)
     warn_of_missed(found, out)
     result = targets.Meanings(

@@ -8,9 +8,9 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -20,6 +20,7 @@ from catlipctl.progress import Task
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
     from rich.text import Text
 
     from catlipctl.results import Result
@@ -47,15 +48,7 @@ class Output:
             told = {} if error is None else {"error": _as_body(error)}
             self.document("error" if told else "ok", result=result.model_dump(mode="json"), **told)
             return
-        from rich.text import Text
-
-        console = _console(width=None if sys.stdout.isatty() else columns())
-        # Captured, because rich ends the process itself, with 1, where the reader of a pipe has gone.
-        with console.capture() as captured:
-            for item in shown:
-                # Lines of text are left whole, so that a command or a file can be copied from them.
-                console.print(item, soft_wrap=isinstance(item, str | Text))
-        print(captured.get(), end="", flush=True)
+        _show(shown, sys.stdout)
 
     def document(self, status: str, **body: Any) -> None:
         """Print the one JSON document of this command."""
@@ -73,6 +66,10 @@ class Output:
     def note(self, message: str) -> None:
         """One line that is worth knowing, on stderr."""
         print(printable(message), file=sys.stderr, flush=True)
+
+    def note_table(self, table: "Table") -> None:
+        """A table that is worth knowing, on stderr."""
+        _show([table], sys.stderr)
 
     def warn(self, message: str) -> None:
         """One line about something that the user may want to mend, on stderr."""
@@ -192,9 +189,18 @@ def _console(**options: Any) -> "Console":
     return Printable(highlight=False, markup=False, emoji=False, **options)
 
 
-def columns() -> int:
-    """How wide tables are where no terminal says it."""
-    return int(os.environ.get("COLUMNS", "110"))
+def _show(items: "Iterable[RenderableType]", stream: TextIO) -> None:
+    from rich.text import Text
+
+    # A terminal says itself how wide it is.
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS", "110"))
+    console = _console(stderr=stream is sys.stderr, width=width)
+    # Captured, because rich ends the process itself, with 1, where the reader of a pipe has gone.
+    with console.capture() as captured:
+        for item in items:
+            # Lines of text are left whole, so that a command or a file can be copied from them.
+            console.print(item, soft_wrap=isinstance(item, str | Text))
+    print(captured.get(), end="", file=stream, flush=True)
 
 
 @contextmanager

@@ -152,11 +152,11 @@ def pretrain(
 
 def _show_launch(out: Output, gpus: int | None, processes: int | None, further: list[str]) -> None:
     """The line for a node that has the devices; this machine need not have them."""
-    from catlipctl.training.launch import Devices, LaunchCommand, command_line, not_together, world_size
+    from catlipctl.training.launch import Devices, LaunchCommand, not_together, torchrun_line, world_size
 
     not_together(gpus, processes)
     arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
-    line = command_line([*arguments, *further], Devices(world_size(gpus, processes), cpu=not gpus))
+    line = torchrun_line([*arguments, *further], Devices(world_size(gpus, processes), cpu=not gpus))
     out.result(LaunchCommand(command=line), line)
 
 

@@ -9,7 +9,7 @@ from catlipctl.cli import completion
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, age, command
 from catlipctl.cli.tables import facts
-from catlipctl.cli.vocab.show import refuse_taken
+from catlipctl.files import refuse_taken
 
 if TYPE_CHECKING:
     from rich.table import Table

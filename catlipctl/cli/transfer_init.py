@@ -14,6 +14,7 @@ from catlipctl.cli.tables import table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from catlipctl.labels.targets import How
     from catlipctl.transfer import TransferInit
 
 SHOWN_SOURCES = 4
@@ -92,7 +93,7 @@ def transfer_init(
 
 
 def _summary(result: "TransferInit") -> "Table":
-    meaning = {
+    meaning: dict[How, str] = {
         "exact": "the label's synset is in the vocabulary",
         "hyponyms": "mean over the vocabulary's kinds of it",
         "similar": f"most similar, path similarity >= {result.min_similarity:g}; mean of ties",

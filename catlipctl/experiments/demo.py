@@ -18,9 +18,10 @@ from catlipctl.bench.step import StepSettings, step
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source, emoji
 from catlipctl.labels import targets
-from catlipctl.pretraining import PretrainRecipe, PretrainResult, pretrain
+from catlipctl.pretraining import PretrainResult, pretrain
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.transfer import (
     Predictions,
     ProbeResult,
@@ -108,7 +109,8 @@ def demo(
 ) -> DemoResult:
     """Run the demo into a run's directory (`out`, default a new `runs/demo`).
 
-    It leaves `demo.json` and `report.html` there. resume: go on with the pre-training that was stopped.
+    It leaves `demo.json` and `report.html` there (numbered where that is taken).
+    resume: go on with the pre-training that was stopped.
     overrides: `key=value` for the recipe.
     Raises MachineError where the extra `demo` is not installed, and whatever its parts raise.
     """
@@ -149,7 +151,7 @@ def demo(
     benchmark = step(settings or StepSettings(), progress)
     benchmark.write(files.unused(run / "bench" / "step", (".json",), numbered=True).with_suffix(".json"))
     result = DemoResult(
-        report=str(run / "report.html"),
+        report=str(reports.unused(run)),
         seconds=round(time.monotonic() - started, 1),
         recipe=recipe.plain(loaded.value),
         seed=loaded.value.seed,
@@ -165,7 +167,7 @@ def demo(
     result.inputs |= {name: classifier.inputs[name] for name in ("target", "test")} | {"train": train.name}
     result.data = classifier.data
     result.write(run / "demo.json")
-    demo_page(result, run / "report.html")
+    demo_page(result, Path(result.report))
     return result
 
 

@@ -4,14 +4,11 @@ from catlipctl.models.building import Counts, check, check_sizes, counts, create
 from catlipctl.models.catlip_vit import CatlipVisionTransformer
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.models.tower import TimmTower, Tower
-from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
 
 __all__ = [
     "CatlipVisionTransformer",
     "Counts",
-    "ModelSettings",
     "RangeAugment",
-    "RangeAugmentSettings",
     "TimmTower",
     "Tower",
     "check",

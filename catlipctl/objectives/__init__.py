@@ -4,7 +4,6 @@ from catlipctl.objectives.catlip import Catlip, sparse_bce
 from catlipctl.objectives.classification import Classification
 from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
-from catlipctl.settings.objectives import ClassificationSettings, ClipSettings
 
 OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip}
 """Those that `settings.objectives` names."""
@@ -13,9 +12,7 @@ __all__ = [
     "OBJECTIVES",
     "Catlip",
     "Classification",
-    "ClassificationSettings",
     "Clip",
-    "ClipSettings",
     "Context",
     "LabelCollate",
     "Objective",

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel
 
 from catlipctl.errors import UsageError
-from catlipctl.files import FileKind
+from catlipctl.files import FileKind, refuse_taken, write_text
 from catlipctl.results import Result
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -177,12 +177,8 @@ def copied(name_or_path: str, target: Path | None = None) -> RecipeText:
         target = Path(Path(source.path).name)
     elif target.is_dir():
         target = target / Path(source.path).name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with target.open("x", encoding="utf-8") as stream:
-            stream.write(source.text)
-    except FileExistsError:
-        raise UsageError(f"{target} exists", "name another file: catlipctl recipe copy NAME PATH") from None
+    refuse_taken(target)
+    write_text(target, source.text)
     return RecipeText(path=str(target), text=source.text)
 
 

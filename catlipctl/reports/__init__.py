@@ -3,7 +3,7 @@
 from catlipctl.reports.findings import Findings, find
 from catlipctl.reports.overlap import coverage, occurrences, overlap, save_overlap
 from catlipctl.reports.page import Cell, Figure, Folded, Link, Links, Section, Table, page
-from catlipctl.reports.report import Report, report, sections, write
+from catlipctl.reports.report import Report, report, sections, unused, write
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.step import step
 from catlipctl.reports.throughput import labels, loader
@@ -44,5 +44,6 @@ __all__ = [
     "sections",
     "sizes_by_threshold",
     "step",
+    "unused",
     "write",
 ]

@@ -40,7 +40,7 @@ def _scores(protocol: str, test: str, found: Sequence[tuple[Found, Evaluation]])
             _figure(result.acc1, result.acc1_interval),
             _figure(result.acc5, result.acc5_interval),
             _figure(result.mean_per_class_recall, result.mean_per_class_recall_interval),
-            _figure(result.zero_shot_acc1, result.zero_shot_interval),
+            _figure(result.zero_shot_acc1, result.zero_shot_acc1_interval),
             f"{result.train_images:,}",
             result.init,
             str(result.seed),

@@ -1,6 +1,5 @@
 """What a report is made from: the files of runs and of results, read and nothing else."""
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -8,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
 
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
@@ -35,13 +34,10 @@ KIND = FileKind(
     DataError,
     "name a run, or a JSON file that an evaluation or a benchmark of catlipctl left",
 )
+ACCOUNT = FileKind("an account of Transfer Init", 2**28, DataError, "")
 LOG = FileKind("a log of a run", 2**30, DataError, "")
 UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
 Interval = tuple[float, float]
-
-
-def _interval(*figures: str) -> Any:
-    return Field(None, validation_alias=AliasChoices(*(f"{figure}_interval" for figure in figures)))
 
 
 class _Object(RootModel[dict[str, Any]]):
@@ -55,13 +51,13 @@ class Evaluation(BaseModel):
 
     protocol: str
     acc1: float
-    acc1_interval: Interval | None = _interval("acc1", "top1")
+    acc1_interval: Interval | None = None
     acc5: float
-    acc5_interval: Interval | None = _interval("acc5", "top5")
+    acc5_interval: Interval | None = None
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval | None = None
     zero_shot_acc1: float | None = None
-    zero_shot_interval: Interval | None = None
+    zero_shot_acc1_interval: Interval | None = None
     majority_share: float
     classes: int
     train_images: int
@@ -164,6 +160,7 @@ class RunFiles:
 
     path: Path
     recipe: RunRecipe
+    recipe_text: str
     metrics: Sequence[Logged]
     starts: Sequence[Mapping[str, Any]]
     vocabulary: Vocabulary | None
@@ -187,7 +184,8 @@ class Findings:
         try:
             return read(path) if path.is_file() else otherwise
         except CatlipctlError as error:
-            self.faults.append(error.message)
+            if error.message not in self.faults:
+                self.faults.append(error.message)
             return otherwise
 
 
@@ -273,6 +271,7 @@ def _run(findings: Findings, path: Path) -> RunFiles:
     return RunFiles(
         path=path,
         recipe=findings.attempt(recipe, path / RECIPE, RunRecipe()),
+        recipe_text=findings.attempt(lambda file: recipes.written(str(file)).text, path / RECIPE, ""),
         metrics=logged(path / METRICS),
         starts=_rows(path / "starts.jsonl"),
         vocabulary=findings.attempt(vocabularies.load, path / "vocabulary.json", None),
@@ -293,8 +292,4 @@ def _with_its_files(findings: Findings, found: Found) -> Found:
 
 
 def _account(path: Path) -> dict[str, int]:
-    try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            return dict(Counter(row["how"] for row in csv.DictReader(stream)))
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise DataError(f"{path} cannot be read as an account: {error}", "") from error
+    return dict(Counter(row["how"] for row in ACCOUNT.read_table(path, ["how"])))

@@ -3,7 +3,6 @@
 Read from the `predictions.csv` that an evaluation leaves: sample, truth, predicted, probability.
 """
 
-import csv
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from catlipctl.errors import DataError
+from catlipctl.files import FileKind
 from catlipctl.reports.page import Cell, Table
 
 FILE = "predictions.csv"
-COLUMNS = ("sample", "truth", "predicted", "probability")
+KIND = FileKind("predictions", 2**30, DataError, "run the evaluation again")
 MOST_CLASSES = 25
 """Of a confusion matrix that can be read; of more classes, the pairs that are confused most are told."""
 MOST_ROWS = 20
@@ -123,15 +123,12 @@ class Predictions:
 def read(path: Path) -> Predictions:
     """The predictions in a file; DataError where it is none."""
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
-            rows = [
-                Prediction(row["sample"], row["truth"], row["predicted"], float(row["probability"]))
-                for row in csv.DictReader(stream, strict=True)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} cannot be read as predictions: {error}", f"its columns are {', '.join(COLUMNS)}"
-        ) from error
+        rows = [
+            Prediction(row["sample"], row["truth"], row["predicted"], float(row["probability"]))
+            for row in KIND.read_table(path, Prediction._fields)
+        ]
+    except ValueError as error:
+        raise KIND.refused(path, f"probability: {error}") from error
     if not rows:
-        raise DataError(f"{path} holds no predictions", "run the evaluation again")
+        raise KIND.refused(path, "it has no rows")
     return Predictions(rows)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from catlipctl import checkpoints, files
 from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchmark
+from catlipctl.labels.targets import HOWS
 from catlipctl.reports.evaluations import evaluations
 from catlipctl.reports.findings import METRICS, RECIPE, Findings, Found, Logged, RunFiles, find
 from catlipctl.reports.overlap import coverage, overlap
@@ -20,8 +21,6 @@ from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlaps
 
 COMMONEST = 10
-HOWS = ("exact", "hyponyms", "similar", "averaged", "random")
-"""Ways in which Transfer Init makes a row, the best first."""
 
 
 class Report(Result):
@@ -42,8 +41,7 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Report:
     findings = find(paths)
     if out is None:
         folder = findings.runs[0].path if findings.runs else Path()
-        stem = files.unused(folder / "report", (".html",))
-        out = stem.with_name(f"{stem.name}.html")
+        out = unused(folder)
     made = sections(findings)
     write(out, ", ".join(map(str, paths)), made)
     return Report(
@@ -53,6 +51,12 @@ def report(paths: Sequence[Path], out: Path | None = None) -> Report:
         results=[str(found.path) for found in findings.results],
         faults=findings.faults,
     )
+
+
+def unused(folder: Path) -> Path:
+    """Where a new page of what lies in the folder goes: `report.html`, or the next free number's."""
+    stem = files.unused(folder / "report", (".html",))
+    return stem.with_name(f"{stem.name}.html")
 
 
 def write(path: Path, title: str, made: Sequence[Section]) -> None:
@@ -105,7 +109,7 @@ def _training(run: RunFiles) -> list[Part]:
         Figure(lambda: loss(run.metrics, run.recipe)),
         _facts(facts),
         _ways(run),
-        *_folded("The whole recipe", run.path / RECIPE),
+        *[Folded("The whole recipe", run.recipe_text)] * bool(run.recipe_text),
     ]
 
 
@@ -216,7 +220,3 @@ def _facts(facts: Mapping[str, str | None]) -> Table:
 
 def _share(share: float | None) -> str | None:
     return None if share is None else f"{share:.1%} of those seen"
-
-
-def _folded(title: str, path: Path) -> list[Part]:
-    return [Folded(title, path.read_text(encoding="utf-8", errors="replace"))] if path.is_file() else []

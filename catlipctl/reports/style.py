@@ -44,8 +44,6 @@ LONG_NAME = 34
 WIDE = 7.4
 NARROW = 3.6
 """Inches. A page shows a narrow figure 345 pixels wide on a phone of 400: 8.5 points are 11 pixels there."""
-SMALLEST = 8.5
-"""Points of the smallest text."""
 SUBTITLE = "subtitle"
 _narrow: ContextVar[bool] = ContextVar("narrow", default=False)
 

@@ -1,6 +1,5 @@
 """The engine: learner, loop, step schedule, saving and resuming, run directories. It knows no task."""
 
-from catlipctl.settings.training import TrainingSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.loop import fit
 from catlipctl.training.resuming import Rules
@@ -10,7 +9,6 @@ __all__ = [
     "Learner",
     "Rules",
     "Run",
-    "TrainingSettings",
     "begin",
     "fit",
 ]

@@ -30,6 +30,7 @@ _LEFTOVER = re.compile(r"\..+\.tmp")
 """What a process leaves that was killed while it wrote."""
 
 EXIT = files.FileKind("the record of a run's end", 2**20, CheckpointError, "delete it")
+STARTS = files.FileKind("the log of a run's starts", 2**26, CheckpointError, "delete it")
 
 
 class ExitRecord(BaseModel):
@@ -152,7 +153,8 @@ class RunDirectory:
 
     def add_start(self, row: dict[str, Any]) -> None:
         """Append a row to `starts.jsonl`."""
-        before = self.starts.read_text(encoding="utf-8") if self.starts.exists() else ""
+        # A damaged row is no reason not to start.
+        before = STARTS.read_bytes(self.starts).decode(errors="replace") if self.starts.exists() else ""
         files.write_text(self.starts, before + json.dumps(row, ensure_ascii=False) + "\n")
 
     @contextmanager

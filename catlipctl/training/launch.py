@@ -78,7 +78,7 @@ def world_size(gpus: int | None, processes: int | None) -> int:
     return max(1, gpus or processes or 1)
 
 
-def command_line(arguments: Sequence[str], wanted: Devices) -> str:
+def torchrun_line(arguments: Sequence[str], wanted: Devices) -> str:
     """The same run under torchrun, with the signals that it would otherwise not hand on."""
     words = ["torchrun", "--standalone", "--nproc-per-node", str(wanted.processes)]
     words += ["--signals-to-handle", ",".join(s.name for s in HANDLED), "-m", "catlipctl.cli.main"]

@@ -19,7 +19,7 @@ from catlipctl.data.order import Order
 from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import How, LabelSet
 from catlipctl.models import TimmTower, Tower, check_sizes
 from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.classification import Classification
@@ -32,11 +32,10 @@ from catlipctl.training.report import Row, RunState, first_and_final_loss, read_
 from catlipctl.training.steps import StepSchedule, planned
 from catlipctl.transfer.classifier import answers, with_head
 from catlipctl.transfer.initialise import TransferredHead
-from catlipctl.transfer.matching import How
 from catlipctl.transfer.metrics import Answers, Interval
 from catlipctl.transfer.prior import prior_head
 from catlipctl.transfer.probe import PREDICTIONS, RESULT
-from catlipctl.transfer.splits import LabelledSets, described, labelled_sets
+from catlipctl.transfer.splits import LabelledSets, described, inputs, labelled_sets
 
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
 EVALUATIONS = "evaluations.jsonl"
@@ -60,9 +59,9 @@ class FinetuneResult(Measurement):
     split: str
     weights: Literal["average", "raw"]
     acc1: float
-    top1_interval: Interval
+    acc1_interval: Interval
     acc5: float
-    top5_interval: Interval
+    acc5_interval: Interval
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval
     prior: dict[How, int]
@@ -137,7 +136,8 @@ def finetune(
         )
         weights = learner.tower_weights()
         averaged = learner.average is not None
-        return run.on_main(lambda: tuning.result(state, weights, averaged=averaged))
+        given = inputs(recipe.checkpoint, train, test, target)
+        return run.on_main(lambda: tuning.result(state, weights, given, averaged=averaged))
 
 
 def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: LabelledSets) -> "FineTuning":
@@ -214,7 +214,9 @@ class FineTuning:
         """What the answers are worth."""
         return found.figures(self.recipe.seed)
 
-    def result(self, state: RunState, weights: Mapping[str, Tensor], *, averaged: bool) -> FinetuneResult:
+    def result(
+        self, state: RunState, weights: Mapping[str, Tensor], inputs: dict[str, str], *, averaged: bool
+    ) -> FinetuneResult:
         """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
@@ -240,7 +242,7 @@ class FineTuning:
             seed=self.recipe.seed,
             recipe=recipes.plain(self.recipe),
         )
-        found.inputs = {"checkpoint": self.recipe.checkpoint, "data": sets.train.source.name}
+        found.inputs = inputs
         found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
         found.write(directory.path / RESULT)
         names = [label.name for label in sets.classes.labels]

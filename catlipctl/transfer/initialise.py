@@ -26,15 +26,16 @@ from torch import Tensor
 
 from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.errors import CheckpointError, DataError, UsageError
-from catlipctl.files import FileKind
+from catlipctl.errors import CheckpointError, DataError
+from catlipctl.files import FileKind, refuse_taken
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import HOWS, How, LabelSet
 from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
-from catlipctl.transfer.matching import MIN_SIMILARITY, How, LabelMatch, match_labels
+from catlipctl.transfer.matching import MIN_SIMILARITY, LabelMatch, match_labels
 
 ACCOUNT = "account.csv"
+COLUMNS = ("label", "synsets", "how", "similarity", "sources", "source_names", "missed")
 _AGAIN = "make the classifier again: catlipctl transfer-init"
 _KIND = FileKind("an account of Transfer Init", 2**28, CheckpointError, _AGAIN)
 
@@ -84,7 +85,7 @@ class TransferredHead:
     def counts(self) -> dict[How, int]:
         """How many labels were met in each way."""
         found = Counter(row.how for row in self.account)
-        return {how: found[how] for how in ("exact", "hyponyms", "similar", "averaged", "partial", "random")}
+        return {how: found[how] for how in HOWS}
 
 
 class TransferInit(Result):
@@ -160,8 +161,8 @@ def write_transfer_init(
     `head_only`: a safetensors file to write `weight [K, D]` and `bias [K]` to as well. Neither may exist.
     Raises DataError where no label is met: all rows would be random.
     """
-    if head_only is not None and head_only.exists():
-        raise UsageError(f"{head_only} exists already", "choose another file: nothing is overwritten")
+    if head_only is not None:
+        refuse_taken(head_only)
     head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, seed=seed)
     if not head.mapped.any():
         raise DataError(
@@ -214,7 +215,7 @@ def account_csv(account: Sequence[AccountRow]) -> str:
     """The account as CSV, which `labels.targets.load` reads as a label set."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["label", "synsets", "how", "similarity", "sources", "source_names", "missed"])
+    writer.writerow(COLUMNS)
     for row in account:
         lists = (" ".join(names) for names in (row.sources, row.source_names, row.missed))
         writer.writerow([row.label, " ".join(row.synsets), row.how, f"{row.similarity:.4g}", *lists])
@@ -223,11 +224,13 @@ def account_csv(account: Sequence[AccountRow]) -> str:
 
 def read_account(path: Path) -> list[AccountRow]:
     """What `account_csv` wrote; CheckpointError names a row that it did not."""
-    reader = csv.DictReader(io.StringIO(_KIND.read_text(path), newline=""))
-    try:
-        return [AccountRow.from_csv(row) for row in reader]
-    except (AttributeError, KeyError, ValueError, csv.Error) as error:
-        raise _KIND.refused(path, f"line {reader.line_num} lacks a column or has a wrong value") from error
+    rows = []
+    for number, row in enumerate(_KIND.read_table(path, COLUMNS), start=1):
+        try:
+            rows.append(AccountRow.from_csv(row))
+        except ValueError as error:
+            raise _KIND.refused(path, f"row {number} has a wrong value") from error
+    return rows
 
 
 def _account(labelset: LabelSet, matches: Sequence[LabelMatch]) -> list[AccountRow]:

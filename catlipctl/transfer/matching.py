@@ -15,12 +15,10 @@ found: `averaged` where all are, `partial` where some are `missed`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import LabelSet, similarity_of
+from catlipctl.labels.targets import How, LabelSet, similarity_of
 
-How = Literal["exact", "hyponyms", "similar", "averaged", "partial", "random"]
 MIN_SIMILARITY = 0.5
 """A parent or a child."""
 

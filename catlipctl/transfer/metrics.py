@@ -30,9 +30,9 @@ class Answers:
         first, fifth = (top_k_hits(self.logits, self.labels, k) for k in (1, 5))
         return {
             "acc1": share(first),
-            "top1_interval": interval(first, seed),
+            "acc1_interval": interval(first, seed),
             "acc5": share(fifth),
-            "top5_interval": interval(fifth, seed),
+            "acc5_interval": interval(fifth, seed),
             "mean_per_class_recall": mean_per_class_recall(self.logits, self.labels),
             "mean_per_class_recall_interval": interval(first, seed, self.labels),
             "majority_share": majority_share(self.labels),

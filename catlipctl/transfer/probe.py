@@ -14,15 +14,15 @@ from torch import nn
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
-from catlipctl.errors import DataError, UsageError
-from catlipctl.labels.targets import LabelSet
+from catlipctl.errors import DataError
+from catlipctl.labels.targets import How, LabelSet
+from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.transfer import features, selection, splits
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.features import ProbeSets, extract_sets
 from catlipctl.transfer.initialise import TransferredHead
-from catlipctl.transfer.matching import How
 from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
 from catlipctl.transfer.prior import prior_head, prior_rows, zero_shot
 from catlipctl.transfer.selection import Choice
@@ -48,13 +48,13 @@ class ProbeScores(Measurement):
     init: Init
     train_size: str
     acc1: float
-    top1_interval: Interval
+    acc1_interval: Interval
     acc5: float
-    top5_interval: Interval
+    acc5_interval: Interval
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval
     zero_shot_acc1: float | None
-    zero_shot_interval: Interval | None
+    zero_shot_acc1_interval: Interval | None
     choice: Choice
     converged: bool
     train_images: int
@@ -104,8 +104,8 @@ def linear_probe(
     DataError for classes that don't fit, UsageError where `out` exists.
     """
     size = splits.TrainSize.parse(train_size)
-    if out is not None and out.exists():  # said before the work, not after it
-        raise UsageError(f"{out} exists already", "name another: no checkpoint is overwritten")
+    if out is not None:  # said before the work, not after it
+        files.refuse_taken(out)
     tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tower.module.to(device)
@@ -137,29 +137,12 @@ def linear_probe(
         unreadable=sets.unreadable,
         unlabelled=sets.unlabelled,
     )
-    result.inputs = _inputs(checkpoint, train, test, target)
+    result.inputs = splits.inputs(checkpoint.name, train, test, target)
     result.data = {"train": splits.described(train), "test": splits.described(test or train)}
-    names = [label.name for label in sets.classes.labels]
-    written = {
-        RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        PREDICTIONS: answers(fit, sets).table(names),
-    }
-    if out is not None and takes_classifier:
-        checkpoints.write(
-            out,
-            tower=with_head(tower, fit.weight.float(), fit.bias.float()),
-            config={
-                "kind": "linear probe",
-                "from": checkpoint.name,
-                "protocol": result.protocol,
-                "random_backbone": random_backbone,
-            },
-            label_names=names,
-            files=written,
-        )
-    elif out is not None:
-        progress.warn(f"the head of {tower.name} is not one linear layer: the classifier is written alone")
-        _write_classifier(out, fit, written)
+    if out is not None:
+        _write(result, out, tower, fit, sets, checkpoint.name)
+        if not takes_classifier:
+            progress.warn(f"the head of {tower.name} is not one linear layer: the classifier stands alone")
     return result
 
 
@@ -199,7 +182,7 @@ def probe(
         train_size=str(train_size),
         **answers(fit, sets).figures(seed),
         zero_shot_acc1=None if hits is None else share(hits),
-        zero_shot_interval=None if hits is None else interval(hits, seed),
+        zero_shot_acc1_interval=None if hits is None else interval(hits, seed),
         choice=choice,
         converged=fit.converged,
         train_images=len(labels),
@@ -215,20 +198,26 @@ def answers(fit: Fit, sets: ProbeSets) -> Answers:
     return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
 
 
-def _write_classifier(out: Path, fit: Fit, written: dict[str, str]) -> None:
+def _write(result: ProbeResult, out: Path, tower: Tower, fit: Fit, sets: ProbeSets, origin: str) -> None:
+    """Write the result and the answers, with a checkpoint where the tower's head can be the classifier."""
+    names = [label.name for label in sets.classes.labels]
+    written = {
+        RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
+        PREDICTIONS: answers(fit, sets).table(names),
+    }
+    weight, bias = fit.weight.float(), fit.bias.float()
+    if result.checkpoint is not None:
+        about = {"kind": "linear probe", "from": origin, "protocol": result.protocol}
+        checkpoints.write(
+            out,
+            tower=with_head(tower, weight, bias),
+            config={**about, "random_backbone": result.random_backbone},
+            label_names=names,
+            files=written,
+        )
+        return
     with files.replacing(out) as temporary:
         temporary.mkdir()
-        save_head(temporary / "head.safetensors", fit.weight.float(), fit.bias.float())
+        save_head(temporary / "head.safetensors", weight, bias)
         for name, text in written.items():
             files.write_text(temporary / name, text)
-
-
-def _inputs(
-    checkpoint: Checkpoint, train: Source, test: Source | None, target: LabelSet | None
-) -> dict[str, str]:
-    named = {"checkpoint": checkpoint.name, "data": train.name}
-    if test is not None:
-        named["test"] = test.name
-    if target is not None:
-        named["target"] = target.name
-    return named

@@ -163,6 +163,13 @@ def labelled_sets(train: Source, test: Source | None, target: LabelSet | None, s
     )
 
 
+def inputs(checkpoint: str, train: Source, test: Source | None, target: LabelSet | None) -> dict[str, str]:
+    """What an evaluation was given, as results name it."""
+    optional: dict[str, Source | LabelSet | None] = {"test": test, "target": target}
+    named = {name: given.name for name, given in optional.items() if given is not None}
+    return {"checkpoint": checkpoint, "data": train.name, **named}
+
+
 def described(source: Source) -> dict[str, str | int]:
     """A source as results name it."""
     return {"source": source.name, "images": len(source), "hash": content_hash(source)}

@@ -12,8 +12,6 @@ from catlipctl.results import Result
 from catlipctl.vocabulary.pickled import pickled_rows
 from catlipctl.vocabulary.vocabulary import MAX_BYTES, MAX_CLASSES, MAX_KEY_LENGTH, Counted, Vocabulary
 
-RELEASED_SIZE = 24_320
-"""The released recipes use the first 24,320 rows of the released vocabulary (190 x 128)."""
 FIRST_LINE = re.compile(r"[^\t\r\n]+\t[0-9]+(\t|\r|\n|$)")
 """What tells exported text from other files."""
 KIND = FileKind("a vocabulary", MAX_BYTES, DataError, "name a pickle or exported text")

@@ -1,6 +1,7 @@
 """What the label benchmark reads, and what it does without NLTK's data."""
 
 import gzip
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from nltk.corpus import wordnet
 from catlipctl.bench import label_path, labels
 from catlipctl.bench.labels import Captions, read_captions
 from catlipctl.bench.reference import DOWNLOAD, Reference
-from catlipctl.errors import MachineError
+from catlipctl.errors import DataError, MachineError
 from catlipctl.labels import EXTRACTORS
 
 
@@ -27,6 +28,11 @@ def test_captions_are_the_first_lines_of_a_text(tmp_path: Path) -> None:
     plain, packed = (read_captions(str(tmp_path / f"captions.{end}"), 4) for end in ("txt", "txt.gz"))
     assert plain.texts == packed.texts == ["a dog", "", "\u2028one line\x0bof it", "bad \ufffd byte"]
     assert plain.sha256() == packed.sha256()
+    damaged = bytearray(gzip.compress(random.Random(0).randbytes(10_000)))
+    damaged[200:300] = b"\xff" * 100
+    (tmp_path / "damaged.txt.gz").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"damaged\.txt\.gz"):
+        read_captions(str(tmp_path / "damaged.txt.gz"), 10_000)
 
 
 def test_captions_of_a_source_and_of_nothing(shared_data: Path) -> None:

@@ -8,6 +8,7 @@ from torch import nn
 
 from catlipctl import checkpoints, models
 from catlipctl.models import Tower
+from catlipctl.settings.models import ModelSettings
 from catlipctl.vocabulary import Vocabulary
 
 
@@ -30,7 +31,7 @@ def vocabulary() -> Vocabulary:
 def made(name: str, size: int, classes: int = 300, **model_args: object) -> Tower:
     """A tower whose BatchNorm statistics and biases are not what a fresh one has."""
     torch.manual_seed(0)
-    settings = models.ModelSettings(name=name, image_size=size, model_args=model_args)
+    settings = ModelSettings(name=name, image_size=size, model_args=model_args)
     tower = models.create(settings, num_classes=classes)
     for parameter in tower.module.parameters():
         if parameter.ndim == 1:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from catlipctl import checkpoints, models
 from catlipctl.errors import CheckpointError
 from catlipctl.models import Tower
+from catlipctl.settings.models import ModelSettings
 
 
 @pytest.fixture
@@ -88,4 +89,4 @@ def test_where_there_is_none(tmp_path, checkpoint):
 
 
 def _tiny() -> Tower:
-    return models.create(models.ModelSettings(name="resnet10t"), num_classes=2)
+    return models.create(ModelSettings(name="resnet10t"), num_classes=2)

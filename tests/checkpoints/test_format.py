@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_not_written(tmp_path, resnet, checkpoint):
     with pytest.raises(CheckpointError, match=r"300 classes.* 2 label names"):
         checkpoints.write(tmp_path / "a", tower=resnet, config={}, label_names=["dog", "cat"])
     assert not (tmp_path / "a").exists()
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="never overwritten"):
         checkpoints.write(checkpoint, tower=resnet, config={})
 
 
@@ -167,7 +167,8 @@ import sys
 from pathlib import Path
 import torch
 from catlipctl import checkpoints, models
-tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=10)
+from catlipctl.settings.models import ModelSettings
+tower = models.create(ModelSettings(name="resnet10t", image_size=32), num_classes=10)
 run = Path(sys.argv[1])
 state = {"raw": torch.zeros(20_000_000)}
 checkpoints.write_step(run, 1, tower=tower, config={"step": 1}, state=state)

@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints.writing import write_manifest
 from catlipctl.errors import CheckpointError
+from catlipctl.settings.models import ModelSettings
 from catlipctl.training.saving import Saved
 
 
@@ -20,7 +21,7 @@ from catlipctl.training.saving import Saved
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return checkpoints.write(
         tmp_path_factory.mktemp("whole") / "checkpoint",
-        tower=models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3),
+        tower=models.create(ModelSettings(name="resnet10t", image_size=32), num_classes=3),
         config={"objective": "catlip", "step": 1000, "recipe": {"name": "demo"}},
         label_names=["n02084071", "n02121620", "n02958343"],
         label_descriptions={"n02084071": "dog"},

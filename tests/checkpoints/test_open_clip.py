@@ -17,9 +17,9 @@ from catlipctl.checkpoints import open_clip_files
 from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
 from catlipctl.data.sample import Sample
 from catlipctl.errors import UsageError
-from catlipctl.models import ModelSettings
-from catlipctl.objectives import Clip, ClipSettings, Context
-from catlipctl.settings.models import TextSettings
+from catlipctl.objectives import Clip, Context
+from catlipctl.settings.models import ModelSettings, TextSettings
+from catlipctl.settings.objectives import ClipSettings
 
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=9))
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from catlipctl import checkpoints, models
 from catlipctl.cli import checkpoint as commands
+from catlipctl.settings.models import ModelSettings
 
 app = typer.Typer()
 app.command()(commands.inspect)
@@ -18,7 +19,7 @@ runner = CliRunner()
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    settings = models.ModelSettings(name="resnet10t", image_size=32)
+    settings = ModelSettings(name="resnet10t", image_size=32)
     tower = models.create(settings, num_classes=3)
     checkpoints.write_step(
         tmp_path / "runs" / "demo",

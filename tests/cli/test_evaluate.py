@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, models
 from catlipctl.cli.evaluate import fine_tune, linear_probe
 from catlipctl.cli.predict import predict
+from catlipctl.settings.models import ModelSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
 
@@ -42,7 +43,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
                 Image.new("RGB", (40, 40), (shade + i, shade, shade)).save(folder / f"{i}.png")
     (tmp_path / "photos" / "val" / "dark" / "broken.png").write_bytes(b"\x89PNG nothing")
     torch.manual_seed(0)
-    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
+    tower = models.create(ModelSettings(name="resnet10t", image_size=32), num_classes=3)
     checkpoints.write(tmp_path / "tower", tower=tower, config={})
     return tmp_path / "photos"
 
@@ -156,7 +157,7 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
     assert "eval/ft-photos-2" in again.stdout
     assert not list(Path("eval/ft-photos-2").glob("loss.*"))
     assert "top-1 accuracy" in again.stdout
-    low, high = json.loads(Path("eval/ft-photos-2/result.json").read_text(encoding="utf-8"))["top1_interval"]
+    low, high = json.loads(Path("eval/ft-photos-2/result.json").read_text(encoding="utf-8"))["acc1_interval"]
     assert f"[{low:.1%}, {high:.1%}]" in again.stdout
     rows = list(csv.DictReader((run / "predictions.csv").open(encoding="utf-8")))
     right = [row["predicted"] == row["truth"] == Path(row["sample"]).parent.name for row in rows]
@@ -177,7 +178,7 @@ def test_resume_without_a_checkpoint_follows_the_run_and_not_the_newest_pre_trai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def pretrained(name: str) -> None:
-        tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
+        tower = models.create(ModelSettings(name="resnet10t", image_size=32), num_classes=3)
         checkpoints.write_step(Path("runs") / name, 1, tower=tower, config={})
 
     def stop(self: Learner, *arguments: Any) -> Any:
@@ -236,7 +237,7 @@ def test_two_processes_tell_what_was_chosen_once() -> None:
 
 
 def test_fine_tuning_on_two_processes_is_that_of_one() -> None:
-    settings = models.ModelSettings(
+    settings = ModelSettings(
         name="vit_tiny_patch16_224", image_size=32, model_args={"embed_dim": 24, "depth": 1, "num_heads": 2}
     )
     checkpoints.write(Path("vit"), tower=models.create(settings, num_classes=3), config={})

@@ -8,6 +8,7 @@ import typer
 
 from catlipctl.cli import output
 from catlipctl.cli.output import Output
+from catlipctl.cli.tables import table
 from catlipctl.errors import UsageError
 
 
@@ -37,6 +38,16 @@ def test_slow_work_has_a_rate_too(
         now = 7.0
         task.advance(1)
     assert capsys.readouterr().err == "drawing ...\ndrawing: 1 it, 0.143 it/s\n"
+
+
+def test_a_table_that_is_noted_stands_on_stderr_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = table("label", "synset")
+    shown.add_row("[red]dog[/red] :dog: \x1b[2J", "dog.n.01")
+    Output("test", json=True).note_table(shown)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "[red]dog[/red] :dog: " in said.err
+    assert "\x1b" not in said.err
 
 
 def test_an_error_of_the_system_names_the_file_and_a_mend() -> None:

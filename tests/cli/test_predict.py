@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from catlipctl import checkpoints, models
 from catlipctl.cli.predict import predict
+from catlipctl.settings.models import ModelSettings
 
 app = typer.Typer()
 app.command()(predict)
@@ -21,7 +22,7 @@ app.command()(predict)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=2)
+    tower = models.create(ModelSettings(name="resnet10t", image_size=32), num_classes=2)
     checkpoints.write(tmp_path / "classifier", tower=tower, config={}, label_names=["cat", "dog"])
     Image.new("L", (50, 40)).save("grey.png")
     Path("broken.png").write_bytes(b"nothing")

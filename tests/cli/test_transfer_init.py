@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, models
 from catlipctl.cli.transfer_init import transfer_init
 from catlipctl.labels import wordnet
+from catlipctl.settings.models import ModelSettings
 from catlipctl.vocabulary import Vocabulary
 
 app = typer.Typer()
@@ -34,7 +35,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         counted="occurrences",
         threshold=5,
     )
-    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), num_classes=3)
+    tower = models.create(ModelSettings(name="resnet10t", image_size=32), num_classes=3)
     run = tmp_path / "runs" / "demo"
     checkpoints.write_step(run, 1, tower=tower, config={}, vocabulary=vocabulary)
     return run
@@ -65,7 +66,7 @@ def test_head_only_and_target_file(run: Path, tmp_path: Path) -> None:
     assert torch.allclose(head["weight"], torch.stack([rows[0], (rows[0] + rows[1]) / 2]))
     again = CliRunner().invoke(app, [*arguments[:5], "--head-only", "other.safetensors"])
     assert again.exit_code == 2
-    assert "exists already" in again.stderr
+    assert "never overwritten" in again.stderr
     assert not Path("other.safetensors").exists()
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from catlipctl import checkpoints, experiments, reports
 from catlipctl.bench.step import StepSettings
+from catlipctl.progress import Silent
 
 TINY = {
     "embed_dim": 48,
@@ -24,10 +25,23 @@ def test_the_demo_ends_in_a_page_that_needs_no_network(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
     settings = StepSettings(model=str(tmp_path / "tiny.json"), batch_size=2, rounds=1, classes=100)
-    result = experiments.demo(overrides=["length={samples: 2000}", "data.workers=0"], settings=settings)
     run = Path("runs") / "demo"
-    assert Path(result.report) == run / "report.html"
-    page = (run / "report.html").read_text()
+
+    class Impatient(Silent):
+        """Makes a report of the run before its end, whose page the demo must leave as it is."""
+
+        def note(self, message: str) -> None:
+            if message.startswith("5 of 5"):
+                reports.report([run])
+                early.append((run / "report.html").read_text())
+
+    early: list[str] = []
+    result = experiments.demo(
+        overrides=["length={samples: 2000}", "data.workers=0"], settings=settings, progress=Impatient()
+    )
+    assert early == [(run / "report.html").read_text()]
+    assert Path(result.report) == run / "report-2.html"
+    page = Path(result.report).read_text()
     # Gallery, probe, inits; and as `catlipctl report` has them: loss, labels, overlap and its costs, step.
     assert page.count("<img") == 8
     ids = set(re.findall(r'id="(\w+)"', page))

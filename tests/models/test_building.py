@@ -10,7 +10,7 @@ from timm.models import save_for_hf
 
 from catlipctl import models
 from catlipctl.errors import UsageError
-from catlipctl.models import ModelSettings
+from catlipctl.settings.models import ModelSettings
 
 SMALL = {"embed_dim": 64, "depth": 2, "num_heads": 2}
 SIZES = (128, 144, 224, 320)

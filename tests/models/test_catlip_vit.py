@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from catlipctl import models
 from catlipctl.models.catlip_vit import interpolate_positions
+from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
 from catlipctl.training.optimiser import parameter_groups
 
 SMALL = {"embed_dim": 64, "depth": 2, "num_heads": 2}
@@ -29,7 +30,7 @@ def test_parameters_and_heads_equal_the_released_ones(size, total, backbone, hea
 def test_weights_that_decay_are_those_of_the_released_code():
     with torch.device("meta"):
         vit = timm.create_model("vit_base_catlip_224", num_classes=24_320)
-        augment = models.RangeAugment(models.RangeAugmentSettings(), steps=10, seed=0)
+        augment = models.RangeAugment(RangeAugmentSettings(), steps=10, seed=0)
     module = torch.nn.ModuleDict({"vit": vit, "range_augment": augment})
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     groups = parameter_groups(module, weight_decay=0.2)
@@ -112,7 +113,7 @@ def test_the_class_token_gets_no_position():
 
 
 def test_data_config_normalises_nothing():
-    settings = models.ModelSettings(name="vit_base_catlip_224", image_size=320, model_args=SMALL)
+    settings = ModelSettings(name="vit_base_catlip_224", image_size=320, model_args=SMALL)
     found = models.create(settings, num_classes=5).preprocessing
     assert (found.size, found.mean, found.std) == (320, (0, 0, 0), (1, 1, 1))
     assert found.interpolation == "bilinear"

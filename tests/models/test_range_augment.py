@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from catlipctl.data.batch import Step, share
-from catlipctl.models import RangeAugment, RangeAugmentSettings
+from catlipctl.models import RangeAugment
+from catlipctl.settings.models import RangeAugmentSettings
 
 STEP = Step(index=7, size=16, rows=12, start=3000)
 POSITIONS = torch.arange(STEP.start, STEP.start + STEP.rows)

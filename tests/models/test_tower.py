@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from catlipctl import models
-from catlipctl.models import ModelSettings
+from catlipctl.settings.models import ModelSettings
 
 
 @pytest.mark.parametrize(

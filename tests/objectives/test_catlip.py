@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from catlipctl import models, objectives
 from catlipctl.data.batch import Batch, Step
 from catlipctl.data.sample import Sample
-from catlipctl.models import ModelSettings
 from catlipctl.objectives import Context, LabelCollate, catlip
 from catlipctl.objectives.catlip import sparse_bce
+from catlipctl.settings.models import ModelSettings
 
 
 def dense(logits: torch.Tensor, rows: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:

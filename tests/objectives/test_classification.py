@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from catlipctl import models, objectives
 from catlipctl.data.batch import Batch, Step
-from catlipctl.models import ModelSettings
-from catlipctl.objectives import ClassificationSettings, Context
+from catlipctl.objectives import Context
+from catlipctl.settings.models import ModelSettings
+from catlipctl.settings.objectives import ClassificationSettings
 
 CLASSES = torch.tensor([3, 0, 3, 6])
 

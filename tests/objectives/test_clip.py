@@ -18,9 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from catlipctl import models, objectives
 from catlipctl.data.batch import Batch, Step, share
-from catlipctl.models import ModelSettings
-from catlipctl.objectives import Clip, ClipSettings, Context
-from catlipctl.settings.models import TextSettings
+from catlipctl.objectives import Clip, Context
+from catlipctl.settings.models import ModelSettings, TextSettings
+from catlipctl.settings.objectives import ClipSettings
 
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=9))
 CASES = [(8, None), (8, 2), (7, None), (7, 2), (5, 2), (1, None)]

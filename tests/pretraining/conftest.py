@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from catlipctl.labels.wordnet import nouns
-from catlipctl.pretraining import PretrainRecipe
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.vocabulary import Vocabulary
 
 WORDS = ("dog", "cat", "car", "tree", "house", "boat", "bird", "apple", "chair", "flower")

@@ -18,14 +18,15 @@ from typer.testing import CliRunner
 from catlipctl import models, vocabulary
 from catlipctl.cli.pretrain import pretrain
 from catlipctl.errors import UsageError
-from catlipctl.objectives import Clip, ClipSettings, Context
-from catlipctl.pretraining import PretrainRecipe, cost
+from catlipctl.objectives import Clip, Context
+from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Place
 from catlipctl.pretraining.dry_run import DryRun, dry_run
 from catlipctl.recipe import Loaded, Override, find, load
 from catlipctl.recipe.schema import leaves
-from catlipctl.settings.models import TextSettings
-from catlipctl.settings.pretraining import VocabularySettings
+from catlipctl.settings.models import ModelSettings, TextSettings
+from catlipctl.settings.objectives import ClipSettings
+from catlipctl.settings.pretraining import PretrainRecipe, VocabularySettings
 from catlipctl.settings.training import Length
 from catlipctl.training.launch import Devices
 
@@ -128,7 +129,7 @@ def test_on_the_command_line_it_is_one_document() -> None:
 def test_a_text_towers_parameters_are_counted() -> None:
     text = TextSettings(width=64, heads=2, layers=2, context_length=16)
     settings = ClipSettings(embed_dim=64, text=text)
-    tower = models.create(models.ModelSettings(name="resnet10t", image_size=32), 64)
+    tower = models.create(ModelSettings(name="resnet10t", image_size=32), 64)
     learned = sum(p.numel() for p in Clip.build(settings, Context(tower=tower)).parameters())
     sizes = [
         "clip.embed_dim=64",

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from catlipctl import checkpoints
-from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.pretraining import pretrain
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import launch
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics

@@ -18,8 +18,9 @@ from catlipctl.data.batch import Batch
 from catlipctl.errors import CatlipctlError, DataError, NonFiniteLoss, OutOfMemory, Stopped, UsageError
 from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
-from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.pretraining import pretrain
 from catlipctl.progress import Silent
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import loop
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics

@@ -21,7 +21,8 @@ from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import CheckpointError, Stopped
 from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Clip
-from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.pretraining import pretrain
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
 

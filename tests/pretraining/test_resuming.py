@@ -20,8 +20,9 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, vocabulary
 from catlipctl.cli.pretrain import pretrain as command
 from catlipctl.errors import CheckpointError, Stopped, UsageError
-from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.pretraining import pretrain
 from catlipctl.progress import Silent
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
 from catlipctl.training.report import read_metrics

@@ -21,7 +21,8 @@ from catlipctl import checkpoints, data
 from catlipctl.checkpoints import writing
 from catlipctl.checkpoints.writing import write_manifest
 from catlipctl.errors import CheckpointError, DataError, NonFiniteLoss, OutOfMemory, Stopped, UsageError
-from catlipctl.pretraining import PretrainRecipe, pretrain
+from catlipctl.pretraining import pretrain
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.signals import answered
 from catlipctl.training import saving
 from catlipctl.training.directory import RunDirectory

@@ -1,12 +1,49 @@
 """What a figure shows, by its structure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
+
 VOID = {"meta", "img", "source"}
+
+
+def step_benchmark(phases: Mapping[str, Mapping[str, float]], steps: Sequence[float]) -> StepBenchmark:
+    """The result of `bench step`: of each contestant the seconds of its phases, and of its whole step."""
+
+    def exactly(seconds: float) -> Spread:
+        return Spread(median=seconds, low=seconds, high=seconds)
+
+    rows = [
+        ObjectiveRow(
+            name=name,
+            step=exactly(step),
+            phases={phase: exactly(seconds) for phase, seconds in of_one.items()},
+            images_per_second=1,
+            parameters=1,
+            flops_per_sample=1,
+            peak_memory_bytes=1,
+            rounds=[],
+        )
+        for (name, of_one), step in zip(phases.items(), steps, strict=True)
+    ]
+    return StepBenchmark(
+        protocol="step",
+        model="ViT-S-16",
+        image_size=32,
+        context=8,
+        classes=10,
+        batch_size=8,
+        processes=1,
+        device="cpu",
+        precision="float32",
+        optimiser={},
+        rows=rows,
+        ratio=Spread(median=1.48, low=1.4, high=1.52),
+    )
 
 
 class Reader(HTMLParser):

@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from catlipctl import reports
-from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
 from catlipctl.errors import MachineError
 from catlipctl.reports.findings import Logged, RunRecipe, logged
-from catlipctl.training.optimiser import ScheduleSettings, learning_rate
+from catlipctl.settings.training import ScheduleSettings
+from catlipctl.training.optimiser import learning_rate
+
+from .conftest import step_benchmark
 
 pytest.importorskip("matplotlib")
 
@@ -142,33 +144,7 @@ def test_step_stacks_its_phases(written: Written) -> None:
 def test_a_bar_of_the_step_has_its_own_number_and_the_ratio_is_said_apart(written: Written) -> None:
     """Medians of phases that do not sum to the step's, as measured: bars 1.54 to 1, pairs 1.48 to 1."""
     phases = {"CatLIP": {"forward": 0.4, "backward": 0.6}, "CLIP": {"forward": 0.64, "backward": 0.9}}
-    rows = [
-        ObjectiveRow(
-            name=name,
-            step=Spread(median=step, low=step, high=step),
-            phases={phase: Spread(median=time, low=time, high=time) for phase, time in times.items()},
-            images_per_second=1,
-            parameters=1,
-            flops_per_sample=1,
-            peak_memory_bytes=1,
-            rounds=[],
-        )
-        for (name, times), step in zip(phases.items(), (1.02, 1.51), strict=True)
-    ]
-    measured = StepBenchmark(
-        protocol="step",
-        model="ViT-S-16",
-        image_size=32,
-        context=8,
-        classes=10,
-        batch_size=8,
-        processes=1,
-        device="cpu",
-        precision="float32",
-        optimiser={},
-        rows=rows,
-        ratio=Spread(median=1.48, low=1.4, high=1.52),
-    )
+    measured = step_benchmark(phases, (1.02, 1.51))
     figure = reports.step(*measured.bars(), "ViT-S-16")
     axes = figure.axes[0]
     ends: dict[float, float] = {}

@@ -12,12 +12,14 @@ import pytest
 import yaml
 
 from catlipctl import reports
-from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
+from catlipctl.bench.result import StepBenchmark
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels import targets
 from catlipctl.results import Measurement
 from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlaps, overlap
+
+from .conftest import step_benchmark
 
 pytest.importorskip("matplotlib")
 
@@ -47,9 +49,9 @@ def evaluation(
     }
     if later:
         document |= {
-            "top1_interval": [0.512, 0.688],
+            "acc1_interval": [0.512, 0.688],
             "zero_shot_acc1": 0.45,
-            "zero_shot_interval": [0.4, 0.5],
+            "zero_shot_acc1_interval": [0.4, 0.5],
             "command": ["catlipctl", "eval", "lp", "--data", "my photos"],
             "date": "2026-11-24T23:01:00+01:00",
         }
@@ -67,34 +69,8 @@ def evaluation(
 
 
 def stepped() -> StepBenchmark:
-    spread = Spread(median=1, low=0.9, high=1.1)
-    rows = [
-        ObjectiveRow(
-            name=name,
-            step=spread,
-            phases={"forward": spread, "backward": spread},
-            images_per_second=1,
-            parameters=1,
-            flops_per_sample=1,
-            peak_memory_bytes=1,
-            rounds=[],
-        )
-        for name in ("CatLIP", "CLIP")
-    ]
-    return StepBenchmark(
-        protocol="step",
-        model="ViT-S-16",
-        image_size=32,
-        context=8,
-        classes=10,
-        batch_size=8,
-        processes=1,
-        device="cpu",
-        precision="float32",
-        optimiser={},
-        rows=rows,
-        ratio=Spread(median=1.48, low=1.4, high=1.52),
-    )
+    phases = {"forward": 1.0, "backward": 1.0}
+    return step_benchmark({"CatLIP": phases, "CLIP": phases}, (1, 1))
 
 
 METRICS = [
@@ -168,7 +144,7 @@ def full(run: Path) -> Path:
     (run / "starts.jsonl").write_text(start(0, "mine.yaml", "--set", "seed=1") + start(2, "--resume"))
     account = run / "transfer" / "places365" / "account.csv"
     account.parent.mkdir(parents=True)
-    account.write_text("label,how\na,exact\nb,random\nc,exact\n")
+    account.write_text("label,how\na,exact\nb,random\nc,exact\nd,partial\ne,averaged\n")
     evaluation(run / "eval" / "lp-photos-1")
     evaluation(run / "eval" / "lp-photos-2", acc1=0.2, random_backbone=True)
     evaluation(run / "eval" / "lp-other-1", test="def")
@@ -237,7 +213,10 @@ def test_the_page_says_what_was_measured(shown: Any) -> None:
     assert facts["tower"] == f"{HOSTILE} at 32 px"
     assert facts["loss"].startswith("9 at first, 3 at last")
     accounts = next(table for table in shown.tables if table[0][0] == "account")
-    assert accounts == [["account", "labels", "exact", "random"], ["places365", "3", "2", "1"]]
+    assert accounts == [
+        ["account", "labels", "exact", "averaged", "partial", "random"],
+        ["places365", "5", "2", "1", "1", "1"],
+    ]
     matrix = next(table for table in shown.tables if table[0][:2] == ["", HOSTILE])
     assert matrix == [["", HOSTILE, "cat", "dog"], ["cat", "1", "1", ""], ["dog", "", "", "1"]]
     recall = next(table for table in shown.tables if table[0][0] == "class")
@@ -341,11 +320,12 @@ def test_a_damaged_result_is_told(text: str, tmp_path: Path) -> None:
         ("metrics.jsonl", '{"step": 1, "samples": 8, "loss": Infinity}\n', 0),
         ("recipe.yaml", "[not a mapping]", 1),
         ("recipe.yaml", "model: 3\ndata: [x]\nschedule: 5", 1),
+        ("recipe.yaml", "#" * 2**21, 1),
         ("vocabulary.json", "{}", 1),
         ("transfer/places365/account.csv", "label\na\n", 1),
         ("eval/lp-old-1/predictions.csv", "sample\n1\n", 1),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_damaged_files_beside_do_not_end_the_page(
     name: str, text: str, faults: int, tmp_path: Path, read: Read
@@ -356,4 +336,6 @@ def test_damaged_files_beside_do_not_end_the_page(
     found = reports.find([run])
     assert [str(run / name) in fault for fault in found.faults] == [True] * faults
     sections = reports.sections(found)
-    read(reports.page("t", [*sections[:1], sections[-1]], run))
+    text = reports.page("t", [*sections[:1], sections[-1]], run)
+    read(text)
+    assert len(text) < 2**20

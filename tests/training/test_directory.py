@@ -1,6 +1,7 @@
 """Who has a run's directory, where another has just taken it away."""
 
 import fcntl
+import json
 import shutil
 from pathlib import Path
 
@@ -42,3 +43,11 @@ def test_the_lock_of_a_directory_that_is_gone_is_none(
 
     monkeypatch.setattr(fcntl, "flock", after_its_end)
     assert not RunDirectory(tmp_path / "run").lock()
+
+
+def test_a_damaged_row_of_starts_stops_no_start(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.starts.write_bytes(b'{"step": 0}\n\xff\xfe\n')
+    run.add_start({"step": 5})
+    first, _, last = run.starts.read_text(encoding="utf-8").splitlines()
+    assert (json.loads(first), json.loads(last)) == ({"step": 0}, {"step": 5})

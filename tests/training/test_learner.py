@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from catlipctl import checkpoints, models
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import NonFiniteLoss, UsageError
-from catlipctl.models import ModelSettings
-from catlipctl.models.range_augment import RangeAugment, RangeAugmentSettings
-from catlipctl.objectives import Catlip, Clip, ClipSettings, Context, Objective, Output
-from catlipctl.settings.models import TextSettings
+from catlipctl.models.range_augment import RangeAugment
+from catlipctl.objectives import Catlip, Clip, Context, Objective, Output
+from catlipctl.settings.models import ModelSettings, RangeAugmentSettings, TextSettings
+from catlipctl.settings.objectives import ClipSettings
 from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.steps import cut

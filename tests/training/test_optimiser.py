@@ -4,12 +4,13 @@ import torch
 from torch import nn
 
 from catlipctl import models
+from catlipctl.settings.models import ModelSettings
 from catlipctl.training import optimiser
 
 
 def test_decay_groups_of_the_released_vit_are_those_of_the_released_code() -> None:
     with torch.device("meta"):
-        model = models.create(models.ModelSettings(name="vit_base_catlip_224"), 100).module
+        model = models.create(ModelSettings(name="vit_base_catlip_224"), 100).module
     decayed, rest = optimiser.parameter_groups(model, 0.2)
     assert (decayed["rate"], rest["rate"]) == (1, 1)
     names = {id(parameter): name for name, parameter in model.named_parameters()}

@@ -11,6 +11,7 @@ from catlipctl import checkpoints, models
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.labels import wordnet
 from catlipctl.models import Tower
+from catlipctl.settings.models import ModelSettings
 from catlipctl.vocabulary import Vocabulary
 
 # dog and cat, two kinds of vehicle, two parts of a meal's table, and a colour.
@@ -50,7 +51,7 @@ def vocabulary() -> Vocabulary:
 
 def tower(classes: int, name: str = "resnet10t", size: int = 32) -> Tower:
     torch.manual_seed(0)
-    made = models.create(models.ModelSettings(name=name, image_size=size), num_classes=classes)
+    made = models.create(ModelSettings(name=name, image_size=size), num_classes=classes)
     with torch.no_grad():
         if isinstance(made.head, nn.Linear):
             nn.init.normal_(made.head.weight, mean=0.2, std=0.5)

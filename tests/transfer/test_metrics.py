@@ -10,6 +10,8 @@ import torch
 from scipy.stats import bootstrap
 from sklearn.metrics import recall_score, top_k_accuracy_score
 
+from catlipctl.reports.findings import Evaluation
+from catlipctl.transfer import FinetuneResult, ProbeResult
 from catlipctl.transfer.metrics import (
     Answers,
     interval,
@@ -78,3 +80,12 @@ def test_answers_one_by_one() -> None:
     assert rows[0] == {"sample": "a,b.png", "truth": "dog", "predicted": "dog", "probability": "0.75"}
     assert (rows[1]["sample"], rows[1]["truth"], rows[1]["predicted"]) == ("7", "dog", "cat")
     assert float(rows[1]["probability"]) == pytest.approx(1 / (1 + math.exp(-2)), abs=1e-5)
+
+
+def test_an_interval_is_named_after_its_figure_everywhere() -> None:
+    for kind in (ProbeResult, FinetuneResult):
+        named = [name for name in kind.model_fields if name.endswith("_interval")]
+        assert "acc1_interval" in named
+        assert {name.removesuffix("_interval") for name in named} <= kind.model_fields.keys()
+        read = {name for name in Evaluation.model_fields if name.endswith("_interval")}
+        assert set(named) <= read

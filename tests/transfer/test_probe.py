@@ -171,7 +171,7 @@ def test_the_written_checkpoint_gives_the_probes_answers(
     )
 
     written = json.loads((tmp_path / "lp" / "result.json").read_text(encoding="utf-8"))
-    assert written["top1_interval"][0] <= written["acc1"] <= written["top1_interval"][1]
+    assert written["acc1_interval"][0] <= written["acc1"] <= written["acc1_interval"][1]
     assert written["acc1"] == result.acc1
     assert written["data"]["train"]["images"] == 40
     assert written["inputs"] == {"checkpoint": str(checkpoint.path), "data": train.name, "test": test.name}
@@ -344,6 +344,6 @@ def test_rows_of_imagenets_classes_are_a_prior(folders: Path, tmp_path: Path) ->
     result = linear_probe(loaded, *open_splits(str(folders)), train_size="3/class", progress=progress)
     assert progress.lines == []
     assert result.prior["hyponyms"] == 4  # ImageNet has breeds, cats, trucks and a wooden spoon
-    assert result.zero_shot_interval is not None
+    assert result.zero_shot_acc1_interval is not None
     assert result.zero_shot_acc1 is not None
-    assert result.zero_shot_interval[0] <= result.zero_shot_acc1 <= result.zero_shot_interval[1]
+    assert result.zero_shot_acc1_interval[0] <= result.zero_shot_acc1 <= result.zero_shot_acc1_interval[1]

@@ -1,11 +1,11 @@
 """`catlipctl bench step`: a training step of CatLIP against one of CLIP, and against plain ones."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from catlipctl.cli import inputs
 from catlipctl.cli.bench.keep import OutFolder, keep
 from catlipctl.cli.options import Gpus, Json, Processes
 from catlipctl.cli.output import command, is_main, only_main_speaks
@@ -72,18 +72,9 @@ def step(
         from catlipctl import reports
         from catlipctl.bench import step as benchmark
         from catlipctl.bench.learners import CLASSES
-        from catlipctl.training import launch
 
         only_main_speaks()
-        wanted = launch.devices(gpus, processes)
-        if not launch.joined():
-            if wanted.note:
-                out_.note(wanted.note)
-            if wanted.processes > 1:
-                code = launch.launch(sys.argv[1:], wanted, out_)
-                if code:
-                    raise typer.Exit(code)
-                return
+        cpu = inputs.only_here(gpus, processes, out_)
         settings = benchmark.StepSettings(
             model=model,
             batch_size=batch_size,
@@ -91,7 +82,7 @@ def step(
             classes=classes or CLASSES,
             plain=plain,
         )
-        result = benchmark.step(settings, out_, cpu=wanted.cpu)
+        result = benchmark.step(settings, out_, cpu=cpu)
         if is_main():
             subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
             keep(result, lambda: reports.step(*result.bars(), subtitle), out / "step", plots, out_)

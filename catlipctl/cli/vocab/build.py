@@ -10,8 +10,9 @@ from catlipctl.cli import completion, inputs
 from catlipctl.cli.options import CacheDir, CaptionKey, Extractor, ImageKey, Json, SourceWords, Strict
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, endings, save
-from catlipctl.cli.vocab.show import refuse_taken, summary_tables
+from catlipctl.cli.vocab.show import summary_tables
 from catlipctl.errors import UsageError
+from catlipctl.files import refuse_taken
 
 if TYPE_CHECKING:
     from catlipctl.vocabulary import Vocabulary

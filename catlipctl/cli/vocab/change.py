@@ -9,7 +9,8 @@ import typer
 from catlipctl.cli import completion, inputs
 from catlipctl.cli.options import Json, VocabularyArgument
 from catlipctl.cli.output import Output, command
-from catlipctl.cli.vocab.show import refuse_taken, summary_tables
+from catlipctl.cli.vocab.show import summary_tables
+from catlipctl.files import refuse_taken
 from catlipctl.printable import printable
 
 if TYPE_CHECKING:

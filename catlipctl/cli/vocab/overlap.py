@@ -12,8 +12,8 @@ from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import facts, table
-from catlipctl.cli.vocab.show import refuse_taken
 from catlipctl.errors import UsageError
+from catlipctl.files import refuse_taken
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,7 +10,7 @@ from catlipctl.cli.options import Json, VocabularyArgument
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, endings, save
 from catlipctl.cli.tables import facts, table
-from catlipctl.errors import UsageError
+from catlipctl.files import refuse_taken
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,13 +51,6 @@ def show(
         if out_dir is not None:
             result.files = [str(file) for file in _write_plots(found, str(path), out_dir, plots, out)]
         out.result(result, *summary_tables(result))
-
-
-def refuse_taken(*paths: Path) -> None:
-    """Raise UsageError if one of the files to write exists."""
-    for path in paths:
-        if path.exists():
-            raise UsageError(f"{path} exists and is never overwritten", "choose another name with --out")
 
 
 def _write_plots(vocabulary: "Vocabulary", name: str, folder: Path, plots: Kinds, out: Output) -> list[Path]:

@@ -6,11 +6,13 @@ wrote.
 """
 
 from catlipctl.labels.targets.file import BUILT_IN, load, without_synset
-from catlipctl.labels.targets.labelset import Label, LabelSet, extracted, similarity_of
+from catlipctl.labels.targets.labelset import HOWS, How, Label, LabelSet, extracted, similarity_of
 from catlipctl.labels.targets.senses import Meanings, guesses, meanings, tsv
 
 __all__ = [
     "BUILT_IN",
+    "HOWS",
+    "How",
     "Label",
     "LabelSet",
     "Meanings",

@@ -5,8 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, get_args
 
 from catlipctl.labels.wordnet import NounGraph
+
+How = Literal["exact", "hyponyms", "similar", "averaged", "partial", "random"]
+"""Ways in which Transfer Init meets a label (`transfer.matching` says what each is), the best first."""
+HOWS: tuple[How, ...] = get_args(How)
 
 
 @dataclass(frozen=True, slots=True)

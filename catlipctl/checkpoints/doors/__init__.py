@@ -1,0 +1,1 @@
+"""Doors to what others trained: one file for each origin."""
