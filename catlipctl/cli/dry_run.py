@@ -69,7 +69,7 @@ def _cost(result: "DryRun") -> "Table":
             else f"{result.flops:.3g} (the tower, forward and backward)",
             "GPU-hours": None
             if result.gpu_hours is None
-            else f"{result.gpu_hours:,.2g} of an H100 at {result.utilisation:.0%} of its "
+            else f"{digits(result.gpu_hours, 2)} of an H100 at {result.utilisation:.0%} of its "
             f"{result.peak_flops / 1e12:,.0f} TFLOP/s; estimated",
             "time": _time(result),
             "memory": _memory(result),
@@ -87,7 +87,7 @@ def _time(result: "DryRun") -> str | None:
     told = duration(result.seconds)
     if result.probe is not None:
         return f"{told}, by the probe"
-    speed = f"{result.device_flops / 1e12:,.3g} TFLOP/s"
+    speed = f"{digits(result.device_flops / 1e12, 3)} TFLOP/s"
     rate = f"{result.utilisation:.0%} of {speed} ({result.device})"
     return f"{told} at {rate}, if the loader keeps up; estimated"
 
@@ -114,6 +114,12 @@ def _probe(result: "DryRun") -> str | None:
     if result.processes > 1:
         told += f"; one of {result.processes} processes, without the others"
     return told
+
+
+def digits(value: float, count: int) -> str:
+    """A number to so many significant digits, without an exponent: `980`, `0.23`, `63,300`."""
+    rounded = float(f"{value:.{count}g}")
+    return f"{rounded:,.0f}" if rounded >= 10 ** (count - 1) else f"{rounded:.{count}g}"
 
 
 def duration(seconds: float) -> str:
