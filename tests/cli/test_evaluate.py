@@ -140,7 +140,7 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
         12,
         1,
     )
-    assert found["inputs"] == {"checkpoint": "tower", "data": "photos/train"}
+    assert found["inputs"] == {"checkpoint": "tower", "data": "photos/train", "test": "photos/val"}
     run = Path(found["run"])
     assert run == Path("eval/ft-photos")
     assert json.loads((run / "result.json").read_text())["acc1"] == found["acc1"]
