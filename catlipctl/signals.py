@@ -71,12 +71,20 @@ class Signals:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, where a run trains, a signal is only remembered, for whoever looks at `received`."""
+        """Inside, where a run trains, a signal is only remembered, for whoever looks at `received`.
+
+        One that nobody has answered raises Stopped at the end. An error that ends the body is not hidden by a
+        signal: it stays deferred until `run_ended`.
+        """
         self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred, self.trained = False, True
+        yield
+        self.trained, self._deferred = True, False
+        if self.received:
+            raise self._stopped(self.received)
+
+    def run_ended(self) -> None:
+        """No run is under way any more: a signal is answered at once."""
+        self.trained, self._deferred = None, False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         first, again = not self.received, number == self.received
@@ -84,10 +92,12 @@ class Signals:
         if number == signal.SIGINT and again and not self._joined:
             raise KeyboardInterrupt
         if first and not self._deferred:
-            when, hint = _SAID[self.trained]
-            raise Stopped(
-                f"stopped by {signal.Signals(number).name}{when}", hint, exit_code=exit_code(number)
-            )
+            raise self._stopped(number)
+
+    def _stopped(self, number: int) -> Stopped:
+        when, hint = _SAID[self.trained]
+        name = signal.Signals(number).name
+        return Stopped(f"stopped by {name}{when}", hint, exit_code=exit_code(number))
 
 
 @contextmanager

@@ -23,10 +23,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def living() -> Callable[[list[psutil.Process], float], list[psutil.Process]]:
     """Those of the processes that still run after so many seconds; one that nobody buries does not."""
 
+    def runs(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
     def found(processes: list[psutil.Process], seconds: float) -> list[psutil.Process]:
         end = time.monotonic() + seconds
         while True:
-            alive = [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+            alive = list(filter(runs, processes))
             if not alive or time.monotonic() > end:
                 return alive
             time.sleep(0.02)

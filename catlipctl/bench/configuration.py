@@ -54,7 +54,7 @@ def find(name: str) -> Configuration:
     vision = configuration["vision_cfg"]
     if isinstance(vision.get("layers"), list) or vision.get("timm_proj", "linear") != "linear":
         raise UsageError(
-            f"the image tower of {name} has no projection of its own, to put a classifier in its place",
+            f"the image tower of {name} has no projection that a classifier can replace",
             "take a ViT, such as ViT-B-16, or a timm tower with a linear projection",
         )
     return configuration

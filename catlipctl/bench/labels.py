@@ -67,7 +67,7 @@ def read_captions(
         from catlipctl.data import emoji
 
         texts = emoji.captions()
-        progress.note("captions: the names of the embedded emoji; name a text file or a SOURCE to take yours")
+        progress.note("captions: the names of the embedded emoji; --data takes a text file or a SOURCE")
     elif given.endswith(TEXT) and Path(given).is_file():
         texts = _lines(Path(given))
     else:
@@ -77,7 +77,9 @@ def read_captions(
         texts = chain.from_iterable(source.captions())
     captions = Captions(name, list(islice(texts, limit)))
     if not captions.texts:
-        raise DataError(f"{name} has no captions", "name a text file with a caption a line, or a SOURCE")
+        raise DataError(
+            f"{name} has no captions", "--data takes a text file with a caption a line, or a SOURCE"
+        )
     return captions
 
 

@@ -29,6 +29,7 @@ from catlipctl.data.batch import Step, Targets
 from catlipctl.data.decode import decode
 from catlipctl.data.loader import Loader
 from catlipctl.data.sample import Sample
+from catlipctl.data.sources.concatenation import inspect_command
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.data import Augmentation, Decode
@@ -161,7 +162,7 @@ def _write_shards(
     if len(pictures) < shards:
         raise DataError(
             f"{source.name}: {len(pictures)} of its images can be read, too few to time",
-            f"look at it with `catlipctl data inspect --data {source.name}`",
+            f"look at it with: {inspect_command(source)}",
         )
     return pictures
 

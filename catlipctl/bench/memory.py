@@ -33,7 +33,7 @@ def peak_memory(name: str, comparison: Comparison, world: World) -> int:
     )
     if child.returncode in (-9, OutOfMemory.exit_code):
         raise OutOfMemory(
-            f"{name} with {comparison.batch_size} images a step does not fit into memory",
+            f"{name} does not fit into memory with {comparison.batch_size} images a step",
             "take a smaller --batch-size",
         )
     if child.returncode:

@@ -32,9 +32,7 @@ class Reference:
         try:
             self("a dog")
         except LookupError as error:
-            raise MachineError(
-                "the reference path needs data of NLTK's that are not here", DOWNLOAD
-            ) from error
+            raise MachineError("the reference path needs data of NLTK that are missing", DOWNLOAD) from error
 
     def __call__(self, caption: str) -> list[str]:
         """Keys in order of appearance, repeats kept."""

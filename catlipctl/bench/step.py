@@ -82,7 +82,7 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
     names = [name for name in CONTESTANTS if settings.plain or name in PLAIN]
     peaks = {}
     for name in names:
-        progress.note(f"measuring the peak memory of {name} in a process of its own")
+        progress.note(f"measuring the peak memory of {name} in a separate process")
         peaks[name] = peak_memory(name, comparison, world)
     progress.note(f"warming up {comparison.model} with {comparison.batch_size} images a step")
     try:

@@ -79,8 +79,8 @@ def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
         return _from_directory(folder, weights) if ours else timm_door.load(name, weights)
     if text.startswith(_LATER) and not Path(text).exists():
         raise CheckpointError(
-            f"checkpoints of the kind {text.split(':')[0]}: cannot be read",
-            "name a run of catlipctl's, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
+            f"{text.split(':')[0]}:... is not supported yet",
+            "name a run, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
         )
     return _from_directory(resolve(spec), weights)
 

@@ -23,7 +23,7 @@ def show(out: Output, loaded: "Loaded[PretrainRecipe]", place: "Place", *, probe
     for warning in result.warnings:
         out.warn(warning)
     if probed and result.probe is None:
-        out.warn("no probe: this run would be refused here")
+        out.warn("no probe: this machine would refuse the run")
     shown: list[RenderableType] = [_values(result), *_sizes(result), _cost(result), *_refusals(result)]
     error = result.refused()
     out.result(result, *shown, error=error)
@@ -69,7 +69,7 @@ def _cost(result: "DryRun") -> "Table":
             else f"{result.flops:.3g} (the tower, forward and backward)",
             "GPU-hours": None
             if result.gpu_hours is None
-            else f"{result.gpu_hours:,.2g} of an H100 at {result.utilisation:.0%} of its "
+            else f"{digits(result.gpu_hours, 2)} of an H100 at {result.utilisation:.0%} of its "
             f"{result.peak_flops / 1e12:,.0f} TFLOP/s; estimated",
             "time": _time(result),
             "memory": _memory(result),
@@ -87,7 +87,7 @@ def _time(result: "DryRun") -> str | None:
     told = duration(result.seconds)
     if result.probe is not None:
         return f"{told}, by the probe"
-    speed = f"{result.device_flops / 1e12:,.3g} TFLOP/s"
+    speed = f"{digits(result.device_flops / 1e12, 3)} TFLOP/s"
     rate = f"{result.utilisation:.0%} of {speed} ({result.device})"
     return f"{told} at {rate}, if the loader keeps up; estimated"
 
@@ -109,9 +109,17 @@ def _probe(result: "DryRun") -> str | None:
         f"{found.images_per_second:,.0f} images/s, {found.waiting:.0%} of the time waiting for data, "
         f"{found.peak_memory_bytes / 2**30:,.2f} GiB at its peak"
     )
-    return (
-        told if result.processes == 1 else f"{told}; one of {result.processes} processes, without the others"
-    )
+    if found.stand_ins is not None:
+        told += f"; with {found.stand_ins:,} made-up classes, because the vocabulary is yet to be counted"
+    if result.processes > 1:
+        told += f"; one of {result.processes} processes, without the others"
+    return told
+
+
+def digits(value: float, count: int) -> str:
+    """A number to so many significant digits, without an exponent: `980`, `0.23`, `63,300`."""
+    rounded = float(f"{value:.{count}g}")
+    return f"{rounded:,.0f}" if rounded >= 10 ** (count - 1) else f"{rounded:.{count}g}"
 
 
 def duration(seconds: float) -> str:
@@ -126,6 +134,9 @@ def _length(result: "DryRun") -> str:
     if result.steps is None or result.images is None:
         return "as many steps as the epochs of the data make"
     length = f"{result.steps:,} steps, {result.images:,} images"
+    if result.steps_before:
+        remain = result.steps - result.steps_before
+        length += f"; {result.steps_before:,} steps are done, {remain:,} remain, and the cost is of these"
     if len(result.sizes) > 1:
         length += f", a mean batch of {result.batch_over_base:.2f} times the one at the model's own size"
     return length

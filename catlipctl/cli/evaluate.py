@@ -150,7 +150,7 @@ def fine_tune(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Change one key of the run, as length.epochs. Repeats.",
+            help="Change one key of the run, such as length.epochs. Repeats.",
             show_default=False,
         ),
     ] = None,
@@ -193,8 +193,9 @@ def fine_tune(
             further = [] if out_dir else ["--out", str(run.path)]
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else label_set(target, out)
         named = inputs.checkpoint(checkpoint, None, out)
+        if checkpoint is None:
+            further += ["--checkpoint", named]  # told once, and the same in all processes
         overrides = [recipe.Override.parse(text) for text in set_ or []]
         flags = {"checkpoint": named, "target": target, "init": init}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
@@ -205,6 +206,7 @@ def fine_tune(
         from catlipctl.transfer import splits
 
         cpu = inputs.only_here(gpus, processes, out, further)
+        labelset = None if target is None else label_set(target, out)
         train_source, test_source = splits.open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )

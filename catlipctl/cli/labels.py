@@ -27,9 +27,10 @@ SHOWN_CHARACTERS = 1_000
 
 
 def labels(
+    context: typer.Context,
     captions: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CAPTION...", help="Captions, or - for one a line from stdin."),
+        typer.Argument(metavar="CAPTION...", help="Captions, or -: read one a line from stdin."),
     ] = None,
     extractor: Extractor = "corenet",
     json: Json = False,
@@ -47,7 +48,9 @@ def labels(
     ] = None,
     out_file: Annotated[
         Path | None,
-        typer.Option("--out", help="Write the label set as a TSV to edit.", show_default=False),
+        typer.Option(
+            "--out", help="With --target: write the label set to this TSV, to edit it.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Show what captions yield, or what a label set means.
@@ -57,11 +60,22 @@ def labels(
     with command("labels", json=json) as out:
         if (target is None) == (not captions):
             raise UsageError(
-                "give captions, or a label set", "catlipctl labels CAPTION..., or labels --target FILE"
+                "give captions, or a label set",
+                "catlipctl labels CAPTION..., or catlipctl labels --target TARGET",
             )
         if target is not None:
+            for name in ("jsonl", "extractor"):
+                if _is_given(context, name):
+                    raise UsageError(
+                        f"--{name} is for captions, and --target names a label set", f"leave out --{name}"
+                    )
             _meanings(target, out_file, out)
             return
+        if out_file is not None:
+            raise UsageError(
+                "--out writes a label set, and no --target names one",
+                "for labels of captions: catlipctl labels CAPTION... --jsonl > FILE",
+            )
         if json and jsonl:
             raise UsageError(
                 "--json and --jsonl exclude each other", "--json for one document, --jsonl for a stream"
@@ -78,6 +92,12 @@ def labels(
             return
         result = Labels(extractor=extractor, extractor_version=version, captions=list(found))
         out.result(result, *map(_table, result.captions))
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    """Does the option stand on the command line, whatever its value?"""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name != "DEFAULT"
 
 
 def _meanings(target: str, file: Path | None, out: Output) -> None:

@@ -98,7 +98,7 @@ AllowRecipeChange = Annotated[
     bool,
     typer.Option(
         "--allow-recipe-change",
-        help="With --resume: go on under a changed recipe, as a larger length. Model and classes stay.",
+        help="With --resume: go on under a changed recipe, such as a longer length. Model and classes stay.",
     ),
 ]
 VocabularyArgument = Annotated[

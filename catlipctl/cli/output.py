@@ -154,7 +154,7 @@ def as_known(error: Exception) -> CatlipctlError:
         where = f"{error.filename}: " if error.filename else ""
         known = CatlipctlError(
             f"{where}{error.strerror or error}",
-            "look whether it is there and may be read and written" if error.filename else "",
+            "check that it exists and that you may read and write it" if error.filename else "",
         )
     elif isinstance(error, ValueError) and "embedded null" in str(error):
         known = UsageError(

@@ -40,7 +40,7 @@ def predict(
         names = _shortened([answer.name for answer in result.images])
         for answer, name in zip(result.images, names, strict=True):
             if answer.fault is not None:
-                out.warn(f"{answer.image}: {answer.fault}")
+                out.warn(answer.fault)
             for rank, label in enumerate(answer.labels):
                 shown.add_row(
                     "" if rank else name, label.label, label.description, f"{label.probability:.3f}"
@@ -49,7 +49,7 @@ def predict(
             kinds = ", ".join(
                 f"{count:,} {suffix or 'without suffix'}" for suffix, count in result.skipped.items()
             )
-            out.warn(f"skipped what is no image by its name: {kinds}")
+            out.warn(f"skipped files that are not images by their names: {kinds}")
         out.result(result, shown)
 
 

@@ -63,8 +63,8 @@ def pretrain(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with the run named as RECIPE or by --out, else the newest unfinished one: of RECIPE, "
-            "which starts where it has none, or of all under ./runs.",
+            help="Go on with a run: the one named as RECIPE or by --out; else RECIPE's newest unfinished "
+            "run, or a new one if there is none; without RECIPE the newest unfinished run under ./runs.",
         ),
     ] = False,
     allow_recipe_change: AllowRecipeChange = False,
@@ -79,7 +79,11 @@ def pretrain(
     ] = False,
     probe: Annotated[
         bool,
-        typer.Option("--probe", help="With --dry-run: take three real steps, to tell time and memory."),
+        typer.Option(
+            "--probe",
+            help="With --dry-run: take three real steps, to tell time and memory. A vocabulary that is yet "
+            "to be counted is not: made-up classes stand in.",
+        ),
     ] = False,
     print_launch: Annotated[
         bool, typer.Option("--print-launch", help="Show the torchrun command for one node.")
@@ -115,6 +119,8 @@ def pretrain(
         loaded = load(PretrainRecipe, chosen.recipe, overrides)
         # The processes that this one starts must not choose again.
         arguments = [] if out or chosen.out is None else ["--out", str(chosen.out)]
+        if dry_run and print_launch:
+            raise UsageError("--dry-run and --print-launch together", "leave one out: each shows one thing")
         if dry_run:
             from catlipctl.pretraining.checks import Place
 
@@ -146,8 +152,9 @@ def pretrain(
 
 def _show_launch(out: Output, gpus: int | None, processes: int | None, further: list[str]) -> None:
     """The line for a node that has the devices; this machine need not have them."""
-    from catlipctl.training.launch import Devices, LaunchCommand, torchrun_line, world_size
+    from catlipctl.training.launch import Devices, LaunchCommand, not_together, torchrun_line, world_size
 
+    not_together(gpus, processes)
     arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
     line = torchrun_line([*arguments, *further], Devices(world_size(gpus, processes), cpu=not gpus))
     out.result(LaunchCommand(command=line), line)

@@ -66,7 +66,8 @@ TITLES = {"pretrain": "Pre-training: `catlipctl pretrain`", "ft": "Fine-tuning: 
 
 def keys(
     prefix: Annotated[
-        str, typer.Argument(metavar="PREFIX", help="How the keys begin, as optimiser. Default: all of them.")
+        str,
+        typer.Argument(metavar="PREFIX", help="How the keys begin, such as optimiser. Default: all of them."),
     ] = "",
     of: Annotated[
         Literal["pretrain", "ft"] | None,

@@ -98,7 +98,7 @@ def _run_in_the_place_of_a_recipe(word: str, *, resume: bool) -> "RunDirectory |
     from catlipctl.recipe import names
 
     path = Path(word)
-    if word in names() or not (path.is_dir() or path.name == "recipe.yaml"):
+    if word in names() or not (path.is_dir() or (path.name == "recipe.yaml" and path.is_file())):
         return None
     # After that, because a wrong recipe is refused without torch.
     from catlipctl.settings.pretraining import PretrainRecipe
@@ -109,7 +109,7 @@ def _run_in_the_place_of_a_recipe(word: str, *, resume: bool) -> "RunDirectory |
     if not run.is_run:
         if path.is_file():
             return None
-        raise UsageError(f"{word} is a folder in which no run lies", "name a recipe, or a run's directory")
+        raise UsageError(f"{word} holds no run", "name a recipe, or a run's directory")
     if path.is_dir() and not resume:
         raise UsageError(
             f"{word} is a run, not a recipe",

@@ -77,7 +77,7 @@ def transfer_init(
         out.uses("target", target)
         if labelset.multi_label and loaded.problem_type == checkpoints.SINGLE_LABEL:
             out.warn(
-                "the head was trained with a softmax, so a sigmoid of its logits is no probability: "
+                "the head was trained with a softmax, so a sigmoid of its logits is not a probability: "
                 "it only ranks images for each label"
             )
         folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)

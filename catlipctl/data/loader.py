@@ -17,6 +17,7 @@ from torch import Tensor
 from catlipctl.data.batch import Batch, Step, Targets, share
 from catlipctl.data.decode import UnreadableImage
 from catlipctl.data.sample import Sample, Source
+from catlipctl.data.sources.concatenation import inspect_command
 from catlipctl.data.transform import Transform
 from catlipctl.data.workers import AHEAD, ahead, in_thread, shared_bytes
 from catlipctl.errors import DataError
@@ -201,5 +202,5 @@ class _Maker:
                 continue
         raise DataError(
             f"{self.source.name}: over {MOST_UNREADABLE} unreadable images in a row from sample {wanted}",
-            f"look at the source with `catlipctl data inspect --data {self.source.name}`",
+            f"look at the source with: {inspect_command(self.source)}",
         )

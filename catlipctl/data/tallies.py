@@ -58,10 +58,12 @@ class ImageTally:
 
     def _add(self, found: _Look) -> None:
         if found.size:
-            first = self._first.setdefault(found.digest, found.key)
-            if first is not found.key:
+            if found.digest in self._first:
                 self.repeated += 1
+                first = self._first[found.digest]
                 self.pairs += [(first, found.key)] if len(self.pairs) < EXAMPLES else []
+            else:
+                self._first[found.digest] = found.key
         if found.shape is None:
             self.broken += 1
             self.unreadable += [found.key] if len(self.unreadable) < EXAMPLES else []

@@ -64,7 +64,7 @@ class Preprocessing:
 
 def _check_interpolation(name: str) -> None:
     if name not in INTERPOLATIONS:
-        raise UsageError(f"unknown interpolation {name!r}", f"one of {', '.join(INTERPOLATIONS)}")
+        raise UsageError(f"unknown interpolation {name!r}", f"choose one of {', '.join(INTERPOLATIONS)}")
 
 
 @cache

@@ -91,7 +91,7 @@ def _merges() -> _Merges:
     path = Path(folders[0] if folders else "open_clip", "bpe_simple_vocab_16e6.txt.gz")
     if not path.is_file():
         raise MachineError(
-            "the sub-words of CLIP are not here: open_clip brings them", "pip install open_clip_torch"
+            "the sub-words of CLIP are missing: open_clip brings them", "pip install open_clip_torch"
         )
     with gzip.open(path, "rt", encoding="utf-8") as stream:
         lines = stream.read().split("\n")[1 : 1 + MERGES]

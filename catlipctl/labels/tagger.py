@@ -190,7 +190,7 @@ def _missing(refused: str) -> MachineError:
     if refused:
         return MachineError(f"{needs}: {refused}", f"chmod -R go-w {folder.parent}")
     return MachineError(
-        f"{needs}, {DATA}.zip, which is not here",
+        f"{needs}, {DATA}.zip, which is missing",
         f"python -m nltk.downloader {DATA}; without a network, copy {SOURCE} into {folder}, as it is",
     )
 

@@ -21,9 +21,11 @@ from catlipctl.pretraining.pretrain import (
 )
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
-from catlipctl.training import launch
+from catlipctl.training import launch, resuming
 from catlipctl.training.directory import RunDirectory, would_take
+from catlipctl.training.resuming import Start
 from catlipctl.training.world import World
+from catlipctl.vocabulary import Vocabulary
 
 T = TypeVar("T")
 
@@ -49,6 +51,15 @@ class Place(NamedTuple):
     cache_dir: Path | None = None
 
 
+class Found(NamedTuple):
+    """What a run would have: None where it is not to be had, or for classes that are to be counted."""
+
+    devices: launch.Devices | None
+    start: Start
+    classes: Vocabulary | None
+    source: Source | None
+
+
 class Checks:
     """What the run would check, one after the other; all that fails is kept."""
 
@@ -67,10 +78,8 @@ class Checks:
             )
             return None
 
-    def all(
-        self, recipe: PretrainRecipe, place: Place, progress: Progress
-    ) -> tuple[launch.Devices | None, RunDirectory, Source | None]:
-        """Devices, directory, and data as they are for the run; None where they are not to be had."""
+    def all(self, recipe: PretrainRecipe, place: Place, progress: Progress) -> "Found":
+        """All checks but those of the run's arithmetic."""
         gpus, processes = place.gpus, place.processes
         # Both options together are a mistake everywhere.
         both = bool(gpus) and processes is not None
@@ -80,18 +89,26 @@ class Checks:
             self.of(lambda: world.precision(recipe.precision), elsewhere=True)
         size = launch.world_size(gpus, processes)
         self.of(lambda: recipe.must_share_out(recipe.model.image_size, size))
-        path = place.out or Path("runs") / place.name
-        directory = RunDirectory(path)
-        if place.out is not None or place.resume:
-            self.of(lambda: would_take(path, resume=place.resume))
-        if place.resume and directory.recipe.exists() and directory.started:
-            self.of(lambda: RULES.changes(directory.recipe, recipe, allowed=place.allow_changes))
+        directory = self.of(lambda: would_take(place.out, place.name, resume=place.resume))
+        start = (
+            self._start(recipe, directory, place, progress)
+            if directory is not None and place.resume
+            else Start()
+        )
         self.of(lambda: check_extractor(recipe))
-        self.of(lambda: given_vocabulary(recipe, directory))
+        classes = self.of(lambda: given_vocabulary(recipe, directory))
         if not recipe.data.sources:
             self.of(lambda: check_data_is_named(recipe), elsewhere=True)
-            return devices, directory, None
+            return Found(devices, start, classes, None)
         source = self.of(lambda: open_source(recipe, place.cache_dir, progress))
         if source is not None:
             self.of(lambda: make_order(recipe, source))
-        return devices, directory, source
+        return Found(devices, start, classes, source)
+
+    def _start(
+        self, recipe: PretrainRecipe, directory: RunDirectory, place: Place, progress: Progress
+    ) -> Start:
+        """Where a run that is resumed goes on."""
+        if directory.recipe.exists() and directory.started:
+            self.of(lambda: RULES.changes(directory.recipe, recipe, allowed=place.allow_changes))
+        return self.of(lambda: resuming.start(directory.path, {}, progress)) or Start()

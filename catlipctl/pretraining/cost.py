@@ -212,13 +212,13 @@ def shortages(
         has = torch.cuda.get_device_properties(0).total_memory
     if needed > has:
         short.append(
-            f"training needs about {needed / 2**30:,.1f} GiB, and there are {has / 2**30:,.1f}: "
+            f"training needs about {needed / 2**30:,.1f} GiB, and this machine has {has / 2**30:,.1f} GiB: "
             "set device_batch_size lower"
         )
     free = shutil.disk_usage(SHARED).free if SHARED.is_dir() else None
     if free is not None and processes * shared > free:
         short.append(
             f"the loaders' workers hold up to {processes * shared / 2**20:,.0f} MiB of shared memory, "
-            f"and {SHARED} has {free / 2**20:,.0f} free: set data.workers lower"
+            f"and {SHARED} has {free / 2**20:,.0f} MiB free: set data.workers lower"
         )
     return short

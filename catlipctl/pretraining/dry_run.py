@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from catlipctl import models, vocabulary
+from catlipctl import models
 from catlipctl.data.loader import shared_memory_bytes
-from catlipctl.errors import CatlipctlError, DataError
+from catlipctl.errors import CatlipctlError
 from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Checks, Place, Refusal
@@ -18,8 +18,8 @@ from catlipctl.recipe.schema import leaves
 from catlipctl.results import Result
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import launch
-from catlipctl.training.directory import RunDirectory
 from catlipctl.training.steps import StepSchedule, cut, planned
+from catlipctl.vocabulary import Vocabulary
 
 BACKWARD = 3
 """Operations of forward and backward over those of forward: each product gives two gradients."""
@@ -46,10 +46,11 @@ class DryRun(Result):
     """A recipe resolved, what it would be refused for, and what it would cost; None where nothing can tell.
 
     process_batch: images of a step at the model's own size in the process that has most of them.
-    batch_over_base: the mean batch over the batch at the model's own size. flops: of training, the tower's:
-    products, convolutions and attention, forward and backward. gpu_hours: at `utilisation` of `peak_flops`.
-    seconds: of the whole run, by the probe where there is one, else at `utilisation` of `device_flops`, the
-    speed of all its devices together. memory: bytes of each process at its peak, by what they are for.
+    batch_over_base: the mean batch over the batch at the model's own size. steps_before: those that a resumed
+    run has behind it; sizes, flops, gpu_hours and seconds are of the steps that remain. flops: of training,
+    the tower's: products, convolutions and attention, forward and backward. gpu_hours: at `utilisation` of
+    `peak_flops`. seconds: by the probe where there is one, else at `utilisation` of `device_flops`, the speed
+    of all its devices together. memory: bytes of each process at its peak, by what they are for.
     shared_memory_bytes: the most that the loader of each process holds.
     """
 
@@ -57,6 +58,7 @@ class DryRun(Result):
     refusals: list[Refusal]
     steps: int | None
     images: int | None
+    steps_before: int
     sizes: list[SizeRow]
     batch_over_base: float | None
     processes: int
@@ -105,10 +107,11 @@ def dry_run(
     recipe = loaded.value
     base, sizes = recipe.model.image_size, recipe.image_sizes(recipe.model.image_size)
     checks = Checks()
-    devices, directory, source = checks.all(recipe, place, progress)
+    devices, start, given, source = checks.all(recipe, place, progress)
     processes = launch.world_size(place.gpus, place.processes)
-    schedule = checks.of(lambda: planned(recipe, base, None if source is None else len(source)))
-    classes = _classes(recipe, directory)
+    begun = start.step, start.samples
+    schedule = checks.of(lambda: planned(recipe, base, None if source is None else len(source), begun))
+    classes = _classes(recipe, given)
     # Raises what the run would for a tower that cannot be made, or that does not take all sizes.
     whole = models.counts(recipe.model, classes or 2, sizes)
     # The last process has the largest share.
@@ -117,7 +120,7 @@ def dry_run(
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
     total += OBJECTIVES[recipe.objective].parameters_beside(recipe.clip)
-    rows = [] if schedule is None else _by_size(schedule, whole.flops)
+    rows = [] if schedule is None else _by_size(schedule, start.step, whole.flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
     speed = cost.speed(recipe, devices, processes)
     found = DryRun(
@@ -125,6 +128,7 @@ def dry_run(
         refusals=[],
         steps=None if schedule is None else len(schedule),
         images=None if schedule is None else schedule.samples(),
+        steps_before=start.step,
         sizes=rows,
         batch_over_base=None
         if schedule is None
@@ -154,7 +158,7 @@ def dry_run(
     found.refusals = checks.refusals
     found.warnings += cost.shortages(found.memory, found.shared_memory_bytes, processes, devices)
     if probed and devices is not None and not found.refusals:
-        _add_probe(found, recipe, devices, place.cache_dir, base)
+        _add_probe(found, recipe, devices, given or classes or 2, place.cache_dir, base)
     return found
 
 
@@ -163,32 +167,31 @@ def checkpoint_bytes(parameters: int, *, averaged: bool) -> int:
     return 4 * parameters * (4 if averaged else 3)
 
 
-def _by_size(schedule: StepSchedule, flops_of: dict[int, int]) -> list[SizeRow]:
+def _by_size(schedule: StepSchedule, begun: int, flops_of: dict[int, int]) -> list[SizeRow]:
     return [
         SizeRow(size=size, steps=steps, images=images, flops_per_image=flops_of[size])
-        for size, (steps, images) in schedule.by_size().items()
+        for size, (steps, images) in schedule.by_size(begun).items()
     ]
 
 
-def _classes(recipe: PretrainRecipe, directory: RunDirectory) -> int | None:
+def _classes(recipe: PretrainRecipe, given: Vocabulary | None) -> int | None:
     """Outputs of the head, where they are known before a vocabulary is counted."""
     kind = OBJECTIVES[recipe.objective]
     if not kind.needs_classes:
         return kind.head_size(recipe.clip, None)
-    path = directory.vocabulary if directory.vocabulary.exists() else recipe.vocabulary.path
-    if path is None or not Path(path).exists():
-        return recipe.vocabulary.max_size
-    try:
-        return len(vocabulary.load(Path(path)))
-    except DataError:  # which the checks have told
-        return None
+    return recipe.vocabulary.max_size if given is None else len(given)
 
 
 def _add_probe(
-    found: DryRun, recipe: PretrainRecipe, devices: launch.Devices, cache_dir: Path | None, base: int
+    found: DryRun,
+    recipe: PretrainRecipe,
+    devices: launch.Devices,
+    classes: Vocabulary | int,
+    cache_dir: Path | None,
+    base: int,
 ) -> None:
     """Three real steps; the time of the run is then theirs, by the operations of each size."""
-    found.probe = probe(recipe, found.process_batch, cpu=devices.cpu, cache_dir=cache_dir)
+    found.probe = probe(recipe, found.process_batch, classes, cpu=devices.cpu, cache_dir=cache_dir)
     flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[base]
     if found.flops is not None:
         # Process by process: each has its share of every step.

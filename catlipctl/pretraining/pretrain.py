@@ -136,18 +136,29 @@ def check_extractor(recipe: PretrainRecipe) -> None:
         _ = labels.extractor(recipe.vocabulary.extractor).version
 
 
-def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory) -> Vocabulary | None:
-    """The recipe's file, unless an earlier start of the run has taken it over or none is given."""
-    path = recipe.vocabulary.path
-    if path is None or directory.vocabulary.exists():
-        return None
-    given, extractor = vocabulary.load(Path(path)), recipe.vocabulary.extractor
+def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> Vocabulary | None:
+    """The run's own where an earlier start has settled it, else the recipe's file; None: to be counted.
+
+    UsageError where both are there and differ in their classes. A file that is gone by then may be gone.
+    """
+    path, extractor = recipe.vocabulary.path, recipe.vocabulary.extractor
+    own = None
+    if directory is not None and directory.vocabulary.exists():
+        own = vocabulary.load(directory.vocabulary)
+    if path is None or (own is not None and not Path(path).exists()):
+        return own
+    given = vocabulary.load(Path(path))
     if extractor not in (None, given.extractor):
         raise UsageError(
             f"{path} was counted with {given.extractor}, and vocabulary.extractor is {extractor}",
             "leave out one of them: the vocabulary's extractor labels the captions",
         )
-    return given
+    if own is not None and (own.keys, own.extractor) != (given.keys, given.extractor):
+        raise UsageError(
+            f"{path} holds other classes than the run's vocabulary",
+            "leave out --vocab (or add --set vocabulary.path=null), or start another run by --out",
+        )
+    return given if own is None else own
 
 
 def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:

@@ -46,11 +46,11 @@ class _Loader(yaml.SafeLoader):
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # What the constructors raise: KeyError of `!!bool abc`, ValueError of 2026-13-45.
             kind = node.tag.rpartition(":")[2]
-            raise _fault(f"{str(node.value)[:40]!r} is no {kind}", node.start_mark) from error
+            raise _fault(f"{str(node.value)[:40]!r} is not a valid {kind}", node.start_mark) from error
         if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
             raise _fault("a number of this size is not read in recipes", node.start_mark)
         if isinstance(value, str) and not _is_text(value):
-            raise _fault(f"{value[:40]!r} is no text", node.start_mark)
+            raise _fault(f"{value[:40]!r} is not text", node.start_mark)
         return value
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -60,7 +60,7 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             name = self.construct_object(key, deep=True)
             if not isinstance(name, str):
-                raise _fault(f"{repr(name)[:40]} is no key", key.start_mark)
+                raise _fault(f"{repr(name)[:40]} is not a key", key.start_mark)
             if name in seen:
                 raise _fault(f"the key {name!r} stands twice", key.start_mark)
             seen.add(name)

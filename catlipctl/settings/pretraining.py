@@ -85,7 +85,7 @@ class PretrainRecipe(TrainingSettings):
 
 def _one_of(names: Collection[str], name: str) -> str:
     if name not in names:
-        raise ValueError(f"{name!r} is none of: {', '.join(names)}")
+        raise ValueError(f"{name!r} is not one of: {', '.join(names)}")
     return name
 
 

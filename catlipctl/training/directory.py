@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -210,15 +211,20 @@ def acquire(out: Path | None, name: str, *, resume: bool, root: Path = Path("run
     return run
 
 
-def would_take(out: Path, *, resume: bool) -> RunDirectory:
-    """The directory that a run in `out` would have, with nothing written; raises what `acquire` would."""
-    run = _fitting(out, resume=resume)
-    if (out / "lock").exists():
-        _locked(run)
-        run.release()
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+def would_take(out: Path | None, name: str, *, resume: bool, root: Path = Path("runs")) -> RunDirectory:
+    """The directory that `acquire` would take, with nothing written; raises what it would."""
+    if out is None and not resume:
+        run = next(run for run in _candidates(name, root) if not run.started)
+    else:
+        run = _fitting(out or _last(name, root), resume=resume)
+        if (run.path / "lock").exists():
+            _locked(run)
+            run.release()
+    there = next(folder for folder in (run.path, *run.path.absolute().parents) if folder.exists())
     if not os.access(there, os.W_OK | os.X_OK):
-        raise CatlipctlError(f"{out}: {os.strerror(errno.EACCES)}", "choose a folder that you may write to")
+        raise CatlipctlError(
+            f"{run.path}: {os.strerror(errno.EACCES)}", "choose a folder that you may write to"
+        )
     return run
 
 
@@ -232,7 +238,7 @@ def _fitting(out: Path, *, resume: bool) -> RunDirectory:
         raise UsageError(f"--out {out} is a file", "--out names the directory of a run")
     if run.foreign:
         raise UsageError(
-            f"--out {out} holds a recipe.yaml that is no run's, and a run writes its own under this name",
+            f"--out {out} holds a recipe.yaml that no run wrote, and a run writes its own under this name",
             "choose another directory by --out",
         )
     if run.started and not resume:
@@ -254,18 +260,26 @@ def _locked(run: RunDirectory) -> RunDirectory:
 def _numbered(name: str, root: Path, *, resume: bool) -> RunDirectory:
     """Whoever locks an unstarted directory has it, so two runs started at once get two directories."""
     if resume:
-        runs = numbered(name, root)
-        return _named(max(runs, key=lambda path: runs[path], default=root / name), resume=True)
-    number = 1
-    candidate = RunDirectory(root / name)
-    while True:
+        return _named(_last(name, root), resume=True)
+    for candidate in _candidates(name, root):
         if not candidate.started and candidate.lock():
             # Another run may have come and gone between the look and the lock.
             if not candidate.started:
                 return candidate
             candidate.release()
-        number += 1
-        candidate = RunDirectory(root / f"{name}-{number}")
+    raise AssertionError("there is always another number")
+
+
+def _candidates(name: str, root: Path) -> Iterator[RunDirectory]:
+    """ROOT/NAME, ROOT/NAME-2, ... without end."""
+    yield RunDirectory(root / name)
+    yield from (RunDirectory(root / f"{name}-{number}") for number in count(2))
+
+
+def _last(name: str, root: Path) -> Path:
+    """The run called NAME that is to be resumed where none is named: the one of the highest number."""
+    runs = numbered(name, root)
+    return max(runs, key=lambda path: runs[path], default=root / name)
 
 
 def numbered(name: str, root: Path = Path("runs")) -> dict[Path, int]:

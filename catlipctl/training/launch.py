@@ -48,11 +48,16 @@ def joined() -> bool:
     return "WORLD_SIZE" in os.environ
 
 
-def devices(gpus: int | None, processes: int | None) -> Devices:
-    """What `--gpus` or `--processes` asks for; MachineError where there are fewer GPUs."""
-    found = torch.cuda.device_count()
+def not_together(gpus: int | None, processes: int | None) -> None:
+    """UsageError where both are given: a mistake on every machine."""
     if gpus and processes is not None:
         raise UsageError("--gpus and --processes together", "leave one out: --processes is for CPUs")
+
+
+def devices(gpus: int | None, processes: int | None) -> Devices:
+    """What `--gpus` or `--processes` asks for; MachineError where there are fewer GPUs."""
+    not_together(gpus, processes)
+    found = torch.cuda.device_count()
     if processes is not None or gpus == 0:
         return Devices(max(1, processes or 1), cpu=True)
     if gpus is not None and gpus > found:

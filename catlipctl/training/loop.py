@@ -123,6 +123,8 @@ def train(
         # Not before the first step: it starts workers, and may compile.
         world.wait_at_most(SHORT_WAIT)
     world.wait_at_most(LONG_WAIT)
+    # One that came in the last step; whoever defers signals answers it, in all processes alike.
+    (signals.received,) = world.maximum(signals.received)
 
 
 def draw(batches: Iterator[list[Batch]], signals: Signals) -> list[Batch]:

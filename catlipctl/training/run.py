@@ -100,7 +100,7 @@ def begin(
                 yield Run(task, world, signals, directory, heard, world.on_main(settled))
                 world.close()
         finally:
-            signals.trained = None
+            signals.run_ended()
             for directory in held:
                 if out is None:
                     directory.discard_unstarted()

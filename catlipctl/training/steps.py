@@ -45,11 +45,11 @@ class StepSchedule:
         """Samples that a run has consumed before a step; without one, in all."""
         return int(self.starts[-1 if step is None else step])
 
-    def by_size(self) -> dict[int, tuple[int, int]]:
-        """Size -> how many steps have it, and the images of one."""
-        sizes, first, counts = np.unique(self.sizes, return_index=True, return_counts=True)
+    def by_size(self, begun: int = 0) -> dict[int, tuple[int, int]]:
+        """Size -> how many steps have it from number `begun` on, and the images of one."""
+        sizes, first, counts = np.unique(self.sizes[begun:], return_index=True, return_counts=True)
         return {
-            int(size): (int(count), int(self.rows[at]))
+            int(size): (int(count), int(self.rows[begun + at]))
             for size, at, count in zip(sizes, first, counts, strict=True)
         }
 

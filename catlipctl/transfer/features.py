@@ -79,7 +79,7 @@ def untrained(checkpoint: Checkpoint, seed: int) -> Tower:
     )
     if shapes != expected:
         raise CheckpointError(
-            f"an untrained tower like this one cannot be made: timm's {name} is another",
+            f"cannot make an untrained tower like this one: timm's {name} differs",
             "write the model as a checkpoint of ours first: its config says how it is made",
         )
     # One that was made by its name alone has that name's preprocessing.

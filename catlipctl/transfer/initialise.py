@@ -118,8 +118,8 @@ def transfer_init(
     synsets = checkpoint.synsets
     if synsets is None:
         raise CheckpointError(
-            f"{checkpoint.name} has no vocabulary, and its labels are no synsets: nothing says what its rows "
-            "mean",
+            f"{checkpoint.name} has no vocabulary, and its labels are not synsets: "
+            "nothing says what its rows mean",
             "take a run of objective catlip, or a timm model with ImageNet's classes; "
             "`catlipctl eval lp` and `eval ft` need neither",
         )
@@ -168,7 +168,7 @@ def write_transfer_init(
         raise DataError(
             f"no class of the checkpoint's head is like any of the {len(labelset):,} labels of "
             f"{labelset.name}: all rows would be random",
-            "Transfer Init needs a vocabulary of synsets (extractor corenet or nouns), near to the target",
+            "Transfer Init needs a vocabulary of synsets (extractor corenet or nouns) near the target's",
         )
     section = {
         "kind": "transfer-init",

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.checkpoints import Checkpoint
-from catlipctl.data import EvalTransform
+from catlipctl.data import EvalTransform, UnreadableImage
 from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
 from catlipctl.data.sources.image_files import named_images, shown
 from catlipctl.errors import DataError
@@ -36,7 +36,8 @@ class PredictedLabel(BaseModel):
 class ImagePrediction(BaseModel):
     """The most probable labels of one image, the first one first; or its fault.
 
-    image: its path. name: as short as tells it apart: the path from the folder that was named.
+    image: its path. name: as short as tells it apart: the path from the folder that was named. fault: what is
+    wrong with it, with its path.
     """
 
     image: str
@@ -97,7 +98,9 @@ def predict(
                 images.append(torch.from_numpy(pixels))
                 sources.append(file)
             except DataError as error:
-                found[file] = ImagePrediction(image=shown(file), name=files[file], fault=error.message)
+                of_content = isinstance(error, UnreadableImage)
+                fault = f"{shown(file)}: {error.message}" if of_content else error.message
+                found[file] = ImagePrediction(image=shown(file), name=files[file], fault=fault)
             if len(images) == BATCH:
                 answer(images, sources)
                 images, sources = [], []
@@ -105,7 +108,7 @@ def predict(
         if images:
             answer(images, sources)
     results = [found[file] for file in files]
-    faults = [f"{result.image}: {result.fault}" for result in results if result.fault is not None]
+    faults = [result.fault for result in results if result.fault is not None]
     if len(faults) == len(results):
         more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise DataError(f"no image could be read: {'; '.join(faults[:3])}{more}", "check the paths")

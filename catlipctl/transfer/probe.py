@@ -166,7 +166,7 @@ def probe(
     if len(labels.unique()) < count:
         missing = sorted(set(range(count)) - set(labels.tolist()))
         names = ", ".join(sets.classes.labels[i].name for i in missing[:5])
-        raise DataError(f"no training image could be read of {names}", "give such classes readable images")
+        raise DataError(f"no training image of {names} could be read", "give such classes readable images")
     prior = None if head is None else prior_rows(head)
     used = prior if init == "transfer" else None
     with threads_for(values):

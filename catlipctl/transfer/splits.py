@@ -43,7 +43,7 @@ class TrainSize:
                 return cls(images=int(match[1]))
         elif (match := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)%", text)) and 0 < float(match[1]) <= 100:
             return cls(share=float(match[1]) / 100)
-        raise UsageError(f"train size {text!r} cannot be", "write it as 5/class or 10%")
+        raise UsageError(f"train size {text!r} is not valid", "write it as 5/class or 10%")
 
     def __str__(self) -> str:
         return f"{self.images}/class" if self.images is not None else f"{100 * self.share:g}%"
@@ -231,7 +231,7 @@ def named_classes(labels: Sequence[str | None], target: LabelSet | None) -> Labe
         unknown = [name for name in names if target.find(name) is None]
         if unknown:
             raise DataError(
-                f"{len(unknown)} classes of the data are no labels of {target.name}: {_some(unknown)}",
+                f"{len(unknown)} classes of the data are not labels of {target.name}: {_some(unknown)}",
                 "name the class folders as the label set does, or leave --target out",
             )
         ids = sorted({i for name in names if (i := target.find(name)) is not None})

@@ -75,7 +75,7 @@ def _checked(rows: Sequence[tuple[Any, Any]], name: str, *, synsets: bool) -> li
         fault = _key_fault(key, synsets) or _count_fault(count, last)
         if not fault and synsets:
             key = f"n{int(key[1:]):08d}"
-            fault = "" if key in graph else f"{key} is no noun of WordNet 3.0"
+            fault = "" if key in graph else f"{key} is not a noun of WordNet 3.0"
         if not fault and key in found:
             fault = f"{key} stands in an earlier row too"
         if fault:
@@ -95,7 +95,7 @@ def _key_fault(key: Any, synsets: bool) -> str:
     if type(key) is not str:
         return f"its key is not text but {type(key).__name__}"
     if synsets and not re.fullmatch("n[0-9]{1,8}", key):
-        return f"its key {key[:60]!r} is no noun's offset"
+        return f"its key {key[:60]!r} is not a noun's offset"
     return "" if 0 < len(key) <= MAX_KEY_LENGTH else f"its key has {len(key)} characters"
 
 
@@ -140,7 +140,7 @@ def listed_rows(text: str, name: str) -> list[tuple[str, int]]:
         if not (key and tab and re.fullmatch("[0-9]{1,19}", count)):
             raise DataError(
                 f"{name}, line {number}: not KEY<TAB>COUNT: {line[:60]!r}",
-                "a line a class, as catlipctl vocab export writes them",
+                "write one line for each class, as catlipctl vocab export does",
             )
         rows.append((key, int(count)))
     return rows

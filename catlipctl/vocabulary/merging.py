@@ -52,7 +52,7 @@ def merge(
     rows = sorted(counts.items(), key=lambda row: (-row[1], row[0]))
     kept = [row for row in rows if row[1] > lowest]
     if not kept:
-        raise DataError("no key counts more than what the vocabularies may lack", "build over all at once")
+        raise DataError("no key counts more than the vocabularies may lack", "build over all at once")
     whole = all(each.dropped_keys == 0 for each in vocabularies)
     dropped = _sum(each.dropped_count for each in vocabularies)
     merged = Vocabulary(

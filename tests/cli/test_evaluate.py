@@ -217,6 +217,25 @@ def test_resume_without_a_checkpoint_follows_the_run_and_not_the_newest_pre_trai
     assert "the weights began as its" in another.stderr
 
 
+def test_two_processes_tell_what_was_chosen_once() -> None:
+    settings = models.ModelSettings(name="resnet10t", image_size=32)
+    checkpoints.write(
+        Path("runs/only/checkpoints/step-00000001"), tower=models.create(settings, num_classes=3), config={}
+    )
+    Path("names.txt").write_text("dark\nlight\n", encoding="utf-8")
+    arguments = ["ft", "--data", "nowhere", "--target", "names.txt", "--processes", "2"]
+    found = subprocess.run(
+        [sys.executable, "-m", "catlipctl.cli.main", "eval", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert found.returncode == 3, found.stderr
+    assert found.stderr.count("checkpoint: runs/only (newest run") == 1, found.stderr
+    assert found.stderr.count("the synsets of 2 of 2 labels are guessed") == 1, found.stderr
+
+
 def test_fine_tuning_on_two_processes_is_that_of_one() -> None:
     settings = ModelSettings(
         name="vit_tiny_patch16_224", image_size=32, model_args={"embed_dim": 24, "depth": 1, "num_heads": 2}
@@ -257,7 +276,7 @@ def test_fine_tuning_on_two_processes_is_that_of_one() -> None:
         (["tower", "--data", "photos", "--set", "classification.label_smoothing=2"], 2, "label_smoothing"),
         (["tower", "--data", "photos", "--set", "global_batch_size=0"], 2, "global_batch_size"),
         (["tower", "--data", "nowhere"], 3, "nowhere"),
-        (["tower", "--data", "photos", "--target", "cifar10"], 3, "are no labels of cifar10"),
+        (["tower", "--data", "photos", "--target", "cifar10"], 3, "are not labels of cifar10"),
         (["nowhere", "--data", "photos"], 4, "no checkpoint at nowhere"),
         (["tower", "--data", "photos", "--gpus", "4096"], 5, "--gpus 4096"),
     ],

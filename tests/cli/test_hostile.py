@@ -58,7 +58,7 @@ def refused(done: "subprocess.CompletedProcess[str]", code: int, words: str) -> 
     ("line", "code"),
     [
         ("vocab show DEVICE", 3),
-        ("vocab overlap DEVICE", 3),
+        ("vocab overlap --target DEVICE", 3),
         ("vocab import DEVICE --out v.json", 3),
         ("recipe show DEVICE", 2),
         ("pretrain DEVICE --dry-run", 2),
@@ -145,4 +145,4 @@ def test_a_nul_in_a_path_is_a_sentence() -> None:
         Path("a\0b").read_bytes()
     known = output.as_known(raised.value)
     assert (known.exit_code, known.message) == (2, "a path holds a NUL character")
-    refused(run("pretrain", "--set", r'vocabulary.path="a\0b"', "--dry-run"), 2, "is no text")
+    refused(run("pretrain", "--set", r'vocabulary.path="a\0b"', "--dry-run"), 2, "is not text")

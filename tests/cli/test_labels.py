@@ -85,6 +85,25 @@ def test_usage_errors(arguments: list[str]) -> None:
     assert "Traceback" not in stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["dog", "--out", "labels.tsv"], "--out writes a label set"),
+        (["--target", "cifar10", "--jsonl"], "--jsonl is for captions"),
+        (["--target", "cifar10", "--extractor", "nouns"], "--extractor is for captions"),
+        (["--target", "cifar10", "--extractor", "corenet"], "--extractor is for captions"),
+    ],
+)
+def test_an_option_that_nothing_would_read_is_refused(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, shown, stderr = run(*arguments)
+    assert (code, shown) == (2, "")
+    assert says in stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_label_set_is_shown_and_written_to_edit(tmp_path: Path) -> None:
     names, file = tmp_path / "mine.txt", tmp_path / "mine.tsv"
     names.write_text("pizza\nhot dog\nsandwich\nxyzzy\n", encoding="utf-8")

@@ -37,7 +37,7 @@ def test_one_readable_image_is_enough() -> None:
     document = CliRunner().invoke(app, ["grey.png", "broken.png", "--checkpoint", "classifier", "--json"])
     images = json.loads(document.stdout)["result"]["images"]
     assert len(images[0]["labels"]) == 2
-    assert images[1]["fault"].startswith("not an image")
+    assert images[1]["fault"].startswith("broken.png: not an image")
 
 
 def test_the_table_names_its_probabilities_and_never_folds_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,10 @@ def test_folders_and_patterns_give_every_picture_that_can_be_read() -> None:
 
     everything = ["a.png", "trip/c.jp2", "trip/day 1/a.tiff", "trip/day 2/a.avif", "trip/day 2/b.WEBP"]
     found, said = names("photos")
-    assert (found, "skipped what is no image by its name: 2 .mov, 1 .md" in said) == (everything, True)
+    assert (found, "skipped files that are not images by their names: 2 .mov, 1 .md" in said) == (
+        everything,
+        True,
+    )
     assert names("photos/**/*.*")[0] == everything
     assert names("photos/trip/*/*.{tiff,avif}")[0] == ["day 1/a.tiff", "day 2/a.avif"]
     # Named as two folders, two pictures would share a name; a file twice is one.

@@ -78,8 +78,8 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
         (["demo", "--dry-run", "--set", "optimiser.betas=[0.9, 1]"], 2, "optimiser.betas"),
         (["demo", "--dry-run", "--set", "optimiser.lr=.inf"], 2, "optimiser.lr"),
         (["demo", "--dry-run", "--set", "ema.momentum=1.5"], 2, "ema.momentum"),
-        (["demo", "--dry-run", "--set", "objective=clap"], 2, "objective: 'clap' is none of: catlip"),
-        (["demo", "--dry-run", "--set", "vocabulary.extractor=nltk"], 2, "is none of: corenet"),
+        (["demo", "--dry-run", "--set", "objective=clap"], 2, "objective: 'clap' is not one of: catlip"),
+        (["demo", "--dry-run", "--set", "vocabulary.extractor=nltk"], 2, "is not one of: corenet"),
         (["demo", "--dry-run", "--set", "model.name=resnet10"], 2, "resnet10t"),
         (
             ["demo", "--dry-run", "--set", "model={name: vit_tiny_patch16_224, model_args: {num_heads: 0}}"],
@@ -90,7 +90,11 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
         (["demo", "--data", "nowhere"], 3, "nowhere"),
         (["demo", "--gpus", "4096"], 5, "--gpus 4096"),
         (["demo", "--gpus", "1", "--processes", "2"], 2, "--processes is for CPUs"),
+        (["demo", "--gpus", "1", "--processes", "2", "--print-launch"], 2, "--processes is for CPUs"),
+        (["demo", "--dry-run", "--print-launch"], 2, "--dry-run and --print-launch together"),
         (["demo", "--out", "shards.tar"], 2, "is a file"),
+        (["nosuch/recipe.yaml"], 2, "no recipe"),
+        (["."], 2, ". holds no run"),
     ],
 )
 def test_usage_errors(folder: Path, arguments: list[str], code: int, says: str) -> None:

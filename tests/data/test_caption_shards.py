@@ -118,7 +118,7 @@ def test_parquet_with_captions_alone(tmp_path):
     found, faults = read(tmp_path / "a.parquet", caption_keys=["synthetic", "caption"])
     assert [len(texts) for texts in found] == [3, 1, 2, 2]
     assert faults["image without caption"] == 1
-    with pytest.raises(DataError, match="column 'n' is int64, which cannot be it"):
+    with pytest.raises(DataError, match="column 'n' is int64, which --caption-key cannot take"):
         read(tmp_path / "a.parquet", caption_keys=["n"])
 
 

@@ -13,7 +13,7 @@ import pytest
 from catlipctl.data import open_source
 from catlipctl.data.caption_shards import caption_shards
 from catlipctl.data.sources.faults import Faults
-from catlipctl.errors import DataError
+from catlipctl.errors import DataError, UsageError
 
 
 @pytest.fixture
@@ -53,6 +53,11 @@ def test_class_folders_have_no_captions(classes):
     assert source[0].captions == ()
     with pytest.raises(DataError, match="labels but no captions"):
         open_source(classes)
+
+
+def test_a_label_key_is_refused_where_the_folder_names_the_label(classes):
+    with pytest.raises(UsageError, match=r"--label-key cls: .* its sub-folders' names are the labels"):
+        open_source(classes, label_key="cls", need="labels")
 
 
 def test_the_fingerprint_changes_with_a_file(classes, png):

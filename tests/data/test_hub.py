@@ -23,7 +23,7 @@ def test_names(spec, name):
 
 
 def test_no_name():
-    with pytest.raises(UsageError, match="no dataset of the Hub"):
+    with pytest.raises(UsageError, match="not the name of a dataset on the Hub"):
         HubName.parse("hf:name")
 
 

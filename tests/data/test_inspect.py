@@ -63,6 +63,13 @@ def test_what_is_said_and_seen_again(tmp_path, png, write_tar):
     assert captions.examples == [text.decode() for text in said]
 
 
+def test_an_image_is_repeated_under_the_same_key(tmp_path, png, write_tar):
+    # Python has one object for each text of one character.
+    tars = [write_tar(tmp_path / f"{name}.tar", [("0.png", png(1)), ("0.txt", b"a dog")]) for name in "ab"]
+    found = inspect(open_source(tars), sample=None).images
+    assert (found.repeated, found.repeated_examples) == (1, [("0", "0")])
+
+
 def test_labels_are_counted_a_caption_not_a_sample(tmp_path, png):
     (tmp_path / "a.png").write_bytes(png(0))
     rows = [{"image": "a.png", "text": ["a dog", "xyzzy", "of the"]}, {"image": "a.png", "text": "plugh"}]

@@ -186,7 +186,7 @@ def test_nothing_but_unreadable_images_is_an_error_with_its_hint(workers: int) -
     with pytest.raises(DataError) as caught:
         load(Pictures([b"damaged"] * 300, name="broken.tar"), workers=workers)
     assert caught.value.message.startswith("broken.tar: over 100 unreadable images in a row from sample ")
-    assert caught.value.hint == "look at the source with `catlipctl data inspect --data broken.tar`"
+    assert caught.value.hint == "look at the source with: catlipctl data inspect --data broken.tar"
 
 
 @pytest.mark.parametrize("size", [32, 128, 224, 320, 512, 1280])

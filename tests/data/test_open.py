@@ -1,5 +1,6 @@
 """SOURCE texts: patterns, weights, concatenation, and what is no source."""
 
+import subprocess
 from collections import Counter
 from unittest import mock
 
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catlipctl.data import open_source
-from catlipctl.data.sources.concatenation import Concatenation
+from catlipctl.data.sources.concatenation import Concatenation, inspect_command
 from catlipctl.data.sources.image_files import ImageFileSource
 from catlipctl.data.sources.patterns import expand_braces, split_weight
 from catlipctl.errors import DataError, UsageError
@@ -53,6 +54,19 @@ def test_weights(spec, thousandths):
     weight = thousandths / 1000
     assert split_weight(f"{spec}={weight:.3f}") == (spec, weight)
     assert split_weight(spec) == (spec, 1.0)
+
+
+def test_the_command_that_looks_at_a_source_is_one_for_the_shell(tmp_path, png, write_tar):
+    for name in ("a b", "c"):
+        write_tar(tmp_path / f"{name}.tar", [("0.png", png(0)), ("0.txt", b"a dog")])
+    specs = [str(tmp_path / "a*.tar"), str(tmp_path / "c.tar") + "=2"]
+    command = inspect_command(open_source(specs))
+    words = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {command}"], capture_output=True, text=True, check=True
+    )
+    wanted = ["catlipctl", "data", "inspect", "--data", specs[0], "--data", specs[1]]
+    assert words.stdout.splitlines() == wanted
+    assert inspect_command(open_source(specs[0])) == f"catlipctl data inspect --data '{specs[0]}'"
 
 
 def test_what_looks_like_a_weight_but_is_none(tmp_path, monkeypatch):
@@ -130,7 +144,7 @@ def test_several_sources_with_weights(tmp_path, png, write_tar):
         ("pears.tar", "there is no pears.tar", "did you mean pairs.tar"),
         ("none-*.tar", "nothing matches", "quote"),
         ("{pairs,gone}.tar", "1 of the 2 files", "quoted glob"),
-        ("notes.md", "no kind of source", "folder"),
+        ("notes.md", "not a known kind of source", "folder"),
         ("*", "several kinds", "narrow"),
         ("emoji:cats", "no embedded data", "emoji:pairs"),
         ("", "name is empty", "current folder"),

@@ -170,7 +170,7 @@ def test_the_offline_way_of_the_hint_works(nltk_data: Path, tmp_path: Path) -> N
     done = run(tmp_path, "vocab", "build", "--data", "captions.txt")
     assert done.returncode == 5
     error, hint = done.stderr.splitlines()[-2:]
-    assert "averaged_perceptron_tagger_eng.zip, which is not here" in error
+    assert "averaged_perceptron_tagger_eng.zip, which is missing" in error
     name, folder = re.search(r"copy \S+/(\S+) into (\S+), as it is", hint).groups()
     assert folder == f"{tmp_path}/nltk_data/taggers"
     Path(folder).mkdir(parents=True, mode=0o755)

@@ -1,6 +1,7 @@
 """A small source of drawn images with captions, and a recipe that trains on it in seconds."""
 
 import io
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.vocabulary import Vocabulary
 
 WORDS = ("dog", "cat", "car", "tree", "house", "boat", "bird", "apple", "chair", "flower")
+
+
+def starts(run: Path) -> list[dict[str, Any]]:
+    """The rows of a run's starts.jsonl."""
+    return [json.loads(line) for line in (run / "starts.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(autouse=True)

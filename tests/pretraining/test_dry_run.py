@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -14,7 +15,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from catlipctl import models
+from catlipctl import models, vocabulary
 from catlipctl.cli.pretrain import pretrain
 from catlipctl.errors import UsageError
 from catlipctl.objectives import Clip, Context
@@ -25,7 +26,7 @@ from catlipctl.recipe import Loaded, Override, find, load
 from catlipctl.recipe.schema import leaves
 from catlipctl.settings.models import ModelSettings, TextSettings
 from catlipctl.settings.objectives import ClipSettings
-from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.settings.pretraining import PretrainRecipe, VocabularySettings
 from catlipctl.settings.training import Length
 from catlipctl.training.launch import Devices
 
@@ -209,6 +210,34 @@ def test_a_probe_takes_three_real_steps_and_leaves_nothing(
     # Eight steps of the same size.
     assert found.seconds == pytest.approx(8 * found.probe.milliseconds / 1000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_this_machine_has_not_is_told_in_units() -> None:
+    has = psutil.virtual_memory().total
+    (warning,) = cost.shortages({"weights": 2 * has}, 0, 1, Devices(1, cpu=True))
+    needed, there = (f"{size / 2**30:,.1f} GiB" for size in (2 * has, has))
+    assert f"needs about {needed}, and this machine has {there}: " in warning
+
+
+@pytest.mark.parametrize(("max_size", "classes"), [(7, 7), (None, 2)])
+def test_a_probe_counts_no_vocabulary(
+    document: dict[str, Any], monkeypatch: pytest.MonkeyPatch, max_size: int | None, classes: int
+) -> None:
+    monkeypatch.setattr(vocabulary, "build", lambda *_, **__: pytest.fail("the vocabulary was counted"))
+    uncounted = PretrainRecipe.model_validate({**document, "vocabulary": {"max_size": max_size}})
+    found = dry_run(plainly(uncounted), Place(processes=1), probed=True)
+    assert found.probe is not None
+    assert found.probe.stand_ins == classes
+    assert found.vocabulary_size == max_size
+
+
+def test_a_probe_has_the_runs_own_classes(recipe: PretrainRecipe, tmp_path: Path) -> None:
+    run, uncounted = tmp_path / "run", recipe.model_copy(update={"vocabulary": VocabularySettings()})
+    run.mkdir()
+    shutil.copy(str(recipe.vocabulary.path), run / "vocabulary.json")
+    found = dry_run(plainly(uncounted), Place(processes=1, out=run, resume=True), probed=True)
+    assert found.probe is not None
+    assert (found.vocabulary_size, found.probe.stand_ins) == (10, None)
 
 
 MEASURE = """

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,12 @@ import yaml
 from catlipctl import checkpoints
 from catlipctl.pretraining import pretrain
 from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training import launch
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
+from catlipctl.training.saving import Saved
+
+from .conftest import starts
 
 
 @pytest.fixture
@@ -46,6 +51,8 @@ def start(*arguments: object) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "catlipctl.cli.main", "pretrain", *map(str, arguments)],
         **PIPES,
+        # The tests themselves may run under nohup, which their children would respect.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
@@ -59,8 +66,10 @@ def _none_is_left() -> Iterator[None]:
     """What a test that fails has started would train on for ever."""
     yield
     for process in psutil.Process().children(recursive=True):
-        if "catlipctl.cli.main" in process.cmdline():
-            process.kill()
+        # One that ends by itself just now is no fault.
+        with suppress(psutil.NoSuchProcess):
+            if "catlipctl.cli.main" in process.cmdline():
+                process.kill()
 
 
 def wait_for_steps(run: Path, steps: int, process: "subprocess.Popen[str]") -> None:
@@ -112,7 +121,7 @@ def test_two_processes_stopped_and_resumed_have_the_losses_of_one(
     assert code == 0, err
     assert json.loads(out)["status"] == "ok"
     assert losses(two) == pytest.approx(losses(one), rel=1e-5)
-    assert [row["processes"] for row in read_metrics(two / "starts.jsonl")] == [2, 2]
+    assert [row["processes"] for row in starts(two)] == [2, 2]
 
 
 @pytest.mark.slow
@@ -136,7 +145,7 @@ def test_all_processes_resume_the_run_that_the_first_has_chosen(
     assert code == 0, err
     assert json.loads(out)["result"]["run"] == "runs/my"
     assert os.listdir("runs") == ["my"]
-    begun = [row["command"] for row in read_metrics(Path("runs/my/starts.jsonl"))]
+    begun = [row["command"] for row in starts(Path("runs/my"))]
     assert begun[0] == ["catlipctl", "pretrain", "my.yaml", "--processes", "2"]
     assert begun[1][:3] == ["catlipctl", "pretrain", "runs/my"]
 
@@ -201,7 +210,7 @@ def test_a_signal_to_every_process_of_a_job_saves(
     assert json.loads((out / "exit.json").read_text())["exit_code"] == 75
     newest = checkpoints.latest(out)
     assert newest is not None
-    assert checkpoints.read_state(newest)[1]["step"] == len(losses(out))
+    assert checkpoints.read_state(newest, Saved)[1].step == len(losses(out))
     assert not living(jobs, 2)
 
 
@@ -267,7 +276,7 @@ def test_processes_of_a_killed_launcher_save_and_end(file: Path, tmp_path: Path,
     everyone = below(run, at_least=6)
     run.kill()
     run.wait()
-    assert not living(everyone, 10)
+    assert not living(everyone, 60)
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 75
     assert checkpoints.latest(tmp_path / "run") is not None
 
@@ -312,6 +321,27 @@ def test_a_signal_before_the_loop_says_that_nothing_is_to_be_saved(
         {"message": said, "hint": "run it again", "exit_code": expected},
     ), err
     assert f"error: {said}\n" in err
+
+
+def test_a_signal_to_one_process_in_the_last_step_stops_all(
+    document: dict[str, Any], file: Path, tmp_path: Path
+) -> None:
+    file.write_text(yaml.safe_dump({**document, "length": {"steps": 1}}))
+    line = ["pretrain", str(file), "--processes", "2", "--out", str(tmp_path / "run"), "--json"]
+    # As torchrun starts them; the second one alone is signalled.
+    place = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    place["MASTER_PORT"] = str(launch._free_port())
+    signalled = ["-c", AT, "catlipctl.training.learner", "Learner", "step", "SIGTERM"]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, *begin, *line],
+            **{**PIPES, "env": {**PIPES["env"], **place, "RANK": str(rank), "LOCAL_RANK": str(rank)}},
+        )
+        for rank, begin in enumerate((["-m", "catlipctl.cli.main"], signalled))
+    ]
+    for code, _, err in map(finish, ranks):
+        assert code == 75, err
+        assert "stopped by SIGTERM after the last step: all is saved" in err
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -98,7 +98,7 @@ def test_a_stopped_run_goes_on_exactly(
     assert len(losses(tmp_path / "parts")) == 3
     # A line that a killed process tore, and a whole one from a step that was not saved.
     with (tmp_path / "parts" / "metrics.jsonl").open("a") as stream:
-        stream.write('{"step": 4, "loss": 9}\n{"step": 5, "lo')
+        stream.write('{"step": 4, "samples": 32, "loss": 9}\n{"step": 5, "lo')
     stopping.update(step=2, seen=0)
     with pytest.raises(Stopped):
         pretrain(recipe, out=tmp_path / "parts", resume=True)
@@ -240,7 +240,7 @@ class Told(Silent):
 def test_a_persons_recipe_is_never_overwritten(recipe: PretrainRecipe, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("# mine\n")
     for resume in (False, True):
-        with pytest.raises(UsageError, match=r"holds a recipe.yaml that is no run's"):
+        with pytest.raises(UsageError, match=r"holds a recipe.yaml that no run wrote"):
             pretrain(recipe, out=tmp_path, resume=resume)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"recipe.yaml": "# mine\n"}
 

@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
 
-from catlipctl import checkpoints
+from catlipctl import checkpoints, vocabulary
 from catlipctl.cli.pretrain import pretrain as command
 from catlipctl.errors import CheckpointError, Stopped, UsageError
 from catlipctl.pretraining import pretrain
@@ -25,6 +26,8 @@ from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
 from catlipctl.training.report import read_metrics
+
+from .conftest import starts
 
 app = typer.Typer()
 app.command("pretrain")(command)
@@ -160,6 +163,24 @@ def test_a_run_in_the_place_of_a_recipe_starts_one_only_by_its_file(
     assert invoke("photos", "--resume")[0] == 2
 
 
+def test_a_vocabulary_of_other_classes_is_not_the_runs(here: Path, stopped: Start, words: Path) -> None:
+    stopped("runs/my")
+    settled = (here / "runs" / "my" / "recipe.yaml").read_text()
+    own = vocabulary.load(words)
+    replace(own, keys=own.keys[1:], counts=own.counts[1:]).save(here / "other.json")
+    code, _, err = invoke("my.yaml", "--resume", "--vocab", "other.json")
+    assert code == 2
+    assert "other.json holds other classes than the run's vocabulary" in err
+    assert (here / "runs" / "my" / "recipe.yaml").read_text() == settled
+    # Moved it is the same; gone it is no longer needed.
+    own.save(here / "moved.json")
+    code, _, err = invoke("my.yaml", "--resume", "--vocab", "moved.json")
+    assert code == 0, err
+    (here / "moved.json").unlink()
+    code, _, err = invoke("runs/my", "--resume")
+    assert code == 0, err
+
+
 @pytest.mark.usefixtures("here")
 def test_out_without_a_recipe_is_the_run_there(stopped: Start) -> None:
     stopped("elsewhere", length={"steps": 4})
@@ -191,9 +212,9 @@ def test_a_finished_run_is_lengthened(here: Path, document: dict[str, Any]) -> N
         total = 4 if row["step"] <= 4 else 8
         expected = learning_rate(row["step"] - 1, total, recipe.optimiser.lr, recipe.schedule)
         assert row["lr"] == pytest.approx(expected)
-    starts = read_metrics(here / "runs" / "my" / "starts.jsonl")
-    assert [row["step"] for row in starts] == [0, 4]
-    assert starts[1]["recipe_changes"] == {"length.samples": [40, 80]}
+    begun = starts(here / "runs" / "my")
+    assert [row["step"] for row in begun] == [0, 4]
+    assert begun[1]["recipe_changes"] == {"length.samples": [40, 80]}
     # The recipe is the run's own now.
     assert invoke("runs/my", "--resume")[0] == 0
 
@@ -251,7 +272,7 @@ def test_each_start_is_a_row(document: dict[str, Any], stopped: Start, tmp_path:
     recipe = PretrainRecipe.model_validate(document)
     pretrain(recipe, out=tmp_path / "run", resume=True)
     pretrain(recipe, out=tmp_path / "run", resume=True)  # complete: nothing starts
-    rows = [json.loads(line) for line in (tmp_path / "run" / "starts.jsonl").read_text().splitlines()]
+    rows = starts(tmp_path / "run")
     assert [row["step"] for row in rows] == [0, 3]
     for row in rows:
         assert set(row) == {"time", "command", "step", "processes", "machine", "versions"}
@@ -317,6 +338,53 @@ def test_with_no_whole_checkpoint_nothing_is_begun_anew(
     assert "another directory by --out" in refused.value.hint
     assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 4
+
+
+def test_a_dry_run_reads_no_other_run(here: Path, document: dict[str, Any]) -> None:
+    finished(document, "runs/my")
+    code, _, err = invoke("my.yaml", "--dry-run", "--vocab", "nosuch.json")
+    assert code == 3
+    assert "nosuch.json" in err
+    assert invoke("my.yaml", "--vocab", "nosuch.json")[0] == 3
+    # The first free number is the next run's, and its classes are not those of runs/my.
+    (here / "my.yaml").write_text(yaml.safe_dump({**document, "vocabulary": {"max_size": 5}}))
+    code, out, err = invoke("my.yaml", "--dry-run", "--json")
+    assert code == 0, err
+    assert json.loads(out)["result"]["vocabulary_size"] == 5
+
+
+@pytest.mark.usefixtures("here")
+def test_a_dry_run_of_a_resume_refuses_what_the_resume_refuses(stopped: Start) -> None:
+    run = Path("runs/my")
+    stopped(run)
+    whole = run / "checkpoints" / "step-00000003"
+    manifest, own = whole / "manifest.json", run / "vocabulary.json"
+    for file, code in ((manifest, 4), (own, 3)):
+        content = file.read_text()
+        file.write_text("{")
+        for dry in (["--dry-run"], []):
+            found, _, err = invoke("runs/my", "--resume", *dry)
+            assert (found, str(run) in err) == (code, True), err
+        file.write_text(content)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_dry_run_of_a_resume_tells_what_remains(stopped: Start) -> None:
+    code, out, err = invoke("my.yaml", "--dry-run", "--json")
+    assert code == 0, err
+    whole = json.loads(out)["result"]
+    stopped("runs/my")
+    code, out, err = invoke("runs/my", "--resume", "--dry-run", "--json")
+    assert code == 0, err
+    rest = json.loads(out)["result"]
+    assert (rest["steps"], rest["steps_before"], rest["images"]) == (8, 3, 80)
+    assert rest["flops"] == pytest.approx(whole["flops"] * 5 / 8)
+    assert "3 steps are done, 5 remain" in invoke("runs/my", "--resume", "--dry-run")[1]
+    # A larger batch: 30 images are behind it, and 100 are to be seen in all.
+    longer = ["--set", "length={samples: 100}", "--set", "global_batch_size=35", "--allow-recipe-change"]
+    code, out, err = invoke("runs/my", "--resume", "--dry-run", "--json", *longer)
+    assert code == 0, err
+    assert (json.loads(out)["result"]["steps"], json.loads(out)["result"]["images"]) == (5, 100)
 
 
 def test_the_newest_checkpoints_that_are_kept_stay(

@@ -20,10 +20,12 @@ from safetensors.torch import load_file, save_file
 from catlipctl import checkpoints, data
 from catlipctl.checkpoints import writing
 from catlipctl.checkpoints.writing import write_manifest
-from catlipctl.errors import CheckpointError, DataError, OutOfMemory, Stopped, UsageError
+from catlipctl.errors import CheckpointError, DataError, NonFiniteLoss, OutOfMemory, Stopped, UsageError
 from catlipctl.pretraining import pretrain
 from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.signals import answered
 from catlipctl.training import saving
+from catlipctl.training.directory import RunDirectory
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
 from catlipctl.training.world import World
@@ -221,6 +223,41 @@ def test_a_signal_after_the_last_step_says_that_all_is_saved(
             pretrain(recipe, out=tmp_path / "run", resume=resume)
         assert "--resume" in caught.value.hint
         assert caught.value.exit_code == 75
+
+
+def test_a_signal_during_the_last_step_stops_after_it(
+    recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    at_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM), monkeypatch)
+    with pytest.raises(Stopped, match="SIGTERM after the last step: all is saved") as caught:
+        pretrain(recipe, out=run)
+    assert caught.value.exit_code == 75
+    assert kept(run) == ["step-00000008"]
+    assert json.loads((run / "exit.json").read_text())["exit_code"] == 75
+    assert pretrain(recipe, out=run, resume=True).steps == 8
+
+
+def test_an_error_in_training_is_not_hidden_by_a_signal(
+    recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = RunDirectory._record
+
+    def signalled(self: RunDirectory, record: dict[str, Any]) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return recorded(self, record)
+
+    def fail() -> None:
+        raise NonFiniteLoss("the loss is nan at step 3")
+
+    # While the error is on its way out.
+    monkeypatch.setattr(RunDirectory, "_record", signalled)
+    at_step(2, fail, monkeypatch)
+    with answered() as signals:
+        with pytest.raises(NonFiniteLoss):
+            pretrain(recipe, out=tmp_path / "run")
+        assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 6
+        assert signals.received == signal.SIGTERM
 
 
 def kill_workers(number: signal.Signals) -> None:

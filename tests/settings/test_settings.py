@@ -47,7 +47,10 @@ def run_and_list_modules(*arguments: str, folder: Path) -> tuple[int, str, list[
             ("pretrain", "--set", "global_batch_size=1000000000"),
             "global_batch_size: input should be less than",
         ),
-        (("pretrain", "--set", "objective=clap", "--dry-run"), "objective: 'clap' is none of: catlip, clip"),
+        (
+            ("pretrain", "--set", "objective=clap", "--dry-run"),
+            "objective: 'clap' is not one of: catlip, clip",
+        ),
         (
             ("eval", "ft", "--data", "photos", "--checkpoint", "timm:x", "--set", "layer_decay=2"),
             "layer_decay: input should be less than",

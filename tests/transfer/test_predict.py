@@ -136,8 +136,10 @@ def test_a_tagger_on_the_hub_is_a_tagger(tmp_path: Path) -> None:
 
 
 def test_nothing_readable(checkpoint: Checkpoint, photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"broken.jpg: damaged"):
-        predict(checkpoint, [photos / "broken.jpg"])
+    for name, says in (("broken.jpg", "broken.jpg: damaged"), ("nosuch.jpg", "cannot read ")):
+        with pytest.raises(DataError, match=says) as caught:
+            predict(checkpoint, [photos / name])
+        assert caught.value.message.count(name) == 1
     with pytest.raises(DataError, match="neither a regular file nor a pipe"):
         predict(checkpoint, [Path("/dev/zero")])
     (tmp_path / "empty").mkdir()

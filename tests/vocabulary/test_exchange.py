@@ -258,12 +258,12 @@ def test_any_bytes_are_refused_or_read(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ({"n2084071": 3, "n1": 2}, r"row 2 \(class id 1\): n00000001 is no noun of WordNet"),
+        ({"n2084071": 3, "n1": 2}, r"row 2 \(class id 1\): n00000001 is not a noun of WordNet"),
         ({"n2084071": 3, "n02084071": 2}, r"row 2 .*: n02084071 stands in an earlier row too"),
         ({"n2084071": 3, 5: 2}, "row 2 .*: its key is not text but int"),
         ({"n2084071": 3, None: 2}, "row 2 .*: its key is not text but NoneType"),
-        ({"dog": 3}, r"row 1 .*: its key 'dog' is no noun's offset"),
-        ({"n٣": 3}, "row 1 .* is no noun's offset"),
+        ({"dog": 3}, r"row 1 .*: its key 'dog' is not a noun's offset"),
+        ({"n٣": 3}, "row 1 .* is not a noun's offset"),
         ({"n2084071": True}, "row 1 .*: its count is not a whole number but bool"),
         ({"n2084071": 1.0}, "row 1 .*: its count is not a whole number but float"),
         ({"n2084071": -1}, "row 1 .*: its count is -1"),

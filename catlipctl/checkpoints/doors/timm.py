@@ -69,7 +69,7 @@ def _only_safetensors(name: str) -> Iterator[None]:
             f"torch.load({str(there)!r}, weights_only=True), {str(there.with_name(WEIGHTS))!r})"
         )
         raise CheckpointError(
-            f"timm:{name} has its weights as a pickle alone ({there.name}), and none is read",
+            f"timm:{name} has only pickled weights ({there.name}), and catlipctl reads no pickles",
             f"if you trust it, convert it by {shlex.join(['python', '-c', convert])} "
             f"and name timm:local-dir:{there.parent}",
         )

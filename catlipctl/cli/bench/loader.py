@@ -32,7 +32,9 @@ def loader(
         ),
     ] = None,
     word: Annotated[str | None, typer.Argument(metavar="SOURCE", hidden=True)] = None,
-    sizes: Annotated[str, typer.Option("--sizes", help="Pixels a side, several with commas.")] = "224,128",
+    sizes: Annotated[
+        str, typer.Option("--sizes", help="Pixels per side; separate several by commas.")
+    ] = "224,128",
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that load; 0: the speed of one core.")
     ] = 0,
@@ -69,7 +71,7 @@ def _sizes(text: str) -> list[int]:
 
     sizes = [int(size) if size.strip().isdecimal() else 0 for size in text.split(",")]
     if not all(1 <= size <= 4096 for size in sizes):
-        raise UsageError(f"--sizes {text!r} is no list of pixels a side", "for example --sizes 224,128")
+        raise UsageError(f"--sizes {text!r} is not a list of pixels per side", "for example --sizes 224,128")
     return list(dict.fromkeys(sizes))
 
 

@@ -41,7 +41,7 @@ def build(
     max_size: Annotated[
         int | None,
         typer.Option(
-            help="Keep at most this many, the most frequent. The released vocabulary is used to 24320.",
+            help="Keep at most this many, the most frequent. The released recipes use 24320.",
             show_default=False,
         ),
     ] = None,

@@ -95,7 +95,9 @@ def import_(
     ] = None,
     extractor: Annotated[
         str,
-        typer.Option("--extractor", help="What made the labels that it counts: corenet, nouns or subword."),
+        typer.Option(
+            "--extractor", help="The extractor of the labels that it counts: corenet, nouns or subword."
+        ),
     ] = "corenet",
     count: Annotated[
         Literal["occurrences", "captions"],

@@ -34,7 +34,7 @@ def overlap(
         typer.Option(
             "--target",
             metavar="TARGET",
-            help="A built-in label set (imagenet, places365, ...) or a TSV file.  [required]",
+            help="Required: a built-in label set (imagenet, places365, ...), or a TSV file.",
             show_default=False,
             autocompletion=completion.targets,
         ),
@@ -68,13 +68,13 @@ def overlap(
     plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Compare vocabularies with a target label set, by WordNet path similarity (CatLIP Figures 2 and 3)."""
+    """Compare vocabularies with a target label set, by WordNet path similarity (CatLIP Figures 2b and 2c)."""
     with command("vocab overlap", json=json) as out:
         from catlipctl.labels import targets
 
         words = vocabularies or []
-        if target is None:  # the spelling before --target: its word came first
-            target, words = words[0] if words else None, words[1:]
+        if target is None and words and _may_be_a_target(words[0]):
+            target, *words = words  # the spelling before --target
         if target is None:
             raise UsageError(
                 "no target is named", f"name one by --target: {', '.join(targets.BUILT_IN)}, or a TSV file"
@@ -103,6 +103,13 @@ def overlap(
         for file in result.files:
             out.note(f"wrote {file}")
         out.result(result, *_tables(result))
+
+
+def _may_be_a_target(word: str) -> bool:
+    """Is it a built-in label set, or a file whose name does not end in .json?"""
+    from catlipctl.labels import targets
+
+    return word in targets.BUILT_IN or (Path(word).is_file() and not word.endswith(".json"))
 
 
 def _folder_of(vocabularies: list[Path]) -> Path:

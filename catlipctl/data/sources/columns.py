@@ -130,7 +130,7 @@ def _refuse_unfit(
     for name in asked:
         if name in columns and name not in fitting:
             raise DataError(
-                f"{where}: column {name!r} is {columns[name]}, which cannot be it",
+                f"{where}: column {name!r} is {columns[name]}, which {option} cannot take",
                 f"choose another with {option}: it has {_listed(columns)}",
             )
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,11 @@ class Weighted:
         self._samples = len(source)
         self._length = max(1, round(weight * self._samples))
         self._rounds, self._rest = divmod(self._length, self._samples)
+
+    @property
+    def spec(self) -> str:
+        """The SOURCE text with its weight."""
+        return self.source.name if self.weight == 1 else f"{self.source.name}={self.weight:g}"
 
     def __len__(self) -> int:
         return self._length
@@ -63,10 +69,7 @@ class Concatenation:
     def __init__(self, sources: Sequence[Source], weights: Sequence[float]) -> None:
         self.parts = [Weighted(source, weight) for source, weight in zip(sources, weights, strict=True)]
         self._ends = list(accumulate(len(part) for part in self.parts))
-        self.name = " + ".join(
-            source.name if weight == 1 else f"{source.name}={weight:g}"
-            for source, weight in zip(sources, weights, strict=True)
-        )
+        self.name = " + ".join(part.spec for part in self.parts)
         identity = [[source.fingerprint, weight] for source, weight in zip(sources, weights, strict=True)]
         self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
         self.shards = sum(source.shards for source in sources)
@@ -98,3 +101,11 @@ class Concatenation:
     def labels(self) -> list[str | None]:
         """The class label of every sample in storage order."""
         return [label for part in self.parts for label in part.labels()]
+
+
+def inspect_command(source: Source) -> str:
+    """The shell command that looks at a source, each of its parts named by a --data of its own."""
+    specs = [part.spec for part in source.parts] if isinstance(source, Concatenation) else [source.name]
+    return shlex.join(
+        ["catlipctl", "data", "inspect", *(word for spec in specs for word in ("--data", spec))]
+    )

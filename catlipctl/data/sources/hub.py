@@ -43,7 +43,8 @@ class HubName(NamedTuple):
         match = _NAME.match(spec)
         if match is None:
             raise UsageError(
-                f"{spec} is no dataset of the Hub", "write hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]"
+                f"{spec} is not the name of a dataset on the Hub",
+                "write hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]",
             )
         return cls(**match.groupdict())
 

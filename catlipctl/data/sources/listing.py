@@ -190,7 +190,7 @@ def _opened(file: File, found: Faults) -> Iterator[_Table]:
             yield read(file, stream, found)
     except csv.Error as error:
         raise Broken(
-            f"{file.path} is no CSV or TSV: {error}", "quote fields that hold line breaks"
+            f"{file.path} is not a CSV or TSV file: {error}", "quote fields that hold line breaks"
         ) from error
     finally:
         csv.field_size_limit(limit)

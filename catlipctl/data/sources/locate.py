@@ -165,7 +165,7 @@ def _kind(spec: str, paths: Sequence[str]) -> Kind:
     kind = kinds.pop()
     if kind is None:
         raise DataError(
-            f"{spec} is no kind of source that is known",
+            f"{spec} is not a known kind of source",
             f"SOURCE is a {', '.join(_KINDS)}, a folder, hf:ORG/NAME, or a URL of such a file",
         )
     return kind

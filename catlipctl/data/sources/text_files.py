@@ -21,7 +21,7 @@ from catlipctl.data.sources.image_files import ImageFileSource, Picture, files_b
 from catlipctl.data.sources.shard import CaptionShard
 from catlipctl.data.sources.storage import File, read_file
 from catlipctl.data.sources.tar_columns import Key, fields
-from catlipctl.errors import DataError
+from catlipctl.errors import DataError, UsageError
 from catlipctl.progress import SILENT, Progress
 
 NO_CAPTIONS_HINT = (
@@ -47,7 +47,7 @@ def open_folder(
     *,
     image_key: str | None = None,
     caption_keys: Sequence[str] = (),
-    label_key: str | None = None,  # noqa: ARG001 - a folder's label is the name of its sub-folder
+    label_key: str | None = None,
     need: Need = "captions",
     progress: Progress = SILENT,
 ) -> ImageFileSource:
@@ -58,7 +58,13 @@ def open_folder(
 
     Raises:
         DataError: there is no image, or none with what is needed. ReadFailed: a caption cannot be read.
+        UsageError: a label key is given, and a folder has none.
     """
+    if label_key is not None:
+        raise UsageError(
+            f"--label-key {label_key}: {name} is a folder of images; its sub-folders' names are the labels",
+            "leave out --label-key",
+        )
     files = files_below(folder)
     images = _images(files, image_key)
     if not images:

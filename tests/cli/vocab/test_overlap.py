@@ -152,7 +152,21 @@ def test_the_newest_run_is_used_and_named(vocab: Vocab, here: Path) -> None:
 
 
 def test_no_such_target(vocab: Vocab, built: Path) -> None:
-    assert "built in: imagenet" in vocab("overlap", "imagenet1k", built, code=3).stderr
+    assert "built in: imagenet" in vocab("overlap", "--target", "imagenet1k", built, code=3).stderr
+
+
+@pytest.mark.parametrize("words", [["runs/new"], ["runs/new/vocabulary.json"], ["imagenet1k"], []])
+def test_a_vocabulary_is_not_taken_for_the_target(words: list[str], vocab: Vocab, newest: Path) -> None:
+    assert (newest / "vocabulary.json").is_file()
+    said = vocab("overlap", *words, code=2).stderr
+    assert said.splitlines()[0] == "error: no target is named"
+    assert "name one by --target: imagenet, " in said
+
+
+@pytest.mark.usefixtures("no_plots")
+def test_a_file_may_still_come_first(vocab: Vocab, built: Path, here: Path) -> None:
+    (here / "mine.tsv").write_text("dog\tdog.n.01\ncat\tcat.n.01\n", encoding="utf-8")
+    assert json.loads(vocab("overlap", "mine.tsv", built, "--json").stdout)["result"]["target"] == "mine"
 
 
 @pytest.mark.usefixtures("newest")
