@@ -218,7 +218,7 @@ def test_resume_without_a_checkpoint_follows_the_run_and_not_the_newest_pre_trai
 
 
 def test_two_processes_tell_what_was_chosen_once() -> None:
-    settings = models.ModelSettings(name="resnet10t", image_size=32)
+    settings = ModelSettings(name="resnet10t", image_size=32)
     checkpoints.write(
         Path("runs/only/checkpoints/step-00000001"), tower=models.create(settings, num_classes=3), config={}
     )
