@@ -142,7 +142,8 @@ def linear_probe(
     if out is not None:
         _write(result, out, tower, fit, sets, checkpoint.name)
         if not takes_classifier:
-            progress.warn(f"the head of {tower.name} is not one linear layer: the classifier stands alone")
+            why = f"the head of {tower.name} is not one linear layer"
+            progress.warn(f"{why}: the classifier is written alone")
     return result
 
 

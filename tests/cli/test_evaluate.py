@@ -140,7 +140,7 @@ def test_fine_tuning_from_photos_to_predictions() -> None:
         12,
         1,
     )
-    assert found["inputs"] == {"checkpoint": "tower", "data": "photos/train"}
+    assert found["inputs"] == {"checkpoint": "tower", "data": "photos/train", "test": "photos/val"}
     run = Path(found["run"])
     assert run == Path("eval/ft-photos")
     assert json.loads((run / "result.json").read_text())["acc1"] == found["acc1"]
@@ -218,7 +218,7 @@ def test_resume_without_a_checkpoint_follows_the_run_and_not_the_newest_pre_trai
 
 
 def test_two_processes_tell_what_was_chosen_once() -> None:
-    settings = models.ModelSettings(name="resnet10t", image_size=32)
+    settings = ModelSettings(name="resnet10t", image_size=32)
     checkpoints.write(
         Path("runs/only/checkpoints/step-00000001"), tower=models.create(settings, num_classes=3), config={}
     )
