@@ -1,9 +1,12 @@
 """Results computed ahead in worker processes: torch's loader, with plain errors."""
 
 import contextlib
+import multiprocessing.connection
+import os
 import pickle
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -44,12 +47,14 @@ def ahead(make: Callable[[Key], Value], keys: Iterable[Key], *, workers: int = 0
     )
     with _deaths_untold(), signals.withheld():
         values = iter(loader)
+    if workers:
+        _end_together(values)
     while True:
         try:
             value = next(values)
         except StopIteration:
             return
-        except RuntimeError as error:
+        except (RuntimeError, EOFError, OSError) as error:
             raise _lost_worker(error, values) or error from error
         if isinstance(value, Exception):
             raise value
@@ -96,10 +101,33 @@ def _deaths_untold() -> Iterator[None]:
     signal.signal(signal.SIGCHLD, before)
 
 
-def _lost_worker(error: RuntimeError, values: Any) -> OutOfMemory | None:
-    """What it means that a worker is gone. torch tells by text alone, and not why."""
-    text = str(error)
-    if not text.startswith("DataLoader worker"):
+def _end_together(values: Any) -> None:
+    """Once a worker has died, end the others too, so that who waits for a result hears of it.
+
+    One that is killed while it writes a result leaves half of it in the pipe that all share, and the lock on
+    that pipe. The reader would wait for the other half for ever, as long as anybody could write it: another
+    worker, or this process itself.
+    """
+    values._worker_result_queue._writer.close()
+    # Not held by the thread: its workers end when nobody holds it any more.
+    held, living = weakref.ref(values), {worker.sentinel: worker.pid for worker in values._workers}
+
+    def watch() -> None:
+        dead = multiprocessing.connection.wait(list(living))
+        found = held()
+        if found is None or found._shutdown:
+            return
+        for pid in [pid for sentinel, pid in living.items() if sentinel not in dead]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _lost_worker(error: Exception, values: Any) -> OutOfMemory | None:
+    """What it means that a worker is gone. torch tells by text alone, and not why; or the pipe has ended."""
+    text = str(error) or "its results end"
+    if isinstance(error, RuntimeError) and not text.startswith("DataLoader worker"):
         return None
     if any(worker.exitcode == -signal.SIGBUS for worker in values._workers):
         return _shared_memory_full()

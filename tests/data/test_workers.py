@@ -1,15 +1,17 @@
 """Workers: results in order, errors as they were raised, and silence at signals."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from itertools import count, islice
 
 import pytest
 
 from catlipctl.data.workers import ahead, portable
-from catlipctl.errors import DataError
+from catlipctl.errors import DataError, OutOfMemory
 
 
 def square_below_ten(value: int) -> int:
@@ -118,3 +120,34 @@ def test_a_worker_that_hears_no_signal_of_others_is_ended_by_its_parent() -> Non
         [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "0\n"
+
+
+LARGER_THAN_A_PIPE = 4 * 2**20
+
+
+def large(value: int) -> bytes:
+    return bytes(LARGER_THAN_A_PIPE) if value >= 0 else b""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_worker_killed_while_it_writes_a_result_is_told(workers: int, which: int) -> None:
+    values = ahead(large, count(), workers=workers)
+    next(values)
+    time.sleep(0.5)  # nobody reads: one worker waits in the midst of a result, the others for their turn
+    victim = sorted(multiprocessing.active_children(), key=lambda child: child.pid or 0)[which]
+    victim.kill()
+    with pytest.raises(OutOfMemory, match="a loader's worker process was killed"):
+        list(islice(values, 20))
+
+
+def test_the_end_of_one_loader_ends_no_other() -> None:
+    others = ahead(square_below_ten, count(), workers=2)
+    assert next(others) == 0
+    for _ in range(3):
+        assert list(ahead(square_below_ten, range(9), workers=2)) == [n * n for n in range(9)]
+        started = ahead(large, count(), workers=2)
+        next(started)
+        del started
+    assert next(others) == 1
