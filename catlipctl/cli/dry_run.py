@@ -40,7 +40,10 @@ def _values(result: "DryRun") -> "Table":
 
 def _refusals(result: "DryRun") -> list[str]:
     if not result.refusals:
-        return []
+        counted = ""
+        if result.vocabulary_size is None:
+            counted = " Its vocabulary is yet to be counted: with too few labels it would end then."
+        return [f"\nThis run would start here.{counted}"]
     lines = ["\nThis run would be refused here:"]
     for refusal in result.refusals:
         lines += [f"- {refusal.message} (exit {refusal.exit_code})", f"  {refusal.hint}"]

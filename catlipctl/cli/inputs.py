@@ -22,7 +22,12 @@ def either(option: T | None, word: T | None, name: str) -> T | None:
 
 def sources(option: list[str] | None, words: list[str] | None) -> list[str]:
     """The sources named by --data, or by words alone; UsageError for none."""
-    named = either(option, words, "--data")
+    if option and words:
+        raise UsageError(
+            f"{words[0]} stands without --data",
+            "repeat --data for each source; quote a pattern, so that the shell does not unfold it",
+        )
+    named = option or words
     if not named:
         raise UsageError(
             "no source is named", "name one by --data: a tar, a quoted pattern, a folder, hf:ORG/NAME"

@@ -178,7 +178,8 @@ def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:
         "unreadable, replaced": f"{result.replaced:,} times" if result.replaced else None,
         "plot": written[0] if written else None,
     }
-    out.result(result, facts(about))
+    then = f"catlipctl transfer-init --target TARGET, eval lp --data FOLDER, or report {run}"
+    out.result(result, facts(about), f"next: {then}")
 
 
 def _share(share: float | None) -> str | None:

@@ -40,6 +40,10 @@ def pretraining(
         run = _run_in_the_place_of_a_recipe(word, resume=resume)
         if run is not None:
             return Chosen(run.recipe, run.path.name, out or (run.path if resume else None))
+        if resume and "/" in word and not Path(word).exists():
+            raise UsageError(
+                f"no run and no recipe at {word}", "without a name, --resume takes the newest unfinished run"
+            )
         path = find(word)
         return Chosen(path, path.stem, out or (_newest_of(path.stem, output) if resume else None))
     if resume:

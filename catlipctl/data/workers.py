@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,18 +36,21 @@ def ahead(make: Callable[[Key], Value], keys: Iterable[Key], *, workers: int = 0
     keys may be endless. An error that a person can mend (ours, the system's, no memory) is raised here as it
     was raised there; OutOfMemory where a worker was killed, or shared memory is full.
     """
-    loader: DataLoader[Value | Exception] = DataLoader(
-        _Made(make),
-        batch_size=None,
-        sampler=keys,
-        num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
-        worker_init_fn=_begin_worker,
-        # Its own: torch would otherwise draw the workers' seed from the run's generator.
-        generator=torch.Generator(),
-    )
-    with _deaths_untold(), signals.withheld():
-        values = iter(loader)
+    with warnings.catch_warnings():
+        # torch warns of more workers than cores, by lines of its own source; the dry run says it.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        loader: DataLoader[Value | Exception] = DataLoader(
+            _Made(make),
+            batch_size=None,
+            sampler=keys,
+            num_workers=workers,
+            prefetch_factor=AHEAD if workers else None,
+            worker_init_fn=_begin_worker,
+            # Its own: torch would otherwise draw the workers' seed from the run's generator.
+            generator=torch.Generator(),
+        )
+        with _deaths_untold(), signals.withheld():
+            values = iter(loader)
     if workers:
         _end_together(values)
     while True:

@@ -1,5 +1,6 @@
 """What a run would be refused for, and what it would cost, without starting it."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,10 @@ def dry_run(
     step = cost.Pieces(max(sizes), found.micro_batch, len(pieces), processes, found.steps or 1)
     found.memory = checks.of(lambda: cost.memory(recipe, outputs, step, devices))
     found.refusals = checks.refusals
+    if recipe.data.workers * processes > (os.cpu_count() or 1) and devices is not None:
+        found.warnings.append(
+            f"data.workers: {recipe.data.workers * processes} workers share {os.cpu_count()} cores"
+        )
     found.warnings += cost.shortages(found.memory, found.shared_memory_bytes, processes, devices)
     if probed and devices is not None and not found.refusals:
         _add_probe(found, recipe, devices, given or classes or 2, place.cache_dir, base)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from catlipctl.data.batch import Batch
 from catlipctl.data.loader import Loader
-from catlipctl.errors import OutOfMemory, Stopped
+from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saving
@@ -52,6 +52,12 @@ def fit(
         state = saves.restore(run.start.checkpoint, run.progress)
     run.on_main(lambda: truncate_metrics(directory.metrics, state.step))
     if state.step >= len(schedule):
+        if any(key.startswith("length.") for key in run.start.changes):
+            raise UsageError(
+                f"{directory.path} is past the new length: it has had {state.step:,} steps and "
+                f"{schedule.samples(state.step):,} samples",
+                "give a larger length, or leave it as it is",
+            )
         run.signals.trained = True
         run.progress.note(
             f"{directory.path} is complete: {len(schedule):,} steps; "

@@ -65,7 +65,7 @@ def test_the_old_spelling_of_a_source_and_a_target_says_the_same() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["vocab", "build", "--data", "captions.csv", "captions.csv"], "--data is given twice"),
+        (["vocab", "build", "--data", "a.tar", "b.tar"], "b.tar stands without --data"),
         (["checkpoint", "inspect", "a", "--checkpoint", "b"], "--checkpoint is given twice"),
         (["vocab", "overlap"], "no target is named"),
         (["data", "inspect"], "no source is named"),

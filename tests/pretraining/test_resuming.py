@@ -431,3 +431,18 @@ def test_a_start_that_fails_leaves_no_directory_of_its_own(here: Path, document:
     # In one that was named, the code stands for a launcher that does not hand it on.
     assert invoke("my.yaml", "--data", "nowhere", "--out", "named")[0] == 3
     assert json.loads(Path("named/exit.json").read_text())["exit_code"] == 3
+
+
+def test_a_length_that_is_behind_the_run_is_refused(here: Path, document: dict[str, Any]) -> None:
+    finished(document, "runs/my", length={"samples": 40})
+    shorter = ("--set", "length.samples=16", "--allow-recipe-change")
+    code, _, err = invoke("runs/my", "--resume", *shorter)
+    assert code == 2
+    assert "runs/my is past the new length: it has had" in err
+    assert yaml.safe_load((here / "runs/my/recipe.yaml").read_text())["length"]["samples"] == 40
+
+
+@pytest.mark.usefixtures("here")
+def test_a_run_that_is_not_there_is_told_as_one() -> None:
+    code, _, err = invoke("runs/nosuch", "--resume")
+    assert (code, err.splitlines()[0]) == (2, "error: no run and no recipe at runs/nosuch")

@@ -126,7 +126,8 @@ def build(
         out.uses("sources", " ".join(sources))
         for file in (result.path, *result.files):
             out.note(f"wrote {file}")
-        out.result(result, *summary_tables(result), _pace(result))
+        then = f"next: catlipctl pretrain RECIPE --data SOURCE --vocab {out_file}"
+        out.result(result, *summary_tables(result), _pace(result), then)
 
 
 def _check_target(path: Path, plots: Kinds) -> None:

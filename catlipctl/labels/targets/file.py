@@ -17,6 +17,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -63,9 +64,12 @@ def load(name_or_path: str | Path, *, multi_label: bool | None = None) -> LabelS
 
 def _from_file(path: Path) -> LabelSet:
     if not os.path.exists(path):
+        near = get_close_matches(str(path), BUILT_IN, 1)
+        meant = f"did you mean {near[0]}? " if near else ""
         raise DataError(
             f"no label set {path}: neither built in nor a file",
-            f"built in: {', '.join(BUILT_IN)}; or a TSV file with rows label<TAB>synset[,synset...]",
+            f"{meant}built in: {', '.join(BUILT_IN)}; or a file with one label a line, or with rows "
+            "label<TAB>synset[,synset...]",
         )
     text = KIND.read_text(path)
     if text.lstrip()[:1] in ("{", "["):

@@ -114,3 +114,9 @@ def test_any_text_is_read_or_refused(rows: list[tuple[str, bool]]) -> None:
     names = [label.name for label in found.labels]
     assert len(set(names)) == len(names) > 0
     assert all(found.labels[found.find(name) or 0].name == name for name in names)
+
+
+def test_a_misspelt_name_gets_the_nearest() -> None:
+    with pytest.raises(DataError) as caught:
+        targets.load("imagnet")
+    assert caught.value.hint.startswith("did you mean imagenet? built in: ")
