@@ -316,7 +316,7 @@ def test_class_order_is_the_targets(checkpoint: Checkpoint, folders: Path, tmp_p
 def test_bad_data(checkpoint: Checkpoint, folders: Path, tmp_path: Path) -> None:
     train, test = open_splits(str(folders))
     without_dog = LabelSet("mine", tuple(Label(name, ()) for name in ("cat", "truck", "spoon", "horse")))
-    with pytest.raises(DataError, match="no labels of mine: dog"):
+    with pytest.raises(DataError, match="not labels of mine: dog"):
         linear_probe(checkpoint, train, test, target=without_dog)
     draw(tmp_path / "one" / "dog" / "0.png", "red", 0)
     one = open_source(str(tmp_path / "one"), need="labels")
