@@ -57,7 +57,7 @@ def _files(incomplete: str, *endings: str) -> list[str]:
     return sorted(
         prefix + entry.name + ("/" if entry.is_dir() else "")
         for entry in place.iterdir()
-        if entry.name.startswith(begun or "")
+        if entry.name.startswith(begun)
         and not (entry.name.startswith(".") and not begun)
         and (entry.is_dir() or entry.suffix in endings)
     )

@@ -178,7 +178,9 @@ def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:
         "unreadable, replaced": f"{result.replaced:,} times" if result.replaced else None,
         "plot": written[0] if written else None,
     }
-    then = f"catlipctl transfer-init --target TARGET, eval lp --data FOLDER, or report {run}"
+    # Transfer Init takes rows of classes that mean something, which a contrastive run has not.
+    initialise = "" if result.vocabulary_size is None else "transfer-init --target TARGET, "
+    then = f"catlipctl {initialise}eval lp --data FOLDER, or report {run}"
     out.result(result, facts(about), f"next: {then}")
 
 

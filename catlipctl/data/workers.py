@@ -59,7 +59,7 @@ def ahead(make: Callable[[Key], Value], keys: Iterable[Key], *, workers: int = 0
         except StopIteration:
             return
         except (RuntimeError, EOFError, OSError) as error:
-            raise _lost_worker(error, values) or error from error
+            raise (_lost_worker(error, values) if workers else None) or error from error
         if isinstance(value, Exception):
             raise value
         yield value

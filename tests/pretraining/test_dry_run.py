@@ -191,6 +191,17 @@ def test_a_run_without_fault_is_not_refused_and_its_epochs_are_counted(recipe: P
     assert found.vocabulary_size == 10
 
 
+def test_more_workers_than_cores_are_told(recipe: PretrainRecipe) -> None:
+    cores = os.cpu_count() or 1
+    for workers, told in (
+        (cores, []),
+        (cores + 1, [f"data.workers: {cores + 1} workers share {cores} cores"]),
+    ):
+        changed = recipe.model_copy(update={"data": recipe.data.model_copy(update={"workers": workers})})
+        found = dry_run(plainly(changed), Place(processes=1))
+        assert [warning for warning in found.warnings if warning.startswith("data.workers")] == told
+
+
 def test_time_is_that_of_the_operations_at_the_stated_share_of_a_speed() -> None:
     found = dry("catlip-datacomp-vit-b16", 4096)
     assert found.flops is not None
