@@ -89,7 +89,7 @@ def pretrain(
     ) as run:
         check(recipe, run.world)
         given = run.on_main(lambda: given_vocabulary(recipe, run.directory))
-        source = run.world.main_first(lambda: open_source(recipe, cache_dir, run.progress))
+        source = run.world.node_first(lambda: open_source(recipe, cache_dir, run.progress))
         classes = settle_vocabulary(recipe, run, source, given)
         begun = run.start.step, run.start.samples
         schedule = planned(recipe, recipe.model.image_size, len(source), begun)
@@ -185,15 +185,15 @@ def settle_vocabulary(
         return None
     settings = recipe.vocabulary
 
-    def settle() -> None:
-        if run.directory.vocabulary.exists():
-            return
-        found = given or counted(settings, source, run.progress)
-        found.save(run.directory.vocabulary)
-        run.progress.note(f"vocabulary: {len(found):,} classes")
+    def settle() -> Vocabulary:
+        if not run.directory.vocabulary.exists():
+            found = given or counted(settings, source, run.progress)
+            found.save(run.directory.vocabulary)
+            run.progress.note(f"vocabulary: {len(found):,} classes")
+        return vocabulary.load(run.directory.vocabulary)
 
-    run.on_main(settle)
-    return vocabulary.load(run.directory.vocabulary)
+    # Not read by each: another node may see the file only later.
+    return run.on_main(settle)
 
 
 def counted(settings: VocabularySettings, source: Source, progress: Progress) -> Vocabulary:
