@@ -136,7 +136,10 @@ class Peers:
 
     def _interrupted(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
         if self.cause is not None and not self._ending:
-            raise self.cause.error(self.world.rank)
+            self._ending = True
+            # It may be on its way out by itself, and wait for a save that is under way.
+            if sys.exc_info()[0] is None:
+                raise self.cause.error(self.world.rank)
 
     def _end_in_time(self) -> None:
         """End the process where its main thread waits for what never comes: untested under NCCL."""
