@@ -201,8 +201,8 @@ def test_the_optimiser_has_the_rates_and_the_decay(
     seen: list[dict[str, Any]] = []
     update = Learner.update
 
-    def kept(self: Learner, norm: torch.Tensor, rate: float) -> None:
-        update(self, norm, rate)
+    def kept(self: Learner, norm: torch.Tensor, rate: float, skipped: torch.Tensor) -> None:
+        update(self, norm, rate, skipped)
         names = {id(p): n for n, p in self.objective.named_parameters()}
         seen.append({names[id(p)]: g["lr"] / rate for g in self.optimiser.param_groups for p in g["params"]})
 
