@@ -19,11 +19,15 @@ class Average:
         self._weights = weights
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move towards the weights as they are now."""
+    def update(self, skipped: Tensor) -> None:
+        """Move towards the weights as they are now; stay where `skipped`, on the device, holds."""
         floats = [name for name, value in self.values.items() if value.is_floating_point()]
+        kinds = {self.values[name].dtype for name in floats}
+        momentum = {kind: (~skipped).to(kind) * self.momentum for kind in kinds}
         torch._foreach_lerp_(
-            [self.values[name] for name in floats], [self._weights[name] for name in floats], self.momentum
+            [self.values[name] for name in floats],
+            [self._weights[name] for name in floats],
+            [momentum[self.values[name].dtype] for name in floats],
         )
         for name in self.values.keys() - set(floats):
             self.values[name].copy_(self._weights[name])

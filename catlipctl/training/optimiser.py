@@ -63,3 +63,12 @@ def create(settings: OptimiserSettings, groups: list[dict[str, Any]]) -> torch.o
     """AdamW over parameter groups; the loop sets `lr` at each step."""
     # Fused: one pass over the parameters, on a CPU too, where the default is a Python loop over tensors.
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
+
+
+def step_unless(optimiser: torch.optim.AdamW, skipped: Tensor) -> None:
+    """Take a step, but change neither weights nor moments where `skipped`, a truth on the device, holds.
+
+    By what `torch.amp.GradScaler` hands to a fused optimiser: the kernel looks, so the host need not.
+    """
+    optimiser.found_inf = skipped.float()  # type: ignore[attr-defined]
+    optimiser.step()

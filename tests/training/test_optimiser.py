@@ -1,5 +1,3 @@
-import pytest
-import timm
 import torch
 from torch import nn
 
@@ -30,7 +28,9 @@ def test_an_adamw_step_is_the_closed_form() -> None:
     nn.init.constant_(layer.weight, 2.0)
     nn.init.constant_(layer.bias, 2.0)
     settings = optimiser.OptimiserSettings(lr=0.1, weight_decay=0.5)
-    made = optimiser.create(settings, optimiser.parameter_groups(dict(layer.named_parameters()), settings.weight_decay))
+    made = optimiser.create(
+        settings, optimiser.parameter_groups(dict(layer.named_parameters()), settings.weight_decay)
+    )
     layer(torch.ones(1, 1)).sum().backward()
     made.step()
     # The first step of Adam is -lr * sign(gradient); decay multiplies by 1 - lr * decay before it.
