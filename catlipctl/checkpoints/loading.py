@@ -17,6 +17,7 @@ from catlipctl.checkpoints.directory import (
     MANIFEST,
     MULTI_LABEL,
     SINGLE_LABEL,
+    STATE,
     STATE_JSON,
     STATE_TENSORS,
     VOCABULARY,
@@ -28,13 +29,11 @@ from catlipctl.checkpoints.directory import (
 )
 from catlipctl.checkpoints.doors import timm as timm_door
 from catlipctl.errors import CheckpointError
-from catlipctl.files import FileKind
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-STATE = FileKind("a training state", 2**24, CheckpointError, "resume from another step-* of the run")
 LABELS_SHOWN = 10
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
 

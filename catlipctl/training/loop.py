@@ -46,6 +46,7 @@ def fit(
         recipe.save_every,
         recipe.save_minutes,
         recipe.keep_last,
+        recipe.keep_every,
     )
     state = RunState()
     if run.start.checkpoint is not None:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from catlipctl import checkpoints
-from catlipctl.checkpoints.directory import STATE_JSON, WEIGHTS, complete_steps, step_name
-from catlipctl.checkpoints.loading import STATE, read_tensors
-from catlipctl.checkpoints.writing import discard, point
+from catlipctl.checkpoints.directory import STATE, STATE_JSON, WEIGHTS, step_name
+from catlipctl.checkpoints.keeping import point, prune
+from catlipctl.checkpoints.loading import read_tensors
 from catlipctl.data.content import content_hash
 from catlipctl.data.sample import Source
 from catlipctl.errors import CheckpointError, DataError
@@ -47,17 +47,14 @@ class _Totals(_Open):
     replaced: float
 
 
-class _Kept(_Open):
-    kept: bool = True
-
-
-class Saved(_Kept):
+class Saved(_Open):
     """`state.json`: where the run was (see `RunState`), and what decided its losses (`provenance`)."""
 
     step: int = Field(ge=0, lt=2**63)
     samples: int = Field(ge=0)
     totals: _Totals
     without_moments: list[str] = []
+    kept: bool = True
     data: _Data
     processes: int = Field(ge=1)
     micro_batch: int = Field(ge=1)
@@ -82,6 +79,7 @@ class Saves:
     every: int | None = None
     minutes: float | None = None
     keep_last: int | None = None
+    keep_every: int | None = None
     _last: float = field(default_factory=time.monotonic)
 
     def kept_at(self, step: int) -> bool:
@@ -119,24 +117,10 @@ class Saves:
                 },
                 **parts,
             )
-            self._take_away_before(written)
+            prune(written, self.keep_last, self.keep_every)
 
         self.world.on_main(write)
         self._last = time.monotonic()
-
-    def _take_away_before(self, written: Path) -> None:
-        """Delete the checkpoints of which the one just written takes the place; it is complete.
-
-        Which those are is asked of each, not remembered: a process may have been killed just before this.
-        """
-        whole = complete_steps(self.run)
-        kept = [path for path in whole if is_kept(path)]
-        # Those of later steps are of a run that was set back: they do not count, and are replaced one by one.
-        counted = [path for path in whole[whole.index(written) :] if path in kept]
-        surplus = [] if self.keep_last is None else counted[self.keep_last :]
-        for path in whole:
-            if path != written and (path not in kept or path in surplus):
-                discard(path)
 
     def restore(self, checkpoint: Path, progress: Progress = SILENT) -> RunState:
         """Put a checkpoint into the learner, as it was freshly made; where the run was. All processes call.
@@ -161,14 +145,6 @@ class Saves:
         self.world.on_main(lambda: point(checkpoint))
         progress.note(f"resuming from {checkpoint}, step {saved.step:,}")
         return RunState(saved.step, saved.totals.model_dump())
-
-
-def is_kept(checkpoint: Path) -> bool:
-    """Does it stay when the next is written? So does one that does not say."""
-    try:
-        return STATE.read_json(checkpoint / STATE_JSON, _Kept).kept
-    except CheckpointError:
-        return True
 
 
 def provenance(source: Source, processes: int, micro_batch: int) -> dict[str, Any]:
