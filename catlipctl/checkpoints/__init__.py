@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     )
     from catlipctl.checkpoints.loading import Inspection, inspect, load, read_state
     from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
-    from catlipctl.checkpoints.writing import write, write_step
+    from catlipctl.checkpoints.writing import contents, write, write_step
 
 __all__ = [
     "MULTI_LABEL",
@@ -42,6 +42,7 @@ __all__ = [
     "NewestRun",
     "ProblemType",
     "Verification",
+    "contents",
     "inspect",
     "latest",
     "load",
@@ -64,6 +65,7 @@ _MODULES = {
     "ProblemType": "directory",
     "SINGLE_LABEL": "directory",
     "Verification": "directory",
+    "contents": "writing",
     "inspect": "loading",
     "latest": "directory",
     "load": "loading",
