@@ -1,10 +1,12 @@
 """State of which each process writes a part: the names of the files, and who holds which rows. No torch."""
 
+import re
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PIECES_JSON = "state/pieces.json"
+SHARD = re.compile(r"state/state-\d{5,}-of-\d{5,}\.safetensors")
 Size = Annotated[int, Field(ge=0, lt=2**63)]
 
 
