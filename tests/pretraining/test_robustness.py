@@ -70,7 +70,7 @@ def at_step(index: int, happens: Any, monkeypatch: pytest.MonkeyPatch, method: s
 def stop(recipe: PretrainRecipe, out: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is stopped, and saved, after so many steps."""
     with monkeypatch.context() as patch:
-        at_step(step - 1, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
+        at_step(step - 2, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
         with pytest.raises(Stopped, match=f"stopped at step {step}, saved"):
             pretrain(recipe, out=out)
 
