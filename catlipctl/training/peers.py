@@ -26,8 +26,8 @@ POLL_SECONDS = 0.5
 CONNECT_SECONDS = 20.0
 GRACE_SECONDS = {"main": 4.0, "other": 1.0}
 """For the main thread to end by itself, once the cause is known: rank 0 tells it, so it has longer."""
-ENDING_SECONDS = 30.0
-"""And on its way out, which takes a moment where workers are ended, and for ever where NCCL hangs."""
+ENDING_SECONDS = 90.0
+"""And on its way out: a save that is under way may take its time, and NCCL may hang for ever."""
 INTERRUPT = signal.SIGUSR2
 """Raises the cause in the main thread; one that is inside a collective does not hear it."""
 

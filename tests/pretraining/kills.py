@@ -147,6 +147,7 @@ class Job:
 
     def _train(self, number: int, rank: int, changes: dict[str, Any]) -> None:
         """In a child: train on, and write down what the loader gives."""
+        signal.alarm(600)  # whatever becomes of who would kill it
         log = os.open(self.out.with_name(f"{self.out.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 2)
         ledger = self.out.with_name(f"{self.out.name}.ledger.{number:03d}.{rank}")
@@ -227,34 +228,51 @@ class Start:
         return True
 
 
-def in_a_save(out: Path) -> bool:
-    """Is a checkpoint being written, or was it when the run was killed?"""
-    return any((out / "checkpoints").glob(".*.tmp"))
+def being_written(out: Path) -> set[str]:
+    """Checkpoints that are being written, or were when the run was killed."""
+    return {path.name for path in (out / "checkpoints").glob(".*.tmp")}
 
 
-def kill_and_resume(job: Job, name: str, kills: int, longest: float, alternate: dict[str, list[str]]) -> None:
-    """Start, kill and resume the job, and at last let it come to its end."""
-    chance, within, before = random.Random(name), 0, 0.0
+def steps(out: Path) -> int:
+    """That the run has told of."""
+    return len(read_metrics(out / "metrics.jsonl"))
+
+
+def in_peace(job: Job, processes: int, changes: dict[str, Any]) -> tuple[float, float]:
+    """Run it to its end: seconds to its first step, and from there."""
+    begun = time.monotonic()
+    start = job.start(processes, changes)
+    while not steps(job.out) and not start.ended():
+        time.sleep(0.01)
+    first = time.monotonic()
+    start.finish()
+    return first - begun, time.monotonic() - first
+
+
+def kill_and_resume(
+    job: Job, name: str, kills: int, seconds: tuple[float, float], alternate: dict[str, list[str]]
+) -> None:
+    """Start, kill and resume the job, and at last let it come to its end.
+
+    seconds: to its first step, and from there to its end, in peace. All kills together leave it half of that.
+    """
+    chance, within = random.Random(name), 0
     for number in count():
         processes = SETS[name][number % len(SETS[name])]
         changes: dict[str, Any] = {"data.workers": WORKERS[name][number % len(WORKERS[name])]}
         changes |= {key: values[number % len(values)] for key, values in alternate.items()}
+        before = being_written(job.out)
         start = job.start(processes, changes)
         if number == kills:
             start.finish()
             break
-        steps = len(read_metrics(job.out / "metrics.jsonl"))
         if number % 4 != 3:
-            time.sleep(chance.uniform(0, before + longest))
+            time.sleep(chance.uniform(0, seconds[0] + seconds[1] / kills))
         else:
-            begun = time.monotonic()
-            while len(read_metrics(job.out / "metrics.jsonl")) <= steps and time.monotonic() < begun + 60:
-                time.sleep(0.01)
-            before = time.monotonic() - begun
-            while not in_a_save(job.out) and not start.ended():
+            while not being_written(job.out) - before and not start.ended():
                 time.sleep(0.0005)
         assert start.kill(), f"{name}: the run ended before the kills did: give it more steps"
-        within += in_a_save(job.out)
+        within += bool(being_written(job.out) - before)
     print(f"{name}: {kills} kills, {within} of them in a save", flush=True)
 
 
@@ -359,21 +377,16 @@ def main() -> None:
         sources = [f"{url}/{name}" for name in names]
     try:
         settings = recipe(folder, sources, asked.steps, asked.set)
-        first = {"data.workers": 0, **{key: values[0] for key, values in alternate.items()}}
+        first = {key: values[0] for key, values in alternate.items()}
         peace: dict[int, Job] = {}
         for processes in (1, 2) if "two" in asked.sets else (1,):
             peace[processes] = Job(folder / f"peace-{processes}", settings)
-            begun = time.monotonic()
-            peace[processes].start(
-                processes, first if processes == 1 else {**first, "data.workers": 1}
-            ).finish()
-            took = time.monotonic() - begun
-            print(f"in peace by {processes}: {asked.steps} steps in {took:.1f} s", flush=True)
+            seconds = in_peace(peace[processes], processes, {**first, "data.workers": processes - 1})
+            print(f"in peace by {processes}: {asked.steps} steps in {seconds[1]:.1f} s", flush=True)
         wanted = ledger(peace[1])
         for name in asked.sets.split(","):
             job = Job(folder / name, settings)
-            # Of its time it may have a half, by chance: it must live to be killed.
-            kill_and_resume(job, name, asked.kills, took / asked.kills, alternate)
+            kill_and_resume(job, name, asked.kills, seconds, alternate)
             check_ledger(wanted, job)
             if name == "changing" or alternate:
                 np.testing.assert_allclose(losses(job), losses(peace[1]), rtol=1e-5, atol=0)

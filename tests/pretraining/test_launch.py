@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from catlipctl import checkpoints
+from catlipctl.errors import UsageError
 from catlipctl.pretraining import pretrain
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import launch
@@ -165,9 +166,17 @@ def test_a_dead_process_ends_all_within_seconds(file: Path, tmp_path: Path) -> N
     assert "process 1 of 2 was killed by SIGKILL" in err
 
 
-def test_a_killed_run_lets_go_of_its_directory_at_once(file: Path, tmp_path: Path) -> None:
+def test_a_run_has_its_directory_alone_and_killed_lets_go_of_it_at_once(
+    recipe: PretrainRecipe, file: Path, tmp_path: Path
+) -> None:
     run = start(file, "--out", tmp_path / "run", *ENDLESS)
     wait_for_steps(tmp_path / "run", 3, run)
+    for resume in (False, True):
+        with pytest.raises(UsageError) as refused:
+            pretrain(recipe, out=tmp_path / "run", resume=resume)
+        assert refused.value.exit_code == 2
+    assert "in use" in refused.value.message
+    assert not (tmp_path / "run" / "exit.json").exists()
     run.kill()
     run.wait()
     again = RunDirectory(tmp_path / "run")
