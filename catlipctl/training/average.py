@@ -29,6 +29,15 @@ class Average:
         for name in self._values.keys() - set(floats):
             self._values[name].copy_(weights[name])
 
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange the module's weights and the averages; a second time puts all back, bit for bit."""
+        weights = self._module.state_dict()
+        for name, value in self._values.items():
+            kept = weights[name].clone()
+            weights[name].copy_(value)
+            value.copy_(kept)
+
     def state_dict(self) -> dict[str, Tensor]:
         """The averages under the module's names."""
         return dict(self._values)

@@ -23,7 +23,7 @@ from catlipctl import files
 from catlipctl import recipe as recipes
 from catlipctl.errors import CatlipctlError, CheckpointError, Stopped, UsageError
 
-UNSTARTED = {"lock", "exit.json", "recipe.yaml", "starts.jsonl"}
+UNSTARTED = {"lock", "exit.json", "recipe.yaml", "starts.jsonl", "tensorboard", "wandb"}
 """What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
 
 _LEFTOVER = re.compile(r"\..+\.tmp")
@@ -65,6 +65,7 @@ class RunDirectory:
         self.recipe = path / "recipe.yaml"
         self.vocabulary = path / "vocabulary.json"
         self.metrics = path / "metrics.jsonl"
+        self.evaluations = path / "evaluations.jsonl"
         self.starts = path / "starts.jsonl"
         self.exit = path / "exit.json"
         self.complete = False

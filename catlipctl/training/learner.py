@@ -167,6 +167,32 @@ class Learner:
         moments = _under("optimiser/", state)
         optimisers.load_named_state(self.optimiser, self.objective, moments, without_moments)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside, the objective is as a checkpoint would have it, in eval mode, under autocast; no gradients.
+
+        So with the averages where there are some, and the first process's statistics of a BatchNorm.
+        Afterwards all is as it was. All ranks call; the tower is not compiled anew.
+        """
+        modes = {part: part.training for part in self.objective.modules()}
+        compiled, self.objective.model._compiled_call_impl = self.objective.model._compiled_call_impl, None
+        self._swap()
+        try:
+            with unchanged_buffers(self.objective), torch.no_grad(), self._autocast():
+                for buffer in self.objective.buffers() if self.world.size > 1 else ():
+                    torch.distributed.broadcast(buffer, 0)
+                self.objective.eval()
+                yield
+        finally:
+            self._swap()
+            self.objective.model._compiled_call_impl = compiled
+            for part, training in modes.items():
+                part.training = training
+
+    def _swap(self) -> None:
+        if self.average is not None:
+            self.average.swap()
+
     def _reseed(self, position: int) -> None:
         """Begin the random draws (dropout) of a position: with it no generator's state need be saved.
 

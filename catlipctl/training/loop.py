@@ -8,9 +8,10 @@ from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saving
+from catlipctl.training.directory import RunDirectory
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
-from catlipctl.training.report import Report, RunState, truncate_metrics
+from catlipctl.training.report import Report, Row, RunState, truncate_metrics
 from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
 from catlipctl.training.steps import StepSchedule
@@ -50,7 +51,7 @@ def fit(
     state = RunState()
     if run.start.checkpoint is not None:
         state = saves.restore(run.start.checkpoint, run.progress)
-    run.on_main(lambda: truncate_metrics(directory.metrics, state.step))
+    run.on_main(lambda: forget_after(directory, state.step))
     if state.step >= len(schedule):
         if any(key.startswith("length.") for key in run.start.changes):
             raise UsageError(
@@ -65,9 +66,13 @@ def fit(
             f"--set length.{recipe.length.unit}=N"
         )
         return state
-    run.training_begins(recipe)
+    run.training_begins(recipe, len(schedule))
     whole, done = schedule.samples(), schedule.samples(state.step)
-    with run.signals.deferred(), run.progress.task(run.task, whole, "images", done) as task:
+    with (
+        run.trackers.tracking(recipe, state.step),
+        run.signals.deferred(),
+        run.progress.task(run.task, whole, "images", done) as task,
+    ):
         report = Report(
             directory.metrics if world.is_main else None,
             task,
@@ -92,6 +97,13 @@ def fit(
             after_step=after_step,
         )
     return state
+
+
+def forget_after(directory: RunDirectory, step: int) -> None:
+    """Take away the rows of steps that are made again."""
+    truncate_metrics(directory.metrics, step)
+    if directory.evaluations.exists():
+        truncate_metrics(directory.evaluations, step, Row)
 
 
 def train(

@@ -1,8 +1,9 @@
 """What a run tells of itself as it goes: the progress bar, and `metrics.jsonl`, an object a logged step."""
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,7 +119,17 @@ def first_and_final_loss(path: Path) -> tuple[float | None, float | None]:
     return losses[0], losses[-1]
 
 
-def truncate_metrics(path: Path, step: int) -> None:
+def truncate_metrics(path: Path, step: int, schema: type[Row] = MetricsRow) -> None:
     """Keep the rows up to `step`: those after it will be made again."""
-    kept = [row for row in read_metrics(path) if row["step"] <= step]
+    kept = [row for row in read_metrics(path, schema) if row["step"] <= step]
     write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+
+def append_row(path: Path, row: Mapping[str, Any]) -> None:
+    """Add a row to a file of them. JSON has no number for what is not finite: that is null."""
+    told = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in row.items()
+    }
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps(told) + "\n")

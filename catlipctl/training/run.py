@@ -1,19 +1,22 @@
 """A run: its processes, its signals, its directory, and where it begins."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import command_line, library_versions, now, this_machine
+from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, answered
-from catlipctl.training import resuming
+from catlipctl.training import resuming, tracking
 from catlipctl.training.directory import RunDirectory, acquire
+from catlipctl.training.report import append_row
 from catlipctl.training.resuming import Rules, Start
+from catlipctl.training.tracking import Trackers
 from catlipctl.training.world import World
 
 T = TypeVar("T")
@@ -29,13 +32,23 @@ class Run:
     directory: RunDirectory
     progress: Progress
     start: Start
+    trackers: Trackers
 
     def on_main(self, function: Callable[[], T]) -> T:
         """What `function` returns in the first process, in all of them; so its error, too."""
         return self.world.on_main(function)
 
-    def training_begins(self, recipe: BaseModel) -> None:
-        """Make the recipe the run's own, and add this start to `starts.jsonl`. All processes call."""
+    def evaluated(self, row: Mapping[str, Any]) -> None:
+        """Tell what the weights after the row's `step` are worth: a row of `evaluations.jsonl`."""
+        append_row(self.directory.evaluations, row)
+        values = {name: value for name, value in row.items() if name not in ("step", "samples")}
+        self.trackers.log(values, row["step"], "validation/")
+
+    def training_begins(self, recipe: BaseModel, steps: int) -> None:
+        """Make the recipe the run's own, and add this start to `starts.jsonl`. All processes call.
+
+        steps: of the run in all.
+        """
         self.directory.complete = False
 
         def write() -> None:
@@ -45,6 +58,7 @@ class Run:
                     "time": now(),
                     "command": command_line(),
                     "step": self.start.step,
+                    "steps": steps,
                     "processes": self.world.size,
                     "machine": this_machine(),
                     "versions": library_versions(),
@@ -58,7 +72,7 @@ class Run:
 @contextmanager
 def begin(
     task: str,
-    recipe: BaseModel,
+    recipe: TrainingSettings,
     rules: Rules,
     out: Path | None,
     name: str,
@@ -73,7 +87,7 @@ def begin(
 
     rules: what of the recipe may change where a run is resumed; allow_changes: all but what is fixed may.
     `exit.json` is written as the body ends; a new ROOT/NAME with nothing worth keeping is taken away.
-    Raises UsageError where the directory is in use or not empty or the recipe is not the run's, and
+    Raises MachineError for a tracker that is not installed, UsageError where the directory is in use or not empty or the recipe is not the run's, and
     CheckpointError where no checkpoint of the run is whole.
     """
     held: list[RunDirectory] = []
@@ -85,6 +99,7 @@ def begin(
     with answered() as signals:
         signals.trained = False
         try:
+            tracking.check(recipe.trackers)
             world = World(cpu=cpu)
             path, complete = world.on_main(take_directory)
             directory = RunDirectory(path)
@@ -96,8 +111,9 @@ def begin(
                 heard.note(f"run: {directory.path}")
                 return resuming.start(directory.path, changes, heard) if resume else Start()
 
+            trackers = Trackers(recipe.trackers if world.is_main else (), path, heard)
             with directory.recording_exit(world.rank):
-                yield Run(task, world, signals, directory, heard, world.on_main(settled))
+                yield Run(task, world, signals, directory, heard, world.on_main(settled), trackers)
                 world.close()
         finally:
             signals.run_ended()

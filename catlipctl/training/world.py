@@ -108,6 +108,15 @@ class World:
         """The processes' lists, one after the other."""
         return gather_object(values) if self.size > 1 else values
 
+    def stack(self, value: Tensor) -> Tensor:
+        """A tensor of every process, of the same shape in each: `[W, ...]`."""
+        stacked = value.new_empty(self.size, *value.shape)
+        if self.size == 1:
+            stacked[0] = value
+        else:
+            torch.distributed.all_gather_into_tensor(stacked, value.contiguous())
+        return stacked
+
     def wait(self) -> None:
         """Go on when all have come here."""
         self._state.wait_for_everyone()
