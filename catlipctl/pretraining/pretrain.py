@@ -117,8 +117,16 @@ def pretrain(
         if recipe.validation is not None and held_out is not None:
             workers = recipe.data.workers
             validation = Validation(recipe.validation, held_out, run, learner, schedule, workers)
-        after_step = None if validation is None else validation.where_due
-        state = training.fit(run, recipe, learner, schedule, loader, parts, after_step=after_step)
+        state = training.fit(
+            run,
+            recipe,
+            learner,
+            schedule,
+            loader,
+            parts,
+            flops=forward_flops(recipe, outputs(recipe, classes)),
+            after_step=None if validation is None else validation.where_due,
+        )
         if validation is not None:
             validation.at_the_end()
         return run.on_main(lambda: summary(run, source, classes, state, schedule.samples(state.step)))
@@ -229,6 +237,13 @@ def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
     return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+
+
+def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
+    """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
+    return {size: flops + beside for size, flops in counted.items()}
 
 
 def make_objective(

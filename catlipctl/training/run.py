@@ -17,6 +17,7 @@ from catlipctl.training.directory import RunDirectory, acquire
 from catlipctl.training.report import append_row
 from catlipctl.training.resuming import Rules, Start
 from catlipctl.training.tracking import Trackers
+from catlipctl.training.utilisation import Peak
 from catlipctl.training.world import World
 
 T = TypeVar("T")
@@ -38,18 +39,25 @@ class Run:
         """What `function` returns in the first process, in all of them; so its error, too."""
         return self.world.on_main(function)
 
+    def logged(self, row: Mapping[str, Any]) -> None:
+        """Tell what a step came to: a row of `metrics.jsonl`."""
+        append_row(self.directory.metrics, row)
+        self.trackers.log(row, row["step"])
+
     def evaluated(self, row: Mapping[str, Any]) -> None:
         """Tell what the weights after the row's `step` are worth: a row of `evaluations.jsonl`."""
         append_row(self.directory.evaluations, row)
         values = {name: value for name, value in row.items() if name not in ("step", "samples")}
         self.trackers.log(values, row["step"], "validation/")
 
-    def training_begins(self, recipe: BaseModel, steps: int) -> None:
+    def training_begins(self, recipe: BaseModel, steps: int, peak: Peak | None) -> None:
         """Make the recipe the run's own, and add this start to `starts.jsonl`. All processes call.
 
-        steps: of the run in all.
+        steps: of the run in all. peak: of each device, which `mfu` is a share of.
         """
         self.directory.complete = False
+        if peak is not None:
+            self.progress.note(f"mfu: of {peak.flops / 1e12:,.0f} TFLOP/s ({peak.of})")
 
         def write() -> None:
             self.directory.write_recipe(recipe)
@@ -61,6 +69,7 @@ class Run:
                     "steps": steps,
                     "processes": self.world.size,
                     "machine": this_machine(),
+                    "peak": None if peak is None else peak._asdict(),
                     "versions": library_versions(),
                     **({"recipe_changes": self.start.changes} if self.start.changes else {}),
                 }

@@ -19,7 +19,7 @@ from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
 from catlipctl.labels.targets import How, LabelSet
-from catlipctl.models import TimmTower, Tower, check_sizes
+from catlipctl.models import TimmTower, Tower, check_sizes, flops
 from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.classification import Classification
 from catlipctl.progress import SILENT, Progress
@@ -130,6 +130,7 @@ def finetune(
             tuning.schedule,
             tuning.loader(learner.objective),
             tuning.parts,
+            flops=flops(tuning.tower, recipe.image_sizes(tuning.tower.preprocessing.size)),
             after_step=lambda step: tuning.evaluate_where_due(step, learner),
         )
         weights = learner.tower_weights()
