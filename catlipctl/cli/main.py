@@ -19,6 +19,7 @@ from catlipctl.cli import (
     pretrain,
     recipe,
     report,
+    runs,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -43,6 +44,7 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.add_typer(bench.group, name="bench")
+app.add_typer(runs.group, name="runs")
 
 
 def _group(name: str, help: str) -> typer.Typer:

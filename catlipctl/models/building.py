@@ -93,7 +93,7 @@ def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = (
 
 
 def flops(tower: Tower, sizes: Collection[int]) -> dict[int, int]:
-    """Operations of one image's forward pass by pixels a side, as `counts` has them, of a tower that is there.
+    """Operations of one image's forward pass by pixels a side, as `counts` has them, of a tower as it is.
 
     Empty for a tower that knows no meta device.
     """

@@ -1,7 +1,7 @@
-"""A run measured on held-out pairs as it goes: rows of `evaluations.jsonl`, so that one sees whether it learns."""
+"""A run measured on held-out pairs as it goes, so that one sees whether it learns: `evaluations.jsonl`."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ class Portions:
         return values[numbers % self.world, numbers // self.world]
 
     def by_sample(self, values: Tensor) -> Tensor:
-        """Every process's values of its batches' rows, `[W, R, largest, ...]`, in the order of the samples."""
+        """Every process's values of its batches' rows, `[W, R, largest, ...]`, sample by sample."""
         in_batches = self.by_batch(values)
         return torch.cat([in_batches[number, : len(self[number])] for number in range(self.count)])
 

@@ -1,7 +1,7 @@
 """What a report is made from: the files of runs and of results, read and nothing else."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,8 @@ M = TypeVar("M", bound=BaseModel)
 RESULT = "result.json"
 RECIPE = "recipe.yaml"
 METRICS = "metrics.jsonl"
+EVALUATIONS = "evaluations.jsonl"
+STARTS = "starts.jsonl"
 ACCOUNTS = "transfer/*/account.csv"
 KIND = FileKind(
     "a result",
@@ -35,6 +37,8 @@ KIND = FileKind(
     "name a run, or a JSON file that an evaluation or a benchmark of catlipctl left",
 )
 ACCOUNT = FileKind("an account of Transfer Init", 2**28, DataError, "")
+TAIL = 2**16
+"""Bytes in which the last row of a log lies."""
 LOG = FileKind("a log of a run", 2**30, DataError, "")
 UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
 Interval = tuple[float, float]
@@ -88,10 +92,28 @@ class Logged(BaseModel):
     samples: int
     loss: float
     lr: float | None = None
+    images_per_second: float | None = None
+    mfu: float | None = None
     epoch: float = 0
     seconds: float = 0
     replaced: int = 0
     unlabelled: float | None = None
+
+
+class Evaluated(BaseModel):
+    """What a report reads of a row of evaluations.jsonl: a run measured on its way."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    step: int
+    samples: int | None = None
+    loss: float | None = None
+    mean_average_precision: float | None = None
+    accuracy: float | None = None
+    acc1: float | None = None
+    images: int | None = None
+    classes: int | None = None
+    weights: str | None = None
 
 
 class Model(BaseModel):
@@ -119,10 +141,17 @@ class Schedule(BaseModel):
     warmup_steps: int | None = None
 
 
+class RunLength(BaseModel):
+    """A recipe's length, where it is told in steps."""
+
+    steps: int | None = None
+
+
 class RunRecipe(BaseModel):
     """What a report reads of a run's recipe.yaml."""
 
     objective: str | None = None
+    length: RunLength = RunLength()
     model: Model = Model()
     data: Data = Data()
     optimiser: Optimiser = Optimiser()
@@ -162,6 +191,7 @@ class RunFiles:
     recipe: RunRecipe
     recipe_text: str
     metrics: Sequence[Logged]
+    evaluated: Sequence[Evaluated]
     starts: Sequence[Mapping[str, Any]]
     vocabulary: Vocabulary | None
     accounts: Mapping[Path, Mapping[str, int]]
@@ -197,7 +227,7 @@ def find(paths: Sequence[Path]) -> Findings:
     """
     findings = Findings()
     for path in paths:
-        if path.is_dir() and not (path / RESULT).is_file() and _is_run(path):
+        if path.is_dir() and not (path / RESULT).is_file() and is_run(path):
             findings.runs.append(_run(findings, path))
             under = (file for pattern in UNDER_A_RUN for file in sorted(path.glob(pattern)))
             read = [findings.attempt(result, file, None) for file in under]
@@ -221,11 +251,23 @@ def result(path: Path) -> Found:
 
 def logged(path: Path) -> list[Logged]:
     """The rows of a metrics.jsonl that tell of a step, or none."""
-    found = []
-    for row in _rows(path):
-        with suppress(ValidationError):
-            found.append(Logged.model_validate(row))
-    return found
+    return _of_kind(rows(path), Logged)
+
+
+def last_logged(path: Path) -> Logged | None:
+    """The last row of a metrics.jsonl, without reading all of it."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - TAIL))
+        lines = stream.read().splitlines()
+    found = _of_kind(_objects(lines, path), Logged)
+    return found[-1] if found else None
+
+
+def evaluated(path: Path) -> list[Evaluated]:
+    """The rows of an evaluations.jsonl, or none."""
+    return _of_kind(rows(path), Evaluated)
 
 
 def recipe(path: Path) -> RunRecipe:
@@ -242,16 +284,28 @@ def _validated(kind: type[M], document: Any, path: Path, hint: str) -> M:
         raise DataError(f"{path}: {where}: {fault['msg']}", hint) from error
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def rows(path: Path) -> list[dict[str, Any]]:
     """The JSON objects of a file with one a line, or none; a line that is none is passed over."""
+    return _objects(LOG.read_bytes(path).splitlines() if path.is_file() else (), path)
+
+
+def _objects(lines: Iterable[bytes], path: Path) -> list[dict[str, Any]]:
     found = []
-    for line in LOG.read_bytes(path).splitlines() if path.is_file() else ():
+    for line in lines:
         with suppress(DataError):
             found.append(LOG.parsed(line, path, _Object).root)
     return found
 
 
-def _is_run(path: Path) -> bool:
+def _of_kind(found: Iterable[Mapping[str, Any]], kind: type[M]) -> list[M]:
+    fitting = []
+    for row in found:
+        with suppress(ValidationError):
+            fitting.append(kind.model_validate(row))
+    return fitting
+
+
+def is_run(path: Path) -> bool:
     return (path / "checkpoints").is_dir() or (path / METRICS).is_file()
 
 
@@ -273,7 +327,8 @@ def _run(findings: Findings, path: Path) -> RunFiles:
         recipe=findings.attempt(recipe, path / RECIPE, RunRecipe()),
         recipe_text=findings.attempt(lambda file: recipes.written(str(file)).text, path / RECIPE, ""),
         metrics=logged(path / METRICS),
-        starts=_rows(path / "starts.jsonl"),
+        evaluated=evaluated(path / EVALUATIONS),
+        starts=rows(path / STARTS),
         vocabulary=findings.attempt(vocabularies.load, path / "vocabulary.json", None),
         accounts={file: counts for file, counts in accounts.items() if counts},
     )

@@ -112,6 +112,29 @@ class RunDirectory:
             shutil.rmtree(aside)
 
     @property
+    def in_use(self) -> bool:
+        """Is a run at work here now? Whoever looks holds the lock for an instant, with all who look."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+        finally:
+            os.close(descriptor)
+        return False
+
+    @property
+    def ended(self) -> ExitRecord | None:
+        """How its last start ended; None where it did not say, or has not ended."""
+        try:
+            return EXIT.read_json(self.exit, ExitRecord)
+        except CheckpointError:
+            return None
+
+    @property
     def started(self) -> bool:
         """Does it hold anything that a new run could harm?"""
         if not self.path.is_dir():
@@ -135,9 +158,7 @@ class RunDirectory:
     @property
     def was_complete(self) -> bool:
         """Did its last start leave it complete?"""
-        try:
-            ended = EXIT.read_json(self.exit, ExitRecord)
-        except CheckpointError:
+        if (ended := self.ended) is None:
             return False
         # Runs of version 0.1 say it by their exit code alone.
         return ended.exit_code == 0 if ended.complete is None else ended.complete

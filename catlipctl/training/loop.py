@@ -13,8 +13,6 @@ from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saving
 from catlipctl.training.directory import RunDirectory
-
-
 from catlipctl.training.guard import Guard
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate

@@ -136,7 +136,7 @@ class Waiting:
         self._waits: list[float] = []
 
     def step(self, waits: Sequence[float], seconds: float) -> None:
-        """A step is done. waits: seconds of each process. The first starts the workers, so it says nothing."""
+        """A step is done. waits: seconds of each process. In the first one workers start: it says nothing."""
         self._steps += 1
         if self._steps == 1:
             return

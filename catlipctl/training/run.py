@@ -96,8 +96,8 @@ def begin(
 
     rules: what of the recipe may change where a run is resumed; allow_changes: all but what is fixed may.
     `exit.json` is written as the body ends; a new ROOT/NAME with nothing worth keeping is taken away.
-    Raises MachineError for a tracker that is not installed, UsageError where the directory is in use or not empty or the recipe is not the run's, and
-    CheckpointError where no checkpoint of the run is whole.
+    Raises UsageError where the directory is in use or not empty or the recipe is not the run's,
+    CheckpointError where no checkpoint of the run is whole, and MachineError for a tracker that is missing.
     """
     held: list[RunDirectory] = []
 

@@ -1,6 +1,6 @@
 """A run's rows for those who watch many runs: TensorBoard and wandb, by Accelerate's trackers.
 
-`metrics.jsonl` is the record, and a tracker a mirror of it: one that fails is told once, and training goes on.
+`metrics.jsonl` is the record, a tracker its mirror: one that fails is told of once, and training goes on.
 """
 
 import os

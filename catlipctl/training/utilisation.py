@@ -1,7 +1,7 @@
-"""How much of a device a run uses: operations a second, and their share of the peak that its maker publishes.
+"""How much of a device a run uses: operations a second, and their share of the peak that its maker states.
 
-Operations are the model's: products, convolutions and attention of the forward pass, three times (each product
-gives two gradients). What activation checkpointing computes again is no use of the device, so it is left out.
+Operations are the model's: products, convolutions and attention of the forward pass, three times (each
+product gives two gradients). What activation checkpointing computes again is no progress, and left out.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,8 @@ class _Device(NamedTuple):
     float32: float | None = None
 
 
-# A part of the name that torch tells -> what the data sheet says. The first that fits counts. Data sheets state
-# tensor cores with sparsity: half of that is dense.
+# A part of the name that torch tells -> what the data sheet says. The first that fits counts. Data sheets
+# state tensor cores with sparsity: half of that is dense.
 DEVICES = {
     # NVIDIA H100 and H200 data sheets; GH200's is H100 SXM's GPU.
     "H100 NVL": _Device("H100 NVL", 835.5, 417.5, 60),
@@ -73,18 +73,14 @@ def published_peak(device: str, precision: torch.dtype, *, tf32: bool = False) -
     found = next(fitting, None)
     if found is None or any(part in words for part in OTHERS):
         return None
-    if precision == torch.bfloat16:
-        number, what = found.bfloat16, "bfloat16"
-    elif tf32:
-        number, what = found.tf32, "TF32"
-    else:
-        number, what = found.float32, "float32"
+    what = "bfloat16" if precision == torch.bfloat16 else "TF32" if tf32 else "float32"
+    number = {"bfloat16": found.bfloat16, "TF32": found.tf32, "float32": found.float32}[what]
     return None if number is None else Peak(number * 1e12, f"{found.name}, {what}, dense")
 
 
 @dataclass(frozen=True)
 class Utilisation:
-    """Of each device of a run. flops: of an image's forward pass, by pixels a side; none where not counted."""
+    """Of each device of a run. flops: of an image's forward pass, by pixels a side; none: not counted."""
 
     world: World
     precision: torch.dtype

@@ -262,4 +262,3 @@ def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead
     module: Any = copy.deepcopy(checkpoint.tower.module)
     module.reset_classifier(classes)
     return TimmTower(module)
-
