@@ -110,12 +110,12 @@ class World:
 
     def stack(self, value: Tensor) -> Tensor:
         """A tensor of every process, of the same shape in each: `[W, ...]`."""
-        stacked = value.new_empty(self.size, *value.shape)
         if self.size == 1:
-            stacked[0] = value
-        else:
-            torch.distributed.all_gather_into_tensor(stacked, value.contiguous())
-        return stacked
+            return value[None]
+        # End to end: gloo takes no other form.
+        joined = value.new_empty(self.size * value.shape[0], *value.shape[1:])
+        torch.distributed.all_gather_into_tensor(joined, value.contiguous())
+        return joined.view(self.size, *value.shape)
 
     def wait(self) -> None:
         """Go on when all have come here."""

@@ -39,3 +39,18 @@ def test_the_average_is_the_closed_form_buffers_included() -> None:
     assert again.state_dict() == average.state_dict()
     with pytest.raises(KeyError, match="running_var"):
         again.load_state_dict({"weight": model.weight, "bias": model.bias, "running_mean": model.bias})
+
+
+def test_weights_and_averages_change_places_and_go_back_bit_for_bit() -> None:
+    model = nn.BatchNorm1d(3)
+    average = Average(model, 0.1)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            value.add_(torch.rand(value.shape) if value.is_floating_point() else 7)
+    before = [{name: value.clone() for name, value in of.state_dict().items()} for of in (model, average)]
+    average.swap()
+    for found, wanted in zip((average, model), before, strict=True):
+        assert all(torch.equal(value, wanted[name]) for name, value in found.state_dict().items())
+    average.swap()
+    for found, wanted in zip((model, average), before, strict=True):
+        assert all(torch.equal(value, wanted[name]) for name, value in found.state_dict().items())
