@@ -103,7 +103,7 @@ def fit(
             saves=saves,
             report=report,
             signals=run.signals,
-            guard=Guard(world, run.progress),
+            guard=Guard(saves, state, run.progress),
             after_step=after_step,
         )
     return state

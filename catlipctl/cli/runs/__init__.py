@@ -4,6 +4,7 @@ import typer
 
 from catlipctl.cli.grammar import Command, DefaultGroup
 from catlipctl.cli.runs.list import list_
+from catlipctl.cli.runs.replay import replay
 from catlipctl.cli.runs.show import show
 
 
@@ -12,6 +13,7 @@ class _Group(DefaultGroup):
     takes_words = True
 
 
-group = typer.Typer(cls=_Group, help="Runs: list those under a folder, show their curves.")
+group = typer.Typer(cls=_Group, help="Runs: list those under a folder, show their curves, replay a failure.")
 group.command("list", cls=Command)(list_)
 group.command("show", cls=Command)(show)
+group.command("replay", cls=Command)(replay)
