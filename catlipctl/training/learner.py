@@ -18,7 +18,7 @@ from catlipctl.objectives import Objective, unchanged_buffers
 from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training.average import Average
-from catlipctl.training.underway import MOST_SKIPPED, Told, Underway
+from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, mark
 from catlipctl.training.world import World
 
 RECOMPILATIONS = 64
@@ -73,6 +73,7 @@ class Learner:
         is not finite the step changes nothing, on any rank; after three in a row no further one does.
         Raises OutOfMemory.
         """
+        begun = mark(self.world.device)
         with _errors_explained(max(map(len, pieces)), self.world.device):
             before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
             values = self.gradients(step, pieces)
@@ -84,7 +85,7 @@ class Learner:
             for buffer, value in before:
                 buffer.copy_(torch.where(skipped, value, buffer))
             found = torch.cat([totals[:-1], torch.stack([norm.to(totals), skipped.to(totals)])])
-        return Underway(step, pieces, values.losses, values.names, found)
+        return Underway(step, pieces, values.losses, values.names, found, begun)
 
     def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
         """Add the gradients of the mean loss over the step's images; the losses of the pieces.

@@ -20,7 +20,7 @@ from catlipctl.training.report import Report, Row, RunState, truncate_metrics
 from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
 from catlipctl.training.steps import StepSchedule
-from catlipctl.training.underway import Told, Underway
+from catlipctl.training.underway import DataWait, Told, Underway
 from catlipctl.training.utilisation import Utilisation
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
 
@@ -161,6 +161,7 @@ def train(
     """
     world = learner.world
     late: deque[Underway] = deque()
+    data_wait = DataWait(world.device)
 
     def read(leave: int) -> tuple[int, bool]:
         """Read the steps under way but for `leave`; did a process get a signal, is a save overdue for one?"""
@@ -168,6 +169,7 @@ def train(
         while len(late) > leave:
             underway = late.popleft()
             outcome = underway.outcome()
+            data_wait.read(underway)
             report.step(underway.step, outcome, rate(underway.step.index))
             guard.watch(underway, outcome)
             signal, overdue = max(signal, *outcome.signals), overdue or any(outcome.overdue)
@@ -179,8 +181,10 @@ def train(
     for step in schedule.since(state.step):
         begun = time.perf_counter()
         pieces = next(batches)
-        told = partial(tell, signals, saves, time.perf_counter() - begun)
+        waited = time.perf_counter() - begun
+        told = partial(tell, signals, saves, data_wait.told(waited))
         late.append(learner.step(step, pieces, rate(step.index), told))
+        late[-1].waited = waited
         done = step.index + 1
         signal, overdue = read(leave=1)
         if signal or overdue or saves.kept_at(done):
