@@ -43,7 +43,7 @@ CLIP = {
     "clip": {"embed_dim": 8, "text": {"width": 16, "heads": 2, "layers": 1, "context_length": 9}},
     "ema": {"momentum": 0.2},
     "global_batch_size": 7,
-    "length": {"steps": 3},
+    "length": {"steps": 4},
 }
 JOBS = {"catlip": {"ema": {"momentum": 0.2}}, "clip": CLIP}
 
