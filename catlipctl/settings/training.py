@@ -12,6 +12,7 @@ from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 
 Precision = Literal["auto", "bfloat16", "float32"]
 Tracker = Literal["tensorboard", "wandb"]
+Sharding = Literal["none", "full", "hybrid"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 A_YEAR = 366 * 24 * 60
@@ -174,6 +175,12 @@ class TrainingSettings(Section):
     """Compute the blocks' activations again in the backward pass: less memory, a third more work."""
     compile: bool = False
     """Compile the tower by torch.compile."""
+    sharding: Sharding = "none"
+    """What each process holds: `none` is all of the weights, gradients and moments (DDP), `full` its share of
+    them (FSDP2), `hybrid` its share among the processes of its node (HSDP)."""
+    sync_batchnorm: bool = False
+    """Take BatchNorm's statistics over all processes' images, as one process does; false: each process over
+    its own, so that losses differ with the number of processes. [false in the released code]"""
     device_batch_size: Images | None = None
     """Most images that one device takes at once, at the model's own size; more are accumulated."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -237,6 +244,8 @@ class TrainingSettings(Section):
             "momentum": self.ema.of(steps),
             "compile": self.compile,
             "activation_checkpointing": self.activation_checkpointing,
+            "sharding": self.sharding,
+            "sync_batchnorm": self.sync_batchnorm,
             "seed": self.seed,
         }
 
@@ -256,6 +265,7 @@ FREE_ON_RESUME = frozenset(
         "device_batch_size",
         "compile",
         "activation_checkpointing",
+        "sharding",
     }
 )
 """Keys that do not change what a step sees.
