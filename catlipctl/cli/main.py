@@ -78,6 +78,7 @@ _eval.command("ft", cls=Command)(evaluate.fine_tune)
 _checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it is whole.")
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
+_checkpoint.command("gather", cls=Command)(checkpoint.gather)
 
 
 def _version(value: bool) -> None:

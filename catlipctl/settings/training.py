@@ -195,6 +195,8 @@ class TrainingSettings(Section):
     """Minutes between checkpoints of which the next one takes the place."""
     keep_last: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     """How many of the checkpoints that are kept stay, the newest ones; null: all."""
+    keep_every: Steps | None = None
+    """Steps between those that stay whatever `keep_last` says; a multiple of `save_every`."""
 
     @model_validator(mode="after")
     def _countable(self) -> "TrainingSettings":
@@ -203,6 +205,10 @@ class TrainingSettings(Section):
             raise ValueError(
                 f"length.samples: {samples:,} in steps of {self.global_batch_size:,} images are more than "
                 f"{MOST_STEPS:,} steps"
+            )
+        if self.keep_every is not None and (self.save_every is None or self.keep_every % self.save_every):
+            raise ValueError(
+                f"keep_every: {self.keep_every:,} is no multiple of save_every, so nothing is saved there"
             )
         return self
 
@@ -262,6 +268,7 @@ FREE_ON_RESUME = frozenset(
         "save_every",
         "save_minutes",
         "keep_last",
+        "keep_every",
         "device_batch_size",
         "compile",
         "activation_checkpointing",

@@ -56,6 +56,8 @@ def fit(
         recipe.save_every,
         recipe.save_minutes,
         recipe.keep_last,
+        recipe.keep_every,
+        run.progress,
     )
     state = RunState()
     if run.start.checkpoint is not None:
@@ -81,6 +83,7 @@ def fit(
     with (
         run.trackers.tracking(recipe, state.step),
         run.signals.deferred(),
+        saves,
         run.progress.task(run.task, whole, "images", done) as task,
     ):
         report = Report(
@@ -202,6 +205,7 @@ def train(
         # Not before the first step: it starts workers, and may compile.
         world.wait_at_most(SHORT_WAIT)
     world.wait_at_most(LONG_WAIT)
+    saves.finish()
     # One that came in the last step; whoever defers signals answers it, in all processes alike.
     (signals.received,) = world.maximum(signals.received)
 
@@ -219,6 +223,7 @@ def stop(state: RunState, saves: Saves, signal: int) -> None:
         )
     saves.world.wait_at_most(LONG_WAIT)
     saves.save(state)
+    saves.finish()
     raise Stopped(
         f"stopped at step {state.step:,}, saved",
         "run the same command with --resume to go on",
