@@ -71,6 +71,8 @@ class Learner:
         )
         self.optimiser = optimisers.create(settings, groups)
         self.average = Average(self.distribution.held, momentum) if momentum is not None else None
+        self.before_change: Callable[[], None] = nothing
+        """Returns when weights, moments and averages may change: none of them is being copied."""
         self._skipped_in_a_row = torch.zeros((), dtype=torch.int32, device=world.device)
 
     def step(
@@ -127,6 +129,7 @@ class Learner:
             torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip_norm, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
+        self.before_change()
         optimisers.step_unless(self.optimiser, skipped)
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -186,6 +189,7 @@ class Learner:
         So with the averages where there are some, and the first process's statistics of a BatchNorm.
         Afterwards all is as it was. All ranks call; the tower is not compiled anew.
         """
+        self.before_change()
         modes = {part: part.training for part in self.objective.modules()}
         compiled, self.objective.model._compiled_call_impl = self.objective.model._compiled_call_impl, None
         self._swap()
@@ -223,6 +227,10 @@ class Learner:
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32
         return torch.autocast(self.world.device.type, self.precision, enabled=enabled)
+
+
+def nothing() -> None:
+    """What is to be done where nothing is."""
 
 
 class Values:

@@ -45,7 +45,11 @@ CLIP = {
     "global_batch_size": 7,
     "length": {"steps": 4},
 }
-JOBS = {"catlip": {"ema": {"momentum": 0.2}}, "clip": CLIP}
+JOBS = {
+    "catlip": {"ema": {"momentum": 0.2}},
+    "clip": CLIP,
+    "sharded": {"ema": {"momentum": 0.2}, "sharding": "full"},
+}
 
 
 def evaluations(run: Path) -> list[dict[str, Any]]:
@@ -216,6 +220,16 @@ def test_one_process_measures_the_same(runs: Path) -> None:
         again, new = evaluations(run)
         assert again == first
         assert {**new, "seconds": 0} == {**last, "seconds": 0}
+
+
+def test_shards_measure_the_same_and_training_goes_on_from_its_own_weights(runs: Path) -> None:
+    """What was gathered of the averages is forgotten: the step after a measurement has the loss of DDP's."""
+    whole, sharded = runs / "catlip" / "2", runs / "sharded" / "2"
+    losses = [[row["loss"] for row in read_metrics(run / "metrics.jsonl")] for run in (whole, sharded)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    for found, wanted in zip(evaluations(sharded), evaluations(whole), strict=True):
+        assert found["loss"] == pytest.approx(wanted["loss"], rel=1e-5)
+        assert found["mean_average_precision"] == pytest.approx(wanted["mean_average_precision"], rel=1e-3)
 
 
 def test_rows_of_steps_that_are_made_again_give_way(
