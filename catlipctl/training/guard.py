@@ -53,6 +53,7 @@ class Guard:
         saves, world = self._saves, self._saves.world
         world.wait_at_most(LONG_WAIT)
         saves.save(self._state)
+        saves.finish()
         capture = Capture(
             checkpoint=f"checkpoints/{step_name(self._state.step)}",
             length=len(saves.schedule),

@@ -16,6 +16,7 @@ from catlipctl.checkpoints.pieces import Piece
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import OutOfMemory, UsageError
 from catlipctl.objectives import Objective, unchanged_buffers
+from catlipctl.results import high_water
 from catlipctl.settings.training import OptimiserSettings, Sharding
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training import state as states
@@ -85,7 +86,7 @@ class Learner:
         Raises OutOfMemory.
         """
         begun = mark(self.world.device)
-        with _errors_explained(max(map(len, pieces)), self.world.device):
+        with _errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
             before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
             values = self.gradients(step, pieces)
             norm = self.distribution.grad_norm(self.learned)
@@ -277,7 +278,7 @@ def checkpoint_activations(objective: Objective) -> None:
 
 
 @contextmanager
-def _errors_explained(images: int, device: torch.device) -> Iterator[None]:
+def _errors_explained(images: int, device: torch.device, *, recomputes: bool) -> Iterator[None]:
     """Raise OutOfMemory where the body gets no memory, UsageError where BatchNorm gets one image alone."""
     try:
         yield
@@ -293,10 +294,21 @@ def _errors_explained(images: int, device: torch.device) -> Iterator[None]:
         known = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not known and "can't allocate memory" not in str(error):
             raise
-        peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-        raise OutOfMemory(
-            f"out of memory with {images} images on {device}" + (f" (peak {peak:.1f} GiB)" if peak else ""),
+        name = "cpu" if device.type == "cpu" else str(device)
+        levers = [
             f"--set device_batch_size={images // 2} accumulates the same global batch in smaller pieces"
             if images > 1
             else "take a smaller tower or image",
+            *([] if recomputes else ["--set activation_checkpointing=true keeps less of each image"]),
+        ]
+        raise OutOfMemory(
+            f"out of memory with {images} images on {name} ({_peak(device)})", "; ".join(levers)
         ) from error
+
+
+def _peak(device: torch.device) -> str:
+    """The most memory that this process has had: tensors on a GPU, all that was resident elsewhere."""
+    if device.type != "cuda":
+        return f"peak {high_water() / 2**30:.2f} GiB resident"
+    total = torch.cuda.get_device_properties(device).total_memory
+    return f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.2f} of {total / 2**30:.2f} GiB"
