@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from catlipctl.reports import findings
+from catlipctl.reports import logs
 from catlipctl.reports.style import PALETTE, colours, legend, numbered, panels, short_names, widths
 from catlipctl.reports.training import smoothed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from catlipctl.reports.findings import Evaluated, Logged
+    from catlipctl.reports.logs import Evaluated, Logged
 
 Points = list[tuple[int, float]]
 """Samples seen, and what was measured then."""
@@ -32,7 +32,7 @@ SMOOTHED = ("loss", "images/s", "MFU")
 
 def read(run: Path) -> Curves:
     """A run's curves; a run under way has them up to now, and one that has logged nothing has none."""
-    return of(findings.logged(run / findings.METRICS), findings.evaluated(run / findings.EVALUATIONS))
+    return of(logs.logged(run / logs.METRICS), logs.evaluated(run / logs.EVALUATIONS))
 
 
 def of(logged: Sequence["Logged"], evaluated: Sequence["Evaluated"]) -> Curves:

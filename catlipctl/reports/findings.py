@@ -1,13 +1,12 @@
 """What a report is made from: the files of runs and of results, read and nothing else."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
@@ -15,6 +14,17 @@ from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchma
 from catlipctl.errors import CatlipctlError, DataError, UsageError
 from catlipctl.files import FileKind
 from catlipctl.reports import predictions
+from catlipctl.reports.logs import (
+    EVALUATIONS,
+    METRICS,
+    STARTS,
+    Evaluated,
+    JsonObject,
+    Logged,
+    evaluated,
+    logged,
+    rows,
+)
 from catlipctl.reports.page import Link, Links
 from catlipctl.reports.predictions import Predictions
 from catlipctl.vocabulary import Vocabulary
@@ -26,9 +36,6 @@ M = TypeVar("M", bound=BaseModel)
 
 RESULT = "result.json"
 RECIPE = "recipe.yaml"
-METRICS = "metrics.jsonl"
-EVALUATIONS = "evaluations.jsonl"
-STARTS = "starts.jsonl"
 ACCOUNTS = "transfer/*/account.csv"
 KIND = FileKind(
     "a result",
@@ -37,15 +44,8 @@ KIND = FileKind(
     "name a run, or a JSON file that an evaluation or a benchmark of catlipctl left",
 )
 ACCOUNT = FileKind("an account of Transfer Init", 2**28, DataError, "")
-TAIL = 2**16
-"""Bytes in which the last row of a log lies."""
-LOG = FileKind("a log of a run", 2**30, DataError, "")
 UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
 Interval = tuple[float, float]
-
-
-class _Object(RootModel[dict[str, Any]]):
-    """Any JSON object."""
 
 
 class Evaluation(BaseModel):
@@ -81,39 +81,6 @@ KINDS: dict[str, type[BaseModel]] = {
     "chunk": LoaderBenchmark,
 }
 """A field that only one kind of result has -> how that is read."""
-
-
-class Logged(BaseModel):
-    """What a report reads of a row of metrics.jsonl; other rows are other events."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    step: int
-    samples: int
-    loss: float
-    lr: float | None = None
-    images_per_second: float | None = None
-    mfu: float | None = None
-    epoch: float = 0
-    seconds: float = 0
-    replaced: int = 0
-    unlabelled: float | None = None
-
-
-class Evaluated(BaseModel):
-    """What a report reads of a row of evaluations.jsonl: a run measured on its way."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    step: int
-    samples: int | None = None
-    loss: float | None = None
-    mean_average_precision: float | None = None
-    accuracy: float | None = None
-    acc1: float | None = None
-    images: int | None = None
-    classes: int | None = None
-    weights: str | None = None
 
 
 class Model(BaseModel):
@@ -240,34 +207,13 @@ def find(paths: Sequence[Path]) -> Findings:
 
 def result(path: Path) -> Found:
     """A result file of any kind; DataError where it is none."""
-    document = KIND.read_json(path, _Object).root
+    document = KIND.read_json(path, JsonObject).root
     kind = next((KINDS[name] for name in KINDS if name in document), None)
     if kind is None:
         raise KIND.refused(path, "it has no figure that an evaluation or a benchmark measures")
     # A later version may have written more fields.
     read = {name: document[name] for name in document if kind is Evaluation or name in kind.model_fields}
     return Found(path, document, _validated(kind, read, path, KIND.hint))
-
-
-def logged(path: Path) -> list[Logged]:
-    """The rows of a metrics.jsonl that tell of a step, or none."""
-    return _of_kind(rows(path), Logged)
-
-
-def last_logged(path: Path) -> Logged | None:
-    """The last row of a metrics.jsonl, without reading all of it."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as stream:
-        stream.seek(max(0, path.stat().st_size - TAIL))
-        lines = stream.read().splitlines()
-    found = _of_kind(_objects(lines, path), Logged)
-    return found[-1] if found else None
-
-
-def evaluated(path: Path) -> list[Evaluated]:
-    """The rows of an evaluations.jsonl, or none."""
-    return _of_kind(rows(path), Evaluated)
 
 
 def recipe(path: Path) -> RunRecipe:
@@ -282,27 +228,6 @@ def _validated(kind: type[M], document: Any, path: Path, hint: str) -> M:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
         raise DataError(f"{path}: {where}: {fault['msg']}", hint) from error
-
-
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one a line, or none; a line that is none is passed over."""
-    return _objects(LOG.read_bytes(path).splitlines() if path.is_file() else (), path)
-
-
-def _objects(lines: Iterable[bytes], path: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in lines:
-        with suppress(DataError):
-            found.append(LOG.parsed(line, path, _Object).root)
-    return found
-
-
-def _of_kind(found: Iterable[Mapping[str, Any]], kind: type[M]) -> list[M]:
-    fitting = []
-    for row in found:
-        with suppress(ValidationError):
-            fitting.append(kind.model_validate(row))
-    return fitting
 
 
 def is_run(path: Path) -> bool:

@@ -9,7 +9,8 @@ from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchma
 from catlipctl.labels.targets import HOWS
 from catlipctl.reports.curves import curves, of
 from catlipctl.reports.evaluations import evaluations
-from catlipctl.reports.findings import METRICS, RECIPE, Evaluated, Findings, Found, Logged, RunFiles, find
+from catlipctl.reports.findings import RECIPE, Findings, Found, RunFiles, find
+from catlipctl.reports.logs import METRICS, Evaluated, Logged
 from catlipctl.reports.overlap import coverage, overlap
 from catlipctl.reports.page import Figure, Folded, Link, Links, Part, Section, Table, page
 from catlipctl.reports.provenance import provenance

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from catlipctl.errors import CatlipctlError, UsageError
-from catlipctl.reports import findings
+from catlipctl.reports import findings, logs
 from catlipctl.results import Result
 from catlipctl.training.directory import RunDirectory
 
@@ -89,7 +89,7 @@ def summary(path: Path) -> RunSummary:
         state = "complete"
     elif ended is not None:
         state = "stopped" if ended.exit_code in STOPPED else "failed"
-    last, start = findings.last_logged(run.metrics), _last_start(run)
+    last, start = logs.last_logged(run.metrics), _last_start(run)
     return RunSummary(
         path=str(path),
         state=state,
@@ -108,7 +108,7 @@ def summary(path: Path) -> RunSummary:
 def _last_start(run: RunDirectory) -> Mapping[str, Any]:
     """What the last start has said of itself; nothing where that cannot be read."""
     try:
-        return next(reversed(findings.rows(run.starts)), {})
+        return next(reversed(logs.rows(run.starts)), {})
     except CatlipctlError:
         return {}
 
