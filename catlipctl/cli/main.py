@@ -19,7 +19,7 @@ from catlipctl.cli import (
     pretrain,
     recipe,
     report,
-    runs_replay,
+    runs,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -44,6 +44,7 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.add_typer(bench.group, name="bench")
+app.add_typer(runs.group, name="runs")
 
 
 def _group(name: str, help: str) -> typer.Typer:
@@ -78,10 +79,6 @@ _checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it 
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
 _checkpoint.command("gather", cls=Command)(checkpoint.gather)
-
-
-_runs = _group("runs", "Runs of training: what became of them.")
-_runs.command("replay", cls=Command)(runs_replay.replay)
 
 
 def _version(value: bool) -> None:

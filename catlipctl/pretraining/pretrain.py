@@ -18,6 +18,7 @@ from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
 from catlipctl.objectives.objective import Encode
+from catlipctl.pretraining.validation import Validation, open_held_out
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.settings.pretraining import (
@@ -90,6 +91,7 @@ def pretrain(
         check(recipe, run.world)
         given = run.on_main(lambda: given_vocabulary(recipe, run.directory))
         source = run.world.node_first(lambda: open_source(recipe, cache_dir, run.progress))
+        held_out = run.world.node_first(lambda: open_held_out(recipe, cache_dir, run.progress))
         classes = settle_vocabulary(recipe, run, source, given)
         begun = run.start.step, run.start.samples
         schedule = planned(recipe, recipe.model.image_size, len(source), begun)
@@ -111,7 +113,22 @@ def pretrain(
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
             return {"config": config, "vocabulary": classes, **for_open_clip(objective, weights)}
 
-        state = training.fit(run, recipe, learner, schedule, loader, parts)
+        validation = None
+        if recipe.validation is not None and held_out is not None:
+            workers = recipe.data.workers
+            validation = Validation(recipe.validation, held_out, run, learner, schedule, workers)
+        state = training.fit(
+            run,
+            recipe,
+            learner,
+            schedule,
+            loader,
+            parts,
+            flops=forward_flops(recipe, outputs(recipe, classes)),
+            after_step=None if validation is None else validation.where_due,
+        )
+        if validation is not None:
+            validation.at_the_end()
         return run.on_main(lambda: summary(run, source, classes, state, schedule.samples(state.step)))
 
 
@@ -220,6 +237,13 @@ def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
     return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+
+
+def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
+    """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
+    return {size: flops + beside for size, flops in counted.items()}
 
 
 def make_objective(

@@ -1,5 +1,6 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
+from catlipctl.reports.curves import curves
 from catlipctl.reports.findings import Findings, find
 from catlipctl.reports.overlap import coverage, occurrences, overlap, save_overlap
 from catlipctl.reports.page import Cell, Figure, Folded, Link, Links, Section, Table, page
@@ -24,6 +25,7 @@ __all__ = [
     "Section",
     "Table",
     "coverage",
+    "curves",
     "embed",
     "find",
     "gallery",

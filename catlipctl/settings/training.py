@@ -11,6 +11,7 @@ from catlipctl.recipe.schema import Section
 from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 
 Precision = Literal["auto", "bfloat16", "float32"]
+Tracker = Literal["tensorboard", "wandb"]
 Sharding = Literal["none", "full", "hybrid"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -186,6 +187,8 @@ class TrainingSettings(Section):
     """Decides the initial weights, the order of the data, crops and sizes."""
     log_every: Steps = 1
     """Steps between rows of `metrics.jsonl`."""
+    trackers: list[Tracker] = Field(default_factory=list)
+    """Where these rows go, too: TensorBoard's files in the run, wandb. `pip install 'catlipctl[trackers]'`"""
     save_every: Steps | None = None
     """Steps between checkpoints that are kept; there is always one at the end and at a signal."""
     save_minutes: float | None = Field(default=10, gt=0, le=A_YEAR)
@@ -261,6 +264,7 @@ def left_of_start(momentum: float, steps: int) -> float:
 FREE_ON_RESUME = frozenset(
     {
         "log_every",
+        "trackers",
         "save_every",
         "save_minutes",
         "keep_last",

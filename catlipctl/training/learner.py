@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from catlipctl.checkpoints.pieces import Piece
 from catlipctl.data.batch import Batch, Step
@@ -22,7 +23,7 @@ from catlipctl.training import state as states
 from catlipctl.training.average import Average
 from catlipctl.training.batch_norm import synchronise
 from catlipctl.training.distribution import spread
-from catlipctl.training.underway import MOST_SKIPPED, Told, Underway
+from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, mark
 from catlipctl.training.world import World
 
 RECOMPILATIONS = 64
@@ -71,6 +72,8 @@ class Learner:
         )
         self.optimiser = optimisers.create(settings, groups)
         self.average = Average(self.distribution.held, momentum) if momentum is not None else None
+        self.before_change: Callable[[], None] = nothing
+        """Returns when weights, moments and averages may change: none of them is being copied."""
         self._skipped_in_a_row = torch.zeros((), dtype=torch.int32, device=world.device)
 
     def step(
@@ -82,6 +85,7 @@ class Learner:
         is not finite the step changes nothing, on any rank; after three in a row no further one does.
         Raises OutOfMemory.
         """
+        begun = mark(self.world.device)
         with _errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
             before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
             values = self.gradients(step, pieces)
@@ -93,7 +97,7 @@ class Learner:
             for buffer, value in before:
                 buffer.copy_(torch.where(skipped, value, buffer))
             found = torch.cat([totals[:-1], torch.stack([norm.to(totals), skipped.to(totals)])])
-        return Underway(step, pieces, values.losses, values.names, found)
+        return Underway(step, pieces, values.losses, values.names, found, begun)
 
     def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
         """Add the gradients of the mean loss over the step's images; the losses of the pieces.
@@ -126,6 +130,7 @@ class Learner:
             torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip_norm, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
+        self.before_change()
         optimisers.step_unless(self.optimiser, skipped)
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -178,6 +183,37 @@ class Learner:
         """
         states.load(self.distribution, self.optimiser, self.average, weights, state, without_moments)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside, the objective is as a checkpoint would have it, in eval mode, under autocast; no gradients.
+
+        So with the averages where there are some, and the first process's statistics of a BatchNorm.
+        Afterwards all is as it was. All ranks call; the tower is not compiled anew.
+        """
+        self.before_change()
+        modes = {part: part.training for part in self.objective.modules()}
+        compiled, self.objective.model._compiled_call_impl = self.objective.model._compiled_call_impl, None
+        self._swap()
+        try:
+            with unchanged_buffers(self.objective), torch.no_grad(), self._autocast():
+                for buffer in self.objective.buffers() if self.world.size > 1 else ():
+                    torch.distributed.broadcast(buffer, 0)
+                self.objective.eval()
+                yield
+        finally:
+            for part in self.objective.modules():
+                # Without a backward pass it would keep what it has gathered: these weights.
+                if isinstance(part, FSDPModule):
+                    part.reshard()
+            self._swap()
+            self.objective.model._compiled_call_impl = compiled
+            for part, training in modes.items():
+                part.training = training
+
+    def _swap(self) -> None:
+        if self.average is not None:
+            self.average.swap()
+
     def _reseed(self, position: int) -> None:
         """Begin the random draws (dropout) of a position: with it no generator's state need be saved.
 
@@ -192,6 +228,10 @@ class Learner:
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32
         return torch.autocast(self.world.device.type, self.precision, enabled=enabled)
+
+
+def nothing() -> None:
+    """What is to be done where nothing is."""
 
 
 class Values:

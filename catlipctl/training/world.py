@@ -126,6 +126,15 @@ class World:
         """The processes' lists, one after the other."""
         return gather_object(values) if self.size > 1 else values
 
+    def stack(self, value: Tensor) -> Tensor:
+        """A tensor of every process, of the same shape in each: `[W, ...]`."""
+        if self.size == 1:
+            return value[None]
+        # End to end: gloo takes no other form.
+        joined = value.new_empty(self.size * value.shape[0], *value.shape[1:])
+        torch.distributed.all_gather_into_tensor(joined, value.contiguous())
+        return joined.view(self.size, *value.shape)
+
     def wait(self) -> None:
         """Go on when all have come here."""
         self._state.wait_for_everyone()
