@@ -85,18 +85,8 @@ class RunDirectory:
 
     @property
     def in_use(self) -> bool:
-        """Is a run at work here now? Whoever looks holds the lock for an instant, with all who look."""
-        try:
-            descriptor = os.open(self.path / "lock", os.O_RDONLY)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError as error:
-            return error.errno in (errno.EACCES, errno.EAGAIN)
-        finally:
-            os.close(descriptor)
-        return False
+        """Is a run at work here now?"""
+        return self._lock.taken
 
     @property
     def ended(self) -> ExitRecord | None:
