@@ -30,6 +30,8 @@ NEEDED = 60.0
 """Seconds for which a shard counts as needed after it was touched."""
 DEAD = 120.0
 """Seconds after which a lock that nobody touches is taken over, if its process cannot be asked."""
+PATIENCE = 5.0
+"""Seconds in which whoever must have a shard comes to drop any other for it, the longest untouched first."""
 GIB = 2**30
 _TAR = "shard.tar"
 _GONE = ".gone-"
@@ -81,7 +83,7 @@ class ShardCache:
         lock = _Lock(self.folder / f"{self.place(file).name}.lock")
         while not self.has(file):
             if lock.take():
-                self._fetch_locked(file, lock, told)
+                self._fetch_locked(file, lock, told, wait=True)
             elif (reason := lock.failed()) is not None:
                 raise ReadFailed(*reason)
             elif lock.is_dead():
@@ -102,16 +104,14 @@ class ShardCache:
         lock = _Lock(self.folder / f"{self.place(file).name}.lock")
         if self.has(file) or not lock.take():
             return False
-        return self._fetch_locked(file, lock, told, NEEDED)
+        return self._fetch_locked(file, lock, told, wait=False)
 
-    def _fetch_locked(
-        self, file: File, lock: "_Lock", told: Callable[[int], object], spared: float = 0.0
-    ) -> bool:
+    def _fetch_locked(self, file: File, lock: "_Lock", told: Callable[[int], object], *, wait: bool) -> bool:
         if self.has(file):  # its lock was dropped between our look and our taking it
             lock.drop()
             return True
         try:
-            with self._room(file, spared) as folder:
+            with self._room(file, wait=wait) as folder:
                 if folder is None:
                     return False
 
@@ -139,23 +139,25 @@ class ShardCache:
                 os.rename(folder, self.place(file))
 
     @contextlib.contextmanager
-    def _room(self, file: File, spared: float) -> Iterator[Path | None]:
+    def _room(self, file: File, *, wait: bool) -> Iterator[Path | None]:
         """A folder for a shard to be fetched into, as large as it will be; None where there is no room.
 
-        spared: shards that were touched less than so many seconds ago stay.
+        wait: until there is, or to make it by dropping what is needed later.
         """
         folder = self.folder / f".{self.place(file).name}-{secrets.token_hex(4)}"
+        begun = time.monotonic()
         try:
             while True:
                 folder.mkdir(parents=True, exist_ok=True)
                 with (folder / _TAR).open("wb") as stream:
                     stream.truncate(file.size)
-                if self._within_bound(folder, spared):
+                waited = min(1.0, (time.monotonic() - begun) / PATIENCE)
+                if self._within_bound(folder, spared=NEEDED * (1 - waited)):
                     yield folder
                     return
                 # Of two that want the last room each sees the other, and steps back.
                 shutil.rmtree(folder, ignore_errors=True)
-                if spared:
+                if not wait:
                     yield None
                     return
                 time.sleep(_LOOK_AGAIN * (1 + secrets.randbelow(8)))

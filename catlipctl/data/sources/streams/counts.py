@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from catlipctl.data.sample import Need
 from catlipctl.data.sources.faults import EMPTY_SHARD
-from catlipctl.data.sources.storage import File, is_url, read_small
+from catlipctl.data.sources.storage import File, ReadFailed, is_url, read_small
 from catlipctl.data.sources.streams.cache import ShardCache
 from catlipctl.data.sources.tar import TarSource
 from catlipctl.errors import DataError
@@ -61,10 +61,25 @@ class Count:
             return self._of(file.path, file)
         there = self.cache.has(file)
         try:
-            return self._of(file.path, self.cache.fetch(file))
+            while True:
+                try:
+                    return self._of(file.path, self.cache.fetch(file))
+                except ReadFailed:
+                    if self.cache.has(file):
+                        raise
         finally:
             if not there:
                 self.cache.drop(file)
+
+    def why_none(self, name: str, file: File) -> DataError:
+        """Why a source has no sample: what a shard says of itself, or that it has none."""
+        local = self.cache.fetch(file) if is_url(file.path) else file
+        try:
+            with TemporaryDirectory() as folder:
+                TarSource(name, [local], cache=Path(folder), need=self.need, **self.keys)
+        except DataError as error:
+            return error
+        return DataError(f"{name}: its shards are said to hold no samples", "mend its sizes.json or stats")
 
     def _of(self, name: str, local: File) -> Counted:
         with TemporaryDirectory() as folder:

@@ -80,6 +80,8 @@ def index_source(
         files = tars_of(text, cache, progress)
         before = known_counts(files, cache, keys, need, said=False)
         counts = count_missing(files, before, cache, count, workers, faults, progress)
+        if not counts.any():
+            raise count.why_none(text, files[0])
         missing = int((before == UNKNOWN).sum())
         sources.append(
             IndexedSource(

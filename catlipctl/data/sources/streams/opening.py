@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from catlipctl.data.sample import Need, Source
 from catlipctl.data.sources.faults import Faults
@@ -65,6 +66,7 @@ def open_tars(
         return TarSource(name, files, need=need, strict=strict, cache=cache, progress=progress, **keys)
     room = ShardCache(cache / STREAMS, streaming.cache_bytes)
     _check_writable(room.folder)
+    _check_room(np.array([file.size for file in files]), streaming, progress)
     counts = known_counts(files, cache, keys, need, progress)
     unknown = int((counts == UNKNOWN).sum())
     if unknown > MOST_UNASKED:
@@ -73,16 +75,14 @@ def open_tars(
             "sizes.json, nor img2dataset's _stats.json, nor a count of ours",
             f"count them once: catlipctl data index --data '{name}'",
         )
-    counts = count_missing(files, counts, cache, Count(room, keys, need), _WORKERS, Faults(), progress)
+    count = Count(room, keys, need)
+    counts = count_missing(files, counts, cache, count, _WORKERS, Faults(), progress)
     there = np.flatnonzero(counts > 0)
+    if not len(there):
+        raise count.why_none(name, files[0])
     if len(there) < len(files):
         progress.warn(f"{len(files) - len(there):,} of {len(files):,} shards hold no samples: left out")
-    if not len(there):
-        raise DataError(
-            f"{name} holds no samples, as its shards are counted", "count again, or look at a shard"
-        )
     shards = Shards([files[number] for number in there.tolist()], counts[there])
-    _check_room(shards, streaming, progress)
     return StreamSource(
         name, shards, room, keys=keys, need=need, strict=strict, window=streaming.window, progress=progress
     )
@@ -99,14 +99,14 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def _check_room(shards: Shards, streaming: Streaming, progress: Progress) -> None:
+def _check_room(sizes: NDArray[np.int64], streaming: Streaming, progress: Progress) -> None:
     """See that a window has room in the cache, whichever shards an epoch puts into it; better two.
 
     Raises:
         UsageError: it has not.
     """
-    window, bound = min(streaming.window, len(shards)), streaming.cache_bytes
-    largest = int(np.sort(shards.sizes)[-window:].sum())
+    window, bound = min(streaming.window, len(sizes)), streaming.cache_bytes
+    largest = int(np.sort(sizes)[-window:].sum())
     if largest > bound:
         raise UsageError(
             f"data.stream_cache_gib: {window:,} shards that are mixed may have {largest / GIB:.4g} GiB, and "
@@ -114,7 +114,7 @@ def _check_room(shards: Shards, streaming: Streaming, progress: Progress) -> Non
             f"--set data.stream_cache_gib={np.ceil(20 * largest / GIB + 1) / 10:.4g} holds the next one, "
             "too; or a smaller data.window",
         )
-    if min(2 * largest, int(shards.sizes.sum())) > bound:
+    if min(2 * largest, int(sizes.sum())) > bound:
         progress.warn(
             f"data.stream_cache_gib: {bound / GIB:.4g} GiB do not hold two windows of {window:,} shards "
             f"({2 * largest / GIB:.4g} GiB): training waits at the end of each"

@@ -6,9 +6,9 @@ here. What it lacks then is made up for by its own samples: the same for all run
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +23,11 @@ from catlipctl.data.sources.tar import TarSource
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 
+T = TypeVar("T")
 MOST_EMPTY = 100
 """So many shards in a row without a sample are no accident."""
 _LOOKED_AT = 3
-_TRIES = 3
+_TRIES = 10
 
 
 class StreamSource:
@@ -130,19 +131,21 @@ class StreamSource:
         except DataError:
             self._note(shard, None)
 
-    def _read(self, shard: int, read: Any) -> Any:
+    def _read(self, shard: int, read: Callable[[TarSource], T]) -> T:
         """What `read` gives of a shard's tar; of the next one's where it has no sample at all."""
         for step in range(MOST_EMPTY + 1):
             number = (shard + step) % len(self._shards)
             for _ in range(_TRIES):
-                tar = self._open(number)
-                if tar is None:
-                    break
+                local = None if number in self._opened else self.cache.fetch(self.file(number))
                 try:
+                    tar = self._open(number, local)
+                    if tar is None:
+                        break
                     return read(tar)
                 except ReadFailed:
-                    # Dropped from the cache meanwhile: a slow process, or a cache that is too small.
-                    if self._opened.pop(number, None) is None or self.cache.has(self.file(number)):
+                    # Dropped from the cache meanwhile: this process was slow, or the cache is small.
+                    self._opened.pop(number, None)
+                    if self.cache.has(self.file(number)):
                         raise
             else:
                 raise DataError(
@@ -154,21 +157,19 @@ class StreamSource:
             "look at one of them with: catlipctl data inspect SHARD",
         )
 
-    def _open(self, shard: int) -> TarSource | None:
-        """A shard's tar, fetched if it is not here; None where no sample of it can be used."""
+    def _open(self, shard: int, local: File | None) -> TarSource | None:
+        """A shard's tar, open before or from its local file; None where no sample of it can be used."""
         if (tar := self._opened.get(shard)) is not None:
             return tar
-        local = self.cache.fetch(self.file(shard))
         try:
-            tar = self._tar(shard, local)
+            tar = self._tar(shard, local or self.cache.local(self.file(shard)))
         except DataError as error:
             if self._options["strict"]:
                 raise error
-            self._note(shard, None)
-            return None
         self._note(shard, tar)
-        self._forget()
-        self._opened[shard] = tar
+        if tar is not None:
+            self._forget()
+            self._opened[shard] = tar
         return tar
 
     def _tar(self, shard: int, local: File) -> TarSource:
@@ -212,7 +213,7 @@ class StreamSource:
         """See by the first shards that the keys are right: an error that all of them have is raised."""
         for shard in range(min(_LOOKED_AT, len(self._shards))):
             try:
-                if self._open(shard) is not None:
+                if self._open(shard, self.cache.fetch(self.file(shard))) is not None:
                     return
             except DataError as error:
                 if self._options["strict"]:
