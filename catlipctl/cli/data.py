@@ -1,4 +1,4 @@
-"""`catlipctl data inspect`: pairs, faults, images, captions and their labels, and what is repeated."""
+"""`catlipctl data`: `inspect`, what is in a source, and `index`, how many samples each of its tars holds."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.data.inspect import Captions, Images, Inspection, Part, Spread
+    from catlipctl.data.sources.streams import Indexed
 
 LABELS_SHOWN = 12
 WIDEST_CAPTION = 72
@@ -58,6 +59,61 @@ def inspect(
             progress=out,
         )
         out.result(inspection, *_tables(inspection))
+
+
+def index(
+    data: Sources = None,
+    words: SourceWords = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=1024,
+            help="Processes that count. Default: two for each core, 32 at most.",
+            show_default=False,
+        ),
+    ] = None,
+    image_key: ImageKey = None,
+    caption_key: CaptionKey = None,
+    cache_dir: CacheDir = None,
+    json: Json = False,
+) -> None:
+    """Count the samples of each tar of a source, so that it can be read as a stream (data.window).
+
+    A shard's count is kept in the cache folder as soon as it is there: run it again to go on.
+    """
+    with command("data index", json=json) as out:
+        from catlipctl.data.sources.streams import index_source
+
+        asked = inputs.sources(data, words)
+        found = index_source(
+            asked,
+            image_key=image_key,
+            caption_keys=caption_key or (),
+            workers=workers,
+            cache_dir=cache_dir,
+            progress=out,
+        )
+        out.uses("source", " + ".join(asked))
+        out.result(found, _counts(found))
+
+
+def _counts(found: "Indexed") -> "Table":
+    numbers = ["shards", "samples", "counted now", "kept", "empty", "a shard", "GB"]
+    shown = table("source", *numbers, numbers=numbers, title="samples that can be used")
+    for one in found.sources:
+        shown.add_row(
+            one.source,
+            f"{one.shards:,}",
+            f"{one.samples:,}",
+            f"{one.counted:,}",
+            f"{one.kept:,}",
+            f"{one.empty:,}",
+            f"{one.smallest:,} to {one.largest:,}",
+            f"{one.bytes / 1e9:,.3g}",
+        )
+    return shown
 
 
 def _tables(found: "Inspection") -> "list[Table]":

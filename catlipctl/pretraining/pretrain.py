@@ -13,6 +13,7 @@ from catlipctl import recipe as recipes
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import LocalOrder, Order
 from catlipctl.data.sample import Source
+from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
@@ -181,8 +182,13 @@ def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> 
 def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
     """The recipe's pairs; what is learned of them on opening goes to the cache."""
     settings = recipe.data
+    streaming = None
+    if settings.window is not None:
+        cache_bytes = int(settings.stream_cache_gib * 2**30)
+        streaming = Streaming(settings.window, cache_bytes, local=settings.stream_local)
     return data.open_source(
         settings.sources,
+        streaming=streaming,
         image_key=settings.image_key,
         caption_keys=settings.caption_keys,
         strict=settings.strict,
