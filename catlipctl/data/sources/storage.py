@@ -126,9 +126,7 @@ class File(NamedTuple):
         handle = _descriptor(self)
         number = handle.fileno()
         return [
-            body
-            if len(body := os.pread(number, size, offset)) == size
-            else body + _rest(number, offset + len(body), size - len(body))
+            body if len(body := os.pread(number, size, offset)) == size else _read_at(handle, offset, size)
             for offset, size in zip(offsets, sizes, strict=True)
         ]
 
@@ -184,7 +182,7 @@ def read_file(path: Path, limit: int) -> bytes | None:
     def read() -> bytes | None:
         with path.open("rb", buffering=0) as stream:
             size = os.fstat(stream.fileno()).st_size
-            return None if size > limit else _rest(stream.fileno(), 0, size + 1)
+            return None if size > limit else _read_at(stream, 0, size + 1)
 
     try:
         return persistently(read, str(path))
@@ -200,10 +198,10 @@ def _descriptor(file: File) -> BinaryIO:
     return open(file.path, "rb", buffering=0)
 
 
-def _rest(descriptor: int, offset: int, size: int) -> bytes:
-    """What is there of some bytes: a network disk may give less at a time than it has."""
-    body = b""
-    while len(body) < size and (more := os.pread(descriptor, size - len(body), offset + len(body))):
+def _read_at(handle: BinaryIO, offset: int, size: int) -> bytes:
+    body = os.pread(handle.fileno(), size, offset)
+    # A network disk may give less than it has.
+    while len(body) < size and (more := os.pread(handle.fileno(), size - len(body), offset + len(body))):
         body += more
     return body
 
