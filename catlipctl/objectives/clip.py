@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from catlipctl.data.batch import Batch, Step, share
+from catlipctl.data.batch import Batch, Step, Targets, share
 from catlipctl.models.text import TokenCollate, create_text_tower
 from catlipctl.objectives.objective import Context, Objective, Output, unchanged_buffers
 from catlipctl.settings.objectives import ClipSettings
@@ -59,6 +59,10 @@ class Clip(Objective):
         with torch.device("meta"):
             text = create_text_tower(made.text, made.embed_dim)
         return 1 + sum(parameter.numel() for parameter in text.parameters())
+
+    def stand_ins(self, rows: int) -> Targets:
+        """Empty captions."""
+        return {"tokens": torch.zeros((rows, self.settings.text.context_length), dtype=torch.int64)}
 
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """Contrast all pieces of a step before the first is learned from; one alone is left to `forward`.

@@ -20,10 +20,8 @@ from catlipctl.objectives import Objective, unchanged_buffers
 from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training.average import Average
+from catlipctl.training.compilation import Compilation
 from catlipctl.training.world import World
-
-RECOMPILATIONS = 64
-"""Image sizes and batches that a compiled tower may meet, each compiled once."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +60,7 @@ class Learner:
         self.recomputes = activation_checkpointing
         if activation_checkpointing:
             checkpoint_activations(objective)
-        if compile:
-            torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
-            # In place: the names of the parameters stay as they are.
-            objective.model.compile(dynamic=False)
+        self.compilation = Compilation(objective.model) if compile else None
         self.module = _distributed(objective, world)
         self.learned = [p for p in objective.parameters() if p.requires_grad]
         groups = optimisers.parameter_groups(
@@ -107,6 +102,8 @@ class Learner:
                 with unchanged_buffers(self.objective) if self.recomputes else nullcontext():
                     (output.loss * (piece.counted * self.world.size / step.rows)).backward()
             values.add(piece, output.loss, output.parts)
+        if self.compilation is not None:
+            self.compilation.stepped(step.size)
         return values
 
     def update(self, norm: Tensor, rate: float) -> None:

@@ -8,6 +8,7 @@ from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saving
+from catlipctl.training.compilation import warm_up
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
 from catlipctl.training.report import Report, RunState, truncate_metrics
@@ -66,6 +67,7 @@ def fit(
         )
         return state
     run.training_begins(recipe)
+    warm_up(learner, schedule, state.step, recipe.device_batch_size, run.progress)
     whole, done = schedule.samples(), schedule.samples(state.step)
     with run.signals.deferred(), run.progress.task(run.task, whole, "images", done) as task:
         report = Report(
