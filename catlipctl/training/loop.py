@@ -1,6 +1,7 @@
 """The training loop, for every task, objective and number of processes. `fit` sets it going."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 from catlipctl.data.batch import Batch
 from catlipctl.data.loader import Loader
@@ -15,6 +16,7 @@ from catlipctl.training.report import Report, RunState, truncate_metrics
 from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
 from catlipctl.training.steps import StepSchedule
+from catlipctl.training.tuning import float32_products, garbage_frozen
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
 
 
@@ -67,9 +69,13 @@ def fit(
         )
         return state
     run.training_begins(recipe)
-    warm_up(learner, schedule, state.step, recipe.device_batch_size, run.progress)
     whole, done = schedule.samples(), schedule.samples(state.step)
-    with run.signals.deferred(), run.progress.task(run.task, whole, "images", done) as task:
+    with ExitStack() as inside:
+        inside.enter_context(float32_products(world.device, recipe.precision))
+        warm_up(learner, schedule, state.step, recipe.device_batch_size, run.progress)
+        inside.enter_context(garbage_frozen())
+        inside.enter_context(run.signals.deferred())
+        task = inside.enter_context(run.progress.task(run.task, whole, "images", done))
         report = Report(
             directory.metrics if world.is_main else None,
             task,
