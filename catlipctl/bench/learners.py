@@ -78,9 +78,9 @@ class Engine:
     def step(self, mark: Mark) -> float:
         """Take a step; the loss before it."""
         self._learner.mark = mark
-        outcome = self._learner.step(self.batch.step, [self.batch], OPTIMISER.lr)
+        underway = self._learner.step(self.batch.step, [self.batch], OPTIMISER.lr)
         mark("optimiser")
-        return outcome.loss
+        return underway.outcome().loss
 
 
 class _Observed(Learner):

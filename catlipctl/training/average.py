@@ -19,12 +19,16 @@ class Average:
         self._values = {name: value.detach().clone() for name, value in module.state_dict().items()}
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Move towards the module's weights as they are now."""
+    def update(self, skipped: Tensor) -> None:
+        """Move towards the module's weights as they are now; stay where `skipped`, on the device, holds."""
         weights = self._module.state_dict()
         floats = [name for name, value in self._values.items() if value.is_floating_point()]
+        kinds = {self._values[name].dtype for name in floats}
+        momentum = {kind: (~skipped).to(kind) * self.momentum for kind in kinds}
         torch._foreach_lerp_(
-            [self._values[name] for name in floats], [weights[name] for name in floats], self.momentum
+            [self._values[name] for name in floats],
+            [weights[name] for name in floats],
+            [momentum[self._values[name].dtype] for name in floats],
         )
         for name in self._values.keys() - set(floats):
             self._values[name].copy_(weights[name])

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from catlipctl.data.batch import Batch, Step
-from catlipctl.objectives import Objective, unchanged_buffers
+from catlipctl.objectives import Objective
 from catlipctl.progress import SILENT, Progress
 from catlipctl.training.steps import StepSchedule
 
@@ -73,16 +73,10 @@ def warm_up(
         return
     _, first = np.unique(schedule.sizes[begun:], return_index=True)
     steps = [schedule[begun + int(number)] for number in first[::-1]]
-    devices = [] if world.device.type == "cpu" else [world.device]
-    with (
-        progress.task("compiling the tower", total=len(steps), unit="sizes") as task,
-        torch.random.fork_rng(devices, device_type=world.device.type),
-        unchanged_buffers(learner.objective),
-    ):
+    with progress.task("compiling the tower", total=len(steps), unit="sizes") as task:
         for step in steps:
             pieces = schedule.pieces(step, world.rank, world.size, device_batch)
-            learner.gradients(step, [made_up(learner.objective, step, rows) for rows in pieces])
-            learner.optimiser.zero_grad(set_to_none=True)
+            learner.rehearse(step, [made_up(learner.objective, step, rows) for rows in pieces])
             task.advance(1, size=step.size)
     compilation.complete(progress)
 

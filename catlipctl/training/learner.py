@@ -3,10 +3,8 @@
 Built in this order: the objective, activation checkpointing, compilation, distribution, optimiser, average.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,23 +13,14 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from catlipctl.data.batch import Batch, Step
-from catlipctl.errors import NonFiniteLoss, OutOfMemory, UsageError
+from catlipctl.errors import OutOfMemory, UsageError
 from catlipctl.objectives import Objective, unchanged_buffers
 from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training.average import Average
 from catlipctl.training.compilation import Compilation
+from catlipctl.training.underway import MOST_SKIPPED, Told, Underway
 from catlipctl.training.world import World
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a step came to, over all processes: means over its images, and the gradient's norm unclipped."""
-
-    loss: float
-    grad_norm: float
-    parts: dict[str, float]
-    replaced: int
 
 
 class Learner:
@@ -68,19 +57,29 @@ class Learner:
         )
         self.optimiser = optimisers.create(settings, groups)
         self.average = Average(objective, momentum) if momentum is not None else None
+        self._skipped_in_a_row = torch.zeros((), dtype=torch.int32, device=world.device)
 
-    def step(self, step: Step, pieces: Sequence[Batch], rate: float) -> Outcome:
-        """Learn from this rank's pieces of a step, at the learning rate `rate`.
+    def step(
+        self, step: Step, pieces: Sequence[Batch], rate: float, told: Callable[[], Told] = Told
+    ) -> Underway:
+        """Launch a step on this rank's pieces, at the learning rate `rate`. The host waits for no device.
 
-        Raises NonFiniteLoss on all processes, before a weight is changed, and OutOfMemory.
+        told: what all ranks are to know of this one, asked as late as can be. Where the loss or the gradient
+        is not finite the step changes nothing, on any rank; after three in a row no further one does.
+        Raises OutOfMemory.
         """
         with _errors_explained(max(map(len, pieces)), self.world.device):
+            before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
             values = self.gradients(step, pieces)
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.learned if p.grad is not None])
-            loss, *parts, replaced, grad_norm = [*self.world.sum(values.totals()).tolist(), float(norm)]
-            self._check_finite(step, loss, grad_norm, pieces, values.losses)
-            self.update(norm, rate)
-        return Outcome(loss, grad_norm, dict(zip(values.names, parts, strict=True)), int(replaced))
+            totals = self._shared(values, norm, told())
+            skipped = self._skipped(totals)
+            self.update(norm, rate, skipped)
+            # Running statistics have seen the step's images before anybody knew.
+            for buffer, value in before:
+                buffer.copy_(torch.where(skipped, value, buffer))
+            found = torch.cat([totals[:-1], torch.stack([norm.to(totals), skipped.to(totals)])])
+        return Underway(step, pieces, values.losses, values.names, found)
 
     def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
         """Add the gradients of the mean loss over the step's images; the losses of the pieces.
@@ -106,16 +105,47 @@ class Learner:
             self.compilation.stepped(step.size)
         return values
 
-    def update(self, norm: Tensor, rate: float) -> None:
-        """Clip the gradients of norm `norm`, take the optimiser's step, and move the average."""
+    def rehearse(self, step: Step, pieces: Sequence[Batch]) -> None:
+        """Go the way of a step up to its gradients; weights, buffers and generators stay. All ranks call.
+
+        Raises OutOfMemory.
+        """
+        device = self.world.device
+        with (
+            _errors_explained(max(map(len, pieces)), device),
+            torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type),
+            unchanged_buffers(self.objective),
+        ):
+            self.gradients(step, pieces)
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def update(self, norm: Tensor, rate: float, skipped: Tensor) -> None:
+        """Clip the gradients of norm `norm`, take the optimiser's step, and move the average.
+
+        skipped: a truth on the device; where it holds, the weights, the moments and the average stay.
+        """
         if self.settings.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip_norm, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
-        self.optimiser.step()
+        optimisers.step_unless(self.optimiser, skipped)
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
-            self.average.update()
+            self.average.update(skipped)
+
+    def _shared(self, values: "Values", norm: Tensor, told: Told) -> Tensor:
+        """What the step came to over all ranks, each rank's `told`, and how many have a norm not finite."""
+        slots = [0.0] * (self.world.size * len(told))
+        first = self.world.rank * len(told)
+        slots[first : first + len(told)] = told
+        totals = values.totals(slots)
+        return self.world.sum(torch.cat([totals, (~norm.isfinite()).to(totals)[None]]))
+
+    def _skipped(self, totals: Tensor) -> Tensor:
+        """Does this step change nothing? On the device, and the same on all ranks, as the totals are."""
+        found = ~totals[0].isfinite() | (totals[-1] > 0) | (self._skipped_in_a_row >= MOST_SKIPPED)
+        self._skipped_in_a_row = torch.where(found, self._skipped_in_a_row + 1, 0)
+        return found
 
     def weights(self) -> dict[str, Tensor]:
         """The objective's weights as one should use them: the average where there is one. All ranks call."""
@@ -185,26 +215,6 @@ class Learner:
             return nullcontext()
         return self.module.no_sync()
 
-    def _check_finite(
-        self, step: Step, loss: float, norm: float, pieces: Sequence[Batch], losses: Sequence[Tensor]
-    ) -> None:
-        if math.isfinite(loss) and math.isfinite(norm):
-            return
-        self.optimiser.zero_grad(set_to_none=True)
-        what = "gradient" if math.isfinite(loss) else "loss"
-        bad = [
-            piece
-            for piece, value in zip(pieces, losses, strict=True)
-            if what == "gradient" or not math.isfinite(float(value))
-        ]
-        samples = self.world.gather([int(sample) for piece in bad for sample in piece.samples])
-        shown = ", ".join(map(str, samples[:16])) + (", ..." if len(samples) > 16 else "")
-        raise NonFiniteLoss(
-            f"the {what} became non-finite at step {step.index:,} in a batch with samples {shown}",
-            "lower optimiser.lr, raise schedule.warmup_steps, or look at these samples; "
-            "the weights were not changed by this step",
-        )
-
 
 class Values:
     """Losses and their parts of the pieces of a step, on the device until all are summed up."""
@@ -229,10 +239,12 @@ class Values:
         )
         self._replaced += piece.replaced
 
-    def totals(self) -> Tensor:
-        """Mean loss, mean parts and the number of replaced images: float64, this rank's share of them."""
+    def totals(self, told: Sequence[float] = ()) -> Tensor:
+        """Mean loss, mean parts, the number of replaced images, and `told`: float64, this rank's share."""
         sums = torch.stack(self._sums).sum(0)
-        return torch.cat([sums, sums.new_tensor([self._replaced])])
+        # From memory that is not pinned the host would wait for the device.
+        counts = torch.tensor([self._replaced, *told], dtype=sums.dtype, pin_memory=sums.is_cuda)
+        return torch.cat([sums, counts.to(sums.device, non_blocking=True)])
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,15 +1,20 @@
 """The training loop, for every task, objective and number of processes. `fit` sets it going."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 
 from catlipctl.data.batch import Batch
-from catlipctl.data.loader import Loader
+from catlipctl.data.loader import Loader, StepPieces
 from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saving
 from catlipctl.training.compilation import warm_up
+from catlipctl.training.guard import Guard
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
 from catlipctl.training.report import Report, RunState, truncate_metrics
@@ -17,6 +22,7 @@ from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.tuning import float32_products, garbage_frozen
+from catlipctl.training.underway import Told, Underway
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
 
 
@@ -84,22 +90,43 @@ def fit(
             every=recipe.log_every,
             source_size=len(loader.source),
         )
-        pieces = (
-            (step, schedule.pieces(step, world.rank, world.size, recipe.device_batch_size))
-            for step in schedule.since(state.step)
-        )
         train(
             learner,
             state,
             schedule,
-            loader(pieces),
+            batches(loader, schedule, state.step, recipe, run),
             lambda step: learning_rate(step, len(schedule), recipe.optimiser.lr, recipe.schedule),
             saves=saves,
             report=report,
             signals=run.signals,
+            guard=Guard(world, run.progress),
             after_step=after_step,
         )
     return state
+
+
+def batches(
+    loader: Loader, schedule: StepSchedule, first: int, recipe: TrainingSettings, run: Run
+) -> Iterator[list[Batch]]:
+    """This process's pieces of each step from number `first` on.
+
+    Whoever kills all of a job may begin with the loader's workers. The others hear of a signal with a step's
+    result, so this process takes one or two more: it makes their batches, the same ones, itself.
+    """
+    world, done = run.world, 0
+
+    def pieces(first: int) -> Iterator[StepPieces]:
+        for step in schedule.since(first):
+            yield step, schedule.pieces(step, world.rank, world.size, recipe.device_batch_size)
+
+    try:
+        for made in loader(pieces(first)):
+            yield made
+            done += 1
+    except OutOfMemory:
+        if not run.signals.received:
+            raise
+    yield from replace(loader, workers=0)(pieces(first + done))
 
 
 def train(
@@ -112,28 +139,49 @@ def train(
     saves: Saves,
     report: Report,
     signals: Signals,
+    guard: Guard,
     after_step: Callable[[int], None] | None = None,
 ) -> None:
     """Take `state` to the end of the schedule; save on the way, at the end, and at a signal (raises Stopped).
 
-    batches: of the steps from the state's on, as `Loader` gives them. rate: step -> learning rate.
+    batches: of the steps from the state's on, as `Loader` gives them. rate: step -> learning rate. A step is
+    read when the next one is launched: the host waits for no device, and no process for another's host. So
+    all hear of a signal at the same step, one or two after it came.
     """
     world = learner.world
+    late: deque[Underway] = deque()
+
+    def read(leave: int) -> tuple[int, bool]:
+        """Read the steps under way but for `leave`; did a process get a signal, is a save overdue for one?"""
+        signal, overdue = 0, False
+        while len(late) > leave:
+            underway = late.popleft()
+            outcome = underway.outcome()
+            report.step(underway.step, outcome, rate(underway.step.index))
+            guard.watch(underway, outcome)
+            signal, overdue = max(signal, *outcome.signals), overdue or any(outcome.overdue)
+        return signal, overdue
+
+    (signal,) = world.maximum(signals.received)
+    if signal:
+        stop(state, saves, signal)
     for step in schedule.since(state.step):
-        pieces = report.waited(lambda: draw(batches, signals))
-        signal, overdue = world.maximum(signals.received, int(saves.overdue))
-        if signal:
+        begun = time.perf_counter()
+        pieces = next(batches)
+        told = partial(tell, signals, saves, time.perf_counter() - begun)
+        late.append(learner.step(step, pieces, rate(step.index), told))
+        done = step.index + 1
+        signal, overdue = read(leave=1)
+        if signal or overdue or saves.kept_at(done):
+            read(leave=0)
+        if signal and done < len(schedule):
             stop(state, saves, signal)
-        learning_rate = rate(step.index)
-        outcome = learner.step(step, pieces, learning_rate)
-        state.step += 1
-        report.step(step, outcome, learning_rate)
-        if saves.kept_at(state.step) or overdue:
+        if overdue or saves.kept_at(done):
             world.wait_at_most(LONG_WAIT)
-            saves.save(state, keep=saves.kept_at(state.step))
+            saves.save(state, keep=saves.kept_at(done))
         if after_step is not None:
             world.wait_at_most(LONG_WAIT)
-            after_step(state.step)
+            after_step(done)
         # Not before the first step: it starts workers, and may compile.
         world.wait_at_most(SHORT_WAIT)
     world.wait_at_most(LONG_WAIT)
@@ -141,15 +189,9 @@ def train(
     (signals.received,) = world.maximum(signals.received)
 
 
-def draw(batches: Iterator[list[Batch]], signals: Signals) -> list[Batch]:
-    """This process's pieces of the next step."""
-    try:
-        return next(batches)
-    except OutOfMemory:
-        # Whoever kills all of a job may begin with the loader's workers; the state is whole, so save it.
-        if signals.received:
-            return []
-        raise
+def tell(signals: Signals, saves: Saves, waited: float) -> Told:
+    """What the others are to know of this process."""
+    return Told(signals.received, saves.overdue, waited)
 
 
 def stop(state: RunState, saves: Saves, signal: int) -> None:

@@ -66,6 +66,15 @@ def create(settings: OptimiserSettings, groups: list[dict[str, Any]]) -> torch.o
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
 
 
+def step_unless(optimiser: torch.optim.AdamW, skipped: Tensor) -> None:
+    """Take a step, but change neither weights nor moments where `skipped`, a truth on the device, holds.
+
+    By what `torch.amp.GradScaler` hands to a fused optimiser: the kernel looks, so the host need not.
+    """
+    optimiser.found_inf = skipped.float()  # type: ignore[attr-defined]
+    optimiser.step()
+
+
 def named_state(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
     """The optimiser's tensors under `PARAMETER/NAME`, so that no order of parameters need be kept."""
     state = {}

@@ -40,13 +40,13 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def stopping(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
-    """An objective that asks its run to stop at a step, by the signal that a scheduler would send."""
+    """An objective that has its run stop at a step, by a scheduler's signal in the one before."""
     at = {"step": -1, "seen": 0}
 
     class Stopping(Catlip):
         def prepare(self, step: object, pieces: object) -> None:  # noqa: ARG002
             at["seen"] += 1
-            if at["seen"] == at["step"]:
+            if at["seen"] == at["step"] - 1:
                 os.kill(os.getpid(), signal.SIGUSR1)
 
     monkeypatch.setitem(OBJECTIVES, "catlip", Stopping)
@@ -156,21 +156,26 @@ def test_runs_without_out_are_numbered(
     assert pretrain(recipe, name="demo", resume=True).run == "runs/demo-3"
 
 
-def test_nan_stops_before_the_optimiser_steps(
+def test_one_step_that_is_nan_is_skipped_and_the_third_in_a_row_ends_the_run(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Failing(Catlip):
         def forward(self, batch: Batch) -> Output:
             output = super().forward(batch)
-            bad = batch.step.start == 30
+            bad = batch.step.start in (10, 20, 40, 50, 60)
             return output._replace(loss=output.loss * float("nan")) if bad else output
 
     monkeypatch.setitem(OBJECTIVES, "catlip", Failing)
-    with pytest.raises(NonFiniteLoss, match="at step 3 in a batch with samples") as caught:
-        pretrain(recipe, out=tmp_path / "run")
+    told = Told()
+    with pytest.raises(NonFiniteLoss, match="at step 7 in a batch with samples") as caught:
+        pretrain(recipe, out=tmp_path / "run", progress=told)
     assert caught.value.exit_code == 6
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 6
-    assert len(losses(tmp_path / "run")) == 3
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["skipped"] for row in rows] == [0, 1, 2, 2, 3, 4, 5]
+    assert [row["step"] for row in rows if row["loss"] is None] == [2, 3, 5, 6, 7]
+    skipped = [warning for warning in told.warnings if "non-finite" in warning]
+    assert [warning.split(":")[0].split()[-1] for warning in skipped] == ["2", "3", "5", "6"]
 
 
 def test_a_start_that_failed_leaves_the_directory_usable(document: dict[str, Any], tmp_path: Path) -> None:
@@ -310,13 +315,13 @@ def test_a_file_and_another_extractor_contradict_each_other(
 def test_stopped_before_the_first_step_nothing_is_said_to_be_saved(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw = loop.draw
+    batches = loop.batches
 
     def signalled(*arguments: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        return draw(*arguments)
+        return batches(*arguments)
 
-    monkeypatch.setattr(loop, "draw", signalled)
+    monkeypatch.setattr(loop, "batches", signalled)
     with pytest.raises(Stopped, match="before the first step: nothing to save"):
         pretrain(recipe, out=tmp_path / "run")
     assert checkpoints.latest(tmp_path / "run") is None

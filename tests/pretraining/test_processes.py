@@ -77,11 +77,11 @@ def assert_same_state(one: Path, other: Path) -> None:
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is sent SIGTERM while it takes this step (from 0)."""
+    """The run is sent SIGTERM one step before this one (from 0), its last."""
     gradients = Learner.gradients
 
     def signalled(self: Learner, of: Step, pieces: list[Batch]) -> Any:
-        if of.index == step:
+        if of.index == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return gradients(self, of, pieces)
 

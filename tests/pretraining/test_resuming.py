@@ -58,14 +58,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: dict[str, An
 
 @pytest.fixture
 def stopped(document: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Begin a run and stop it, as a scheduler does, after so many steps."""
+    """Begin a run and stop it, as a scheduler does, after so many steps: by a signal in the last but one."""
 
     def begin(out: Path | str, step: int = 3, **sections: Any) -> None:
         gradients, taken = Learner.gradients, []
 
         def signalled(self: Learner, *arguments: Any) -> Any:
             taken.append(0)
-            if len(taken) == step:
+            if len(taken) == step - 1:
                 os.kill(os.getpid(), signal.SIGTERM)
             return gradients(self, *arguments)
 

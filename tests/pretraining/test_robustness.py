@@ -71,7 +71,7 @@ def at_step(index: int, happens: Any, monkeypatch: pytest.MonkeyPatch, method: s
 def stop(recipe: PretrainRecipe, out: Path, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is stopped, and saved, after so many steps."""
     with monkeypatch.context() as patch:
-        at_step(step - 1, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
+        at_step(step - 2, lambda: os.kill(os.getpid(), signal.SIGTERM), patch)
         with pytest.raises(Stopped, match=f"stopped at step {step}, saved"):
             pretrain(recipe, out=out)
 
@@ -192,7 +192,7 @@ def test_a_save_of_the_clock_gives_way_after_a_kill_too(
         raise Killed
 
     with monkeypatch.context() as patch:
-        at_step(4, kill, patch)
+        at_step(6, kill, patch)
         # As if killed between writing a checkpoint and taking the one before it away.
         patch.setattr(saving, "discard", lambda _: None)
         with pytest.raises(Killed):

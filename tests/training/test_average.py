@@ -27,7 +27,8 @@ def test_the_average_is_the_closed_form_buffers_included() -> None:
             model.weight.fill_(step)
             model.running_mean.fill_(2.0 * step)
             model.num_batches_tracked.fill_(step)
-        average.update()
+        for skipped in (True, False, True):
+            average.update(torch.tensor(skipped))
         for name in ("weight", "running_mean"):
             expected[name] = 0.9 * expected[name] + 0.1 * model.state_dict()[name]
     for name in ("weight", "running_mean"):

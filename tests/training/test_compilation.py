@@ -66,7 +66,7 @@ def train(of: Learner, steps: StepSchedule, most: int | None) -> list[float]:
         for batch in batches:
             draw = torch.Generator().manual_seed(int(batch.positions[0]))
             batch.images.copy_(torch.randint(0, 256, batch.images.shape, generator=draw))
-        losses.append(of.step(step, batches, 0.01).loss)
+        losses.append(of.step(step, batches, 0.01).outcome().loss)
     return losses
 
 

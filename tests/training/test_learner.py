@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from catlipctl import checkpoints, models
 from catlipctl.data.batch import Batch, Step
-from catlipctl.errors import NonFiniteLoss, UsageError
+from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import Catlip, Clip, Context, Objective, Output
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings, TextSettings
@@ -27,6 +27,7 @@ from catlipctl.settings.objectives import ClipSettings
 from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.steps import cut
+from catlipctl.training.underway import Told
 from catlipctl.training.world import World
 
 CLASSES, SIZE = 5, 32
@@ -173,7 +174,7 @@ def test_a_step_is_that_of_torchs_adamw_after_its_clipping(clip_norm: float | No
         (F.binary_cross_entropy_with_logits(logits, labels(6), reduction="sum") / 6).backward()
         norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), clip_norm or math.inf)
         reference.step()
-        outcome = learner.step(batch.step, pieces(batch, 4), 0.02)
+        outcome = learner.step(batch.step, pieces(batch, 4), 0.02).outcome()
         assert outcome.grad_norm == pytest.approx(norm.item(), rel=1e-9)
         for (name, found), wanted in zip(
             learner.objective.model.named_parameters(), plain.parameters(), strict=True
@@ -183,7 +184,7 @@ def test_a_step_is_that_of_torchs_adamw_after_its_clipping(clip_norm: float | No
 
 def train(learner: Learner, steps: Sequence[int], most: int | None = 4) -> list[float]:
     batches = [whole(9, index) for index in steps]
-    return [learner.step(batch.step, pieces(batch, most), 0.01).loss for batch in batches]
+    return [learner.step(batch.step, pieces(batch, most), 0.01).outcome().loss for batch in batches]
 
 
 @pytest.mark.parametrize("momentum", [None, 0.3])
@@ -318,37 +319,76 @@ def test_a_tower_without_blocks_refuses_to_compute_them_again() -> None:
 
 
 class Sick(Catlip):
-    """Its loss is infinite in a piece that holds a given sample, or in all that don't count."""
+    """Its loss is infinite in a piece that holds a given sample, or in all that don't count.
+
+    Or its gradient alone.
+    """
 
     sample: int | None = None
+    gradient = False
 
     def forward(self, batch: Batch) -> Output:
         output = super().forward(batch)
         sick = self.sample in batch.samples.tolist() if self.sample is not None else not batch.counted
-        return output._replace(loss=output.loss + math.inf) if sick else output
+        if not sick:
+            return output
+        # The derivative of a root at 0 is infinite.
+        return output._replace(loss=output.loss + ((output.loss * 0).sqrt() if self.gradient else math.inf))
+
+
+def sick(sample: int | None, tower: models.Tower, *, gradient: bool = False) -> Sick:
+    objective = Sick.build(None, Context(tower=tower, encode=lambda _: []))
+    objective.sample, objective.gradient = sample, gradient
+    return objective
+
+
+def all_state(learner: Learner) -> dict[str, Tensor]:
+    """Whatever a step may change, as it is now."""
+    raw = {f"raw/{name}": value for name, value in learner.objective.state_dict().items()}
+    return {name: value.clone() for name, value in (raw | learner.weights() | learner.state_dict()).items()}
 
 
 def test_a_piece_that_does_not_count_may_be_infinite() -> None:
-    objective = Sick.build(None, Context(tower=tower(), encode=lambda _: []))
+    objective = sick(None, tower())
     learner = Learner(objective, OptimiserSettings(), World(cpu=True))
     batch = whole(4)
     loss, _ = expected(objective, batch)
-    outcome = learner.step(batch.step, [part(batch, [0, 1, 2, 3]), part(batch, [3], 0)], 0.1)
+    outcome = learner.step(batch.step, [part(batch, [0, 1, 2, 3]), part(batch, [3], 0)], 0.1).outcome()
     assert outcome.loss == pytest.approx(loss, rel=1e-6)
 
 
-def test_a_non_finite_loss_changes_nothing_and_names_the_samples_of_its_piece() -> None:
-    objective = Sick.build(None, Context(tower=tower(), encode=lambda _: []))
-    objective.sample = 3
-    learner = Learner(objective, OptimiserSettings(), World(cpu=True), momentum=0.5)
-    before = copy.deepcopy(objective.state_dict())
-    batch = whole(5)
-    with pytest.raises(
-        NonFiniteLoss, match=r"the loss became non-finite at step 0 in a batch with samples 2, 3$"
-    ):
-        learner.step(batch.step, [part(batch, [0, 1]), part(batch, [2, 3]), part(batch, [4])], 0.1)
-    for weights in (objective.state_dict(), learner.weights()):
-        assert all(torch.equal(weights[name], value) for name, value in before.items())
+@pytest.mark.parametrize("gradient", [False, True])
+def test_a_step_that_is_not_finite_was_never_taken(gradient: bool) -> None:
+    """With BatchNorm, clipping and an average: two runs are the same bit for bit, one without such steps."""
+    learners = []
+    for bad in ([], [2, 3, 5]):
+        torch.manual_seed(0)
+        made = models.create(ModelSettings(name="test_efficientnet", image_size=SIZE), CLASSES)
+        objective = sick(4, made, gradient=gradient)
+        learner = Learner(objective, OptimiserSettings(clip_norm=1.0), World(cpu=True), momentum=0.3)
+        for number in range(7):
+            # Their last piece holds sample 4, the others' does not.
+            batch = whole(5, number) if number in bad else whole(4, number)
+            if number in bad or number not in (2, 3, 5):
+                outcome = learner.step(batch.step, pieces(batch, 3), 0.01).outcome()
+                assert outcome.finite == (number not in bad)
+                assert math.isfinite(outcome.loss) == (gradient or number not in bad)
+        learners.append(all_state(learner))
+    without, with_ = learners
+    assert any(name.endswith("num_batches_tracked") for name in without)
+    assert without.keys() == with_.keys()
+    for name, value in without.items():
+        assert torch.equal(with_[name], value), name
+
+
+def test_after_three_in_a_row_nothing_changes_any_more() -> None:
+    learner = Learner(sick(4, tower()), OptimiserSettings(), World(cpu=True), momentum=0.3)
+    before = all_state(learner)
+    for number, rows in enumerate((5, 5, 5, 4)):
+        batch = whole(rows, number)
+        assert not learner.step(batch.step, pieces(batch, 3), 0.01).outcome().finite
+    after = all_state(learner)
+    assert all(torch.equal(after[name], value) for name, value in before.items())
     assert gradients(learner) == {}
 
 
@@ -389,14 +429,16 @@ def worker(folder: Path) -> None:
             case = f"{double} {rows} {most}"
             found[f"{case}/loss"] = world.sum(values.totals())[0]
             found.update({f"{case}/{name}": value.clone() for name, value in gradients(learner).items()})
-    sick = Sick.build(None, Context(tower=tower(), encode=lambda _: []))
-    sick.sample = 8
+    learner = Learner(sick(8, tower()), OptimiserSettings(), world, momentum=0.5)
+    before = all_state(learner)
     batch = whole(9)
-    try:
-        Learner(sick, OptimiserSettings(), world).step(batch.step, pieces(batch, 2, world.rank, 2), 0.1)
-    except NonFiniteLoss as error:
-        # Sample 8 is the second process's, and both say so.
-        found["told"] = torch.tensor("with samples 7, 8" in error.message)
+    told = Told(signal=world.rank * 15, overdue=not world.rank, waited=0.25 + world.rank)
+    outcome = learner.step(batch.step, pieces(batch, 2, world.rank, 2), 0.1, lambda: told).outcome()
+    # Sample 8 is the second process's, and both know.
+    found["skipped"] = torch.tensor(not outcome.finite and not math.isfinite(outcome.loss))
+    after = all_state(learner)
+    found["unchanged"] = torch.tensor(all(torch.equal(after[name], value) for name, value in before.items()))
+    found["told"] = torch.tensor([outcome.signals, outcome.overdue, outcome.waits])
     save_file(found, folder / f"{world.rank}.safetensors")
     world.close()
 
@@ -414,8 +456,11 @@ def test_two_processes_have_the_gradient_of_one_big_batch(
         assert_same(values, wanted, double)
 
 
-def test_both_processes_tell_of_a_non_finite_loss_of_one(two: list[dict[str, Tensor]]) -> None:
-    assert [bool(found["told"]) for found in two] == [True, True]
+def test_what_one_process_meets_both_know_and_neither_changes_anything(two: list[dict[str, Tensor]]) -> None:
+    for found in two:
+        assert found["skipped"]
+        assert found["unchanged"]
+        assert found["told"].tolist() == [[0, 15], [1, 0], [0.25, 1.25]]
 
 
 if __name__ == "__main__":

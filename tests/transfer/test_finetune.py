@@ -58,11 +58,11 @@ def saved(run: str | Path) -> dict[str, torch.Tensor]:
 
 
 def stopping_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is sent SIGTERM while it takes this step (from 0)."""
+    """The run is sent SIGTERM one step before this one (from 0), its last."""
     gradients = Learner.gradients
 
     def signalled(self: Learner, of: Step, pieces: list[Batch]) -> Any:
-        if of.index == step:
+        if of.index == step - 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return gradients(self, of, pieces)
 
@@ -201,8 +201,8 @@ def test_the_optimiser_has_the_rates_and_the_decay(
     seen: list[dict[str, Any]] = []
     update = Learner.update
 
-    def kept(self: Learner, norm: torch.Tensor, rate: float) -> None:
-        update(self, norm, rate)
+    def kept(self: Learner, norm: torch.Tensor, rate: float, skipped: torch.Tensor) -> None:
+        update(self, norm, rate, skipped)
         names = {id(p): n for n, p in self.objective.named_parameters()}
         seen.append({names[id(p)]: g["lr"] / rate for g in self.optimiser.param_groups for p in g["params"]})
 
