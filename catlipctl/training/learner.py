@@ -51,6 +51,8 @@ class Learner:
             checkpoint_activations(objective)
         self.compilation = Compilation(objective.model) if compile else None
         self.module = _distributed(objective, world)
+        # Listed once: to walk through all modules costs half a millisecond a step.
+        self._buffers = list(objective.buffers())
         self.learned = [p for p in objective.parameters() if p.requires_grad]
         groups = optimisers.parameter_groups(
             objective, settings.weight_decay, objective.undecayed, rate_of=rate_of
@@ -69,7 +71,7 @@ class Learner:
         Raises OutOfMemory.
         """
         with _errors_explained(max(map(len, pieces)), self.world.device):
-            before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
+            before = [(buffer, buffer.clone()) for buffer in self._buffers]
             values = self.gradients(step, pieces)
             norm = torch.nn.utils.get_total_norm([p.grad for p in self.learned if p.grad is not None])
             totals = self._shared(values, norm, told())
