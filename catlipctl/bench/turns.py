@@ -20,8 +20,8 @@ def in_turns(
     """Seconds of the work once, by way, of each round; every other round is in the other order.
 
     On a CPU these are seconds of all cores together, whatever else runs there; with one thread they are the
-    clock's on an idle machine. rounds: rounded up to an even number. fewest: times that a turn does its work, at least. Before that each
-    way has had one turn, which compiles and warms up.
+    clock's on an idle machine. rounds: rounded up to an even number. fewest: times that a turn does its work,
+    at least. Before that each way has had one turn, which compiles and warms up.
     """
     for way in ways.values():
         way(fewest)
