@@ -47,10 +47,10 @@ def replacing(path: Path, *, sync: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         for part in (*temporary.rglob("*"), temporary) if sync else ():
-            _sync(part)
+            to_disk(part)
         os.replace(temporary, path)
         if sync:
-            _sync(path.parent)
+            to_disk(path.parent)
     except OSError as error:
         if (known := _known(error, path)) is not None:
             raise known from error
@@ -77,7 +77,8 @@ def _known(error: OSError, path: Path) -> CatlipctlError | None:
     return CatlipctlError(f"cannot write {path}: {reason}", "choose a folder that you may write to")
 
 
-def _sync(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Wait until the disk has a file, or a folder's entries."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -93,7 +94,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: Any) -> None:
     """Write a JSON document atomically, indented, non-ASCII kept."""
-    write_text(path, encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n")
+    write_text(path, as_json(document))
+
+
+def as_json(document: Any) -> str:
+    """A JSON document as it stands in our files: indented, non-ASCII kept."""
+    return encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
 
 
 def encodable(text: str) -> str:

@@ -95,6 +95,9 @@ class _NoSaves(Saves):
     def kept_at(self, step: int) -> bool:  # noqa: ARG002
         return False
 
+    def finish(self) -> None:
+        pass
+
 
 def ours(comparison: Comparison, world: World, metrics: Path, *, compiled: bool) -> Way:
     """The loop and the learner of `pretrain`; a row of metrics for each step."""
@@ -116,6 +119,7 @@ def ours(comparison: Comparison, world: World, metrics: Path, *, compiled: bool)
             np.arange(count + 1) * step.rows,
             step.size,
         )
+        saves = _NoSaves()
         with SILENT.task("") as task:
             train(
                 learner,
@@ -123,10 +127,10 @@ def ours(comparison: Comparison, world: World, metrics: Path, *, compiled: bool)
                 schedule,
                 repeat([batch]),
                 lambda _: OPTIMISER.lr,
-                saves=_NoSaves(),
+                saves=saves,
                 report=Report(metrics, task, state, steps=count, every=1, source_size=step.rows),
                 signals=Signals(),
-                guard=Guard(world, SILENT),
+                guard=Guard(saves, state, SILENT),
             )
 
     return way
@@ -138,7 +142,7 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
     torch.manual_seed(comparison.seed)
     tower = configurations.image_tower(comparison.model, comparison.classes)
     module = tower.module.to(device).train()
-    optimiser = create(OPTIMISER, parameter_groups(module, OPTIMISER.weight_decay))
+    optimiser = create(OPTIMISER, parameter_groups(dict(module.named_parameters()), OPTIMISER.weight_decay))
     if compiled:
         Compilation(module)
     parameters = list(module.parameters())

@@ -19,6 +19,7 @@ from catlipctl.cli import (
     pretrain,
     recipe,
     report,
+    runs_replay,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -76,6 +77,11 @@ _eval.command("ft", cls=Command)(evaluate.fine_tune)
 _checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it is whole.")
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
+_checkpoint.command("gather", cls=Command)(checkpoint.gather)
+
+
+_runs = _group("runs", "Runs of training: what became of them.")
+_runs.command("replay", cls=Command)(runs_replay.replay)
 
 
 def _version(value: bool) -> None:

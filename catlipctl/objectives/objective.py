@@ -70,10 +70,12 @@ class Objective(nn.Module, ABC):
 
     collate: makes the targets of a batch from its samples. model: the tower's module, which a checkpoint
     hands on. undecayed: names of parameters without weight decay, beside those of one dimension.
+    counted: rows that count of the batch at work.
     """
 
     collate: Collate
     undecayed: frozenset[str] = frozenset()
+    counted: int = 0
     needs_classes: ClassVar[bool] = True
     """Whether it learns a vocabulary's classes, by `Context.encode`."""
 
@@ -111,6 +113,7 @@ class Objective(nn.Module, ABC):
 
     def pixels(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The batch's images as the tower wants them, float `[B, 3, S, S]`; and losses of augmentation."""
+        self.counted = batch.counted
         images, losses = self.tower.preprocessing.scaled(batch.images), {}
         if self.range_augment is not None and self.training:
             images, losses["range_augment"] = self.range_augment(images, batch.step, batch.positions)

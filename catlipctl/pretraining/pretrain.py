@@ -105,7 +105,7 @@ def pretrain(
             precision=run.world.precision(recipe.precision),
             **recipe.learner_options(len(schedule)),
         )
-        loader = make_loader(recipe, run, source, objective)
+        loader = make_loader(recipe, source, objective, run.world.device)
 
         def parts(weights: Mapping[str, Tensor]) -> Mapping[str, Any]:
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
@@ -241,7 +241,7 @@ def make_objective(
     return OBJECTIVES[recipe.objective].build(recipe.clip, context)
 
 
-def make_loader(recipe: PretrainRecipe, run: Run, source: Source, objective: Objective) -> Loader:
+def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
     """The pairs in their order, cropped at random, with the objective's targets."""
     settings = recipe.data
     transform = TrainTransform(
@@ -251,7 +251,7 @@ def make_loader(recipe: PretrainRecipe, run: Run, source: Source, objective: Obj
         decode=settings.decode,
     )
     order = make_order(recipe, source)
-    return Loader(source, order, transform, objective.collate, settings.workers, run.world.device)
+    return Loader(source, order, transform, objective.collate, settings.workers, device)
 
 
 def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:

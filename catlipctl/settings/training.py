@@ -11,6 +11,7 @@ from catlipctl.recipe.schema import Section
 from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 
 Precision = Literal["auto", "bfloat16", "tf32", "float32"]
+Sharding = Literal["none", "full", "hybrid"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 A_YEAR = 366 * 24 * 60
@@ -174,6 +175,12 @@ class TrainingSettings(Section):
     """Compute the blocks' activations again in the backward pass: less memory, a third more work."""
     compile: bool = False
     """Compile the tower by torch.compile."""
+    sharding: Sharding = "none"
+    """What each process holds: `none` is all of the weights, gradients and moments (DDP), `full` its share of
+    them (FSDP2), `hybrid` its share among the processes of its node (HSDP)."""
+    sync_batchnorm: bool = False
+    """Take BatchNorm's statistics over all processes' images, as one process does; false: each process over
+    its own, so that losses differ with the number of processes. [false in the released code]"""
     device_batch_size: Images | None = None
     """Most images that one device takes at once, at the model's own size; more are accumulated."""
     seed: int = Field(default=0, ge=0, lt=2**32)
@@ -186,6 +193,8 @@ class TrainingSettings(Section):
     """Minutes between checkpoints of which the next one takes the place."""
     keep_last: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     """How many of the checkpoints that are kept stay, the newest ones; null: all."""
+    keep_every: Steps | None = None
+    """Steps between those that stay whatever `keep_last` says; a multiple of `save_every`."""
 
     @model_validator(mode="after")
     def _countable(self) -> "TrainingSettings":
@@ -194,6 +203,10 @@ class TrainingSettings(Section):
             raise ValueError(
                 f"length.samples: {samples:,} in steps of {self.global_batch_size:,} images are more than "
                 f"{MOST_STEPS:,} steps"
+            )
+        if self.keep_every is not None and (self.save_every is None or self.keep_every % self.save_every):
+            raise ValueError(
+                f"keep_every: {self.keep_every:,} is no multiple of save_every, so nothing is saved there"
             )
         return self
 
@@ -235,6 +248,8 @@ class TrainingSettings(Section):
             "momentum": self.ema.of(steps),
             "compile": self.compile,
             "activation_checkpointing": self.activation_checkpointing,
+            "sharding": self.sharding,
+            "sync_batchnorm": self.sync_batchnorm,
             "seed": self.seed,
         }
 
@@ -250,9 +265,11 @@ FREE_ON_RESUME = frozenset(
         "save_every",
         "save_minutes",
         "keep_last",
+        "keep_every",
         "device_batch_size",
         "compile",
         "activation_checkpointing",
+        "sharding",
     }
 )
 """Keys that do not change what a step sees.

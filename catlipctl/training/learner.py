@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
+from catlipctl.checkpoints.pieces import Piece
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import OutOfMemory, UsageError
 from catlipctl.objectives import Objective, unchanged_buffers
-from catlipctl.settings.training import OptimiserSettings
+from catlipctl.results import high_water
+from catlipctl.settings.training import OptimiserSettings, Sharding
 from catlipctl.training import optimiser as optimisers
+from catlipctl.training import state as states
 from catlipctl.training.average import Average
+from catlipctl.training.batch_norm import synchronise
 from catlipctl.training.compilation import Compilation
+from catlipctl.training.distribution import spread
 from catlipctl.training.underway import MOST_SKIPPED, Told, Underway
 from catlipctl.training.world import World
 
@@ -28,6 +32,7 @@ class Learner:
 
     momentum: of the average, None for none. precision: of the forward pass. compile: the tower, by
     `torch.compile`. activation_checkpointing: the tower's blocks are computed again in the backward pass.
+    sharding: what each process holds. sync_batchnorm: statistics are taken over all processes.
     rate_of: a parameter's name -> its share of the learning rate. UsageError where the tower can't do it.
     """
 
@@ -41,24 +46,28 @@ class Learner:
         precision: torch.dtype = torch.float32,
         compile: bool = False,
         activation_checkpointing: bool = False,
+        sharding: Sharding = "none",
+        sync_batchnorm: bool = False,
         rate_of: Callable[[str], float] = lambda _: 1.0,
         seed: int = 0,
     ) -> None:
         self.objective = objective.to(world.device).train()
         self.settings, self.world, self.precision, self.seed = settings, world, precision, seed
         self.recomputes = activation_checkpointing
+        if sync_batchnorm and world.size > 1:
+            synchronise(objective, lambda: objective.counted > 0)
         if activation_checkpointing:
             checkpoint_activations(objective)
         self.compilation = Compilation(objective.model) if compile else None
-        self.module = _distributed(objective, world)
+        self.distribution = spread(objective, world, sharding, precision)
+        self.module, self.learned = self.distribution.module, list(self.distribution.learned.values())
         # Listed once: to walk through all modules costs half a millisecond a step.
         self._buffers = list(objective.buffers())
-        self.learned = [p for p in objective.parameters() if p.requires_grad]
         groups = optimisers.parameter_groups(
-            objective, settings.weight_decay, objective.undecayed, rate_of=rate_of
+            self.distribution.learned, settings.weight_decay, objective.undecayed, rate_of=rate_of
         )
         self.optimiser = optimisers.create(settings, groups)
-        self.average = Average(objective, momentum) if momentum is not None else None
+        self.average = Average(self.distribution.held, momentum) if momentum is not None else None
         self._skipped_in_a_row = torch.zeros((), dtype=torch.int32, device=world.device)
 
     def step(
@@ -70,10 +79,10 @@ class Learner:
         is not finite the step changes nothing, on any rank; after three in a row no further one does.
         Raises OutOfMemory.
         """
-        with _errors_explained(max(map(len, pieces)), self.world.device):
+        with _errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
             before = [(buffer, buffer.clone()) for buffer in self._buffers]
             values = self.gradients(step, pieces)
-            norm = torch.nn.utils.get_total_norm([p.grad for p in self.learned if p.grad is not None])
+            norm = self.distribution.grad_norm(self.learned)
             totals = self._shared(values, norm, told())
             skipped = self._skipped(totals)
             self.update(norm, rate, skipped)
@@ -86,8 +95,8 @@ class Learner:
     def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
         """Add the gradients of the mean loss over the step's images; the losses of the pieces.
 
-        The objective gives the mean over a piece and DDP averages over processes, so each loss is weighted by
-        rows * processes / global rows: shares may differ by a row, pieces by any number.
+        The objective gives the mean over a piece and gradients are averaged over processes, so each loss is
+        weighted by rows * processes / global rows: shares may differ by a row, pieces by any number.
         """
         values = Values(step)
         self._reseed(step.start)
@@ -96,7 +105,7 @@ class Learner:
         for number, piece in enumerate(pieces):
             # Of the position, not of the rank: dropout is the same however the step is shared out.
             self._reseed(int(piece.positions[0]))
-            with self._synchronised(number == len(pieces) - 1):
+            with self.distribution.synchronised(number == len(pieces) - 1):
                 with self._autocast():
                     output = self.module(piece)
                 # What is computed again must not move a BatchNorm's statistics again.
@@ -114,7 +123,7 @@ class Learner:
         """
         device = self.world.device
         with (
-            _errors_explained(max(map(len, pieces)), device),
+            _errors_explained(max(map(len, pieces)), device, recomputes=self.recomputes),
             torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type),
             unchanged_buffers(self.objective),
         ):
@@ -150,51 +159,37 @@ class Learner:
         return found
 
     def weights(self) -> dict[str, Tensor]:
-        """The objective's weights as one should use them: the average where there is one. All ranks call."""
-        return (self.average or self.objective).state_dict()
+        """The objective's weights as one should use them: the average where there is one. All ranks call.
+
+        Whole tensors; where they are sharded, on rank 0 alone, and nothing elsewhere.
+        """
+        values = self.distribution.held if self.average is None else self.average.values
+        return self.distribution.whole(values)
 
     def tower_weights(self) -> dict[str, Tensor]:
         """Those of the tower with its head, under its own names."""
-        return _under("model.", self.weights())
+        tower = states.TOWER
+        return {n.removeprefix(tower): v for n, v in self.weights().items() if n.startswith(tower)}
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor | Piece]:
         """What resuming needs beside `tower_weights`: all other weights and the optimiser. All ranks call.
 
-        Under an average `objective/` has all raw weights, `average/` what the average has beside the tower.
+        A tensor is the same on all ranks; of what is sharded each has its own piece.
         """
-        averaged = self.average is not None
-        state = {
-            f"objective/{name}": value
-            for name, value in self.objective.state_dict().items()
-            if averaged or not name.startswith("model.")
-        }
-        if averaged:
-            others = {name: v for name, v in self.weights().items() if not name.startswith("model.")}
-            state |= {f"average/{name}": value for name, value in others.items()}
-        moments = optimisers.named_state(self.optimiser, self.objective)
-        return state | {f"optimiser/{name}": value for name, value in moments.items()}
+        return states.saved(self.distribution, self.optimiser, self.average)
 
     def without_moments(self) -> list[str]:
         """Parameters that never had a gradient."""
-        parameters = self.objective.named_parameters()
-        return [name for name, p in parameters if p.requires_grad and p not in self.optimiser.state]
+        return [name for name, p in self.distribution.learned.items() if p not in self.optimiser.state]
 
     def load_state_dict(
         self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], without_moments: Sequence[str] = ()
     ) -> None:
-        """Go on from what `tower_weights` and `state_dict` gave. All ranks call.
+        """Go on from what `tower_weights` and `state_dict` gave, under any distribution. All ranks call.
 
         KeyError or RuntimeError names what is missing, or does not fit.
         """
-        raw = _under("objective/", state)
-        tower = {f"model.{name}": value for name, value in weights.items()}
-        if self.average is None:
-            raw |= tower
-        else:
-            self.average.load_state_dict(tower | _under("average/", state))
-        self.objective.load_state_dict(raw)
-        moments = _under("optimiser/", state)
-        optimisers.load_named_state(self.optimiser, self.objective, moments, without_moments)
+        states.load(self.distribution, self.optimiser, self.average, weights, state, without_moments)
 
     def _reseed(self, position: int) -> None:
         """Begin the random draws (dropout) of a position: with it no generator's state need be saved.
@@ -210,12 +205,6 @@ class Learner:
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32
         return torch.autocast(self.world.device.type, self.precision, enabled=enabled)
-
-    def _synchronised(self, last: bool) -> Any:
-        """Inside, a backward pass averages over processes only if it is the step's last."""
-        if last or not isinstance(self.module, DistributedDataParallel):
-            return nullcontext()
-        return self.module.no_sync()
 
 
 class Values:
@@ -249,10 +238,6 @@ class Values:
         return torch.cat([sums, counts.to(sums.device, non_blocking=True)])
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
 def checkpoint_activations(objective: Objective) -> None:
     """Have the tower's blocks computed again in the backward pass; UsageError where it has none."""
     tower: Any = objective.tower.module
@@ -265,13 +250,8 @@ def checkpoint_activations(objective: Objective) -> None:
         ) from error
 
 
-def _distributed(module: nn.Module, world: World) -> nn.Module:
-    """The module with its gradients averaged over all processes at each backward pass."""
-    return module if world.size == 1 else DistributedDataParallel(module)
-
-
 @contextmanager
-def _errors_explained(images: int, device: torch.device) -> Iterator[None]:
+def _errors_explained(images: int, device: torch.device, *, recomputes: bool) -> Iterator[None]:
     """Raise OutOfMemory where the body gets no memory, UsageError where BatchNorm gets one image alone."""
     try:
         yield
@@ -287,10 +267,21 @@ def _errors_explained(images: int, device: torch.device) -> Iterator[None]:
         known = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not known and "can't allocate memory" not in str(error):
             raise
-        peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-        raise OutOfMemory(
-            f"out of memory with {images} images on {device}" + (f" (peak {peak:.1f} GiB)" if peak else ""),
+        name = "cpu" if device.type == "cpu" else str(device)
+        levers = [
             f"--set device_batch_size={images // 2} accumulates the same global batch in smaller pieces"
             if images > 1
             else "take a smaller tower or image",
+            *([] if recomputes else ["--set activation_checkpointing=true keeps less of each image"]),
+        ]
+        raise OutOfMemory(
+            f"out of memory with {images} images on {name} ({_peak(device)})", "; ".join(levers)
         ) from error
+
+
+def _peak(device: torch.device) -> str:
+    """The most memory that this process has had: tensors on a GPU, all that was resident elsewhere."""
+    if device.type != "cuda":
+        return f"peak {high_water() / 2**30:.2f} GiB resident"
+    total = torch.cuda.get_device_properties(device).total_memory
+    return f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.2f} of {total / 2**30:.2f} GiB"

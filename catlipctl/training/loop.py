@@ -55,6 +55,8 @@ def fit(
         recipe.save_every,
         recipe.save_minutes,
         recipe.keep_last,
+        recipe.keep_every,
+        run.progress,
     )
     state = RunState()
     if run.start.checkpoint is not None:
@@ -81,6 +83,7 @@ def fit(
         warm_up(learner, schedule, state.step, recipe.device_batch_size, run.progress)
         inside.enter_context(garbage_frozen())
         inside.enter_context(run.signals.deferred())
+        inside.enter_context(saves)
         task = inside.enter_context(run.progress.task(run.task, whole, "images", done))
         report = Report(
             directory.metrics if world.is_main else None,
@@ -99,7 +102,7 @@ def fit(
             saves=saves,
             report=report,
             signals=run.signals,
-            guard=Guard(world, run.progress),
+            guard=Guard(saves, state, run.progress),
             after_step=after_step,
         )
     return state
@@ -185,6 +188,7 @@ def train(
         # Not before the first step: it starts workers, and may compile.
         world.wait_at_most(SHORT_WAIT)
     world.wait_at_most(LONG_WAIT)
+    saves.finish()
     # One that came in the last step; whoever defers signals answers it, in all processes alike.
     (signals.received,) = world.maximum(signals.received)
 
@@ -202,6 +206,7 @@ def stop(state: RunState, saves: Saves, signal: int) -> None:
         )
     saves.world.wait_at_most(LONG_WAIT)
     saves.save(state)
+    saves.finish()
     raise Stopped(
         f"stopped at step {state.step:,}, saved",
         "run the same command with --resume to go on",

@@ -29,6 +29,14 @@ class Told(NamedTuple):
     waited: float = 0.0
 
 
+class Learned(NamedTuple):
+    """Which samples a piece had (see `Batch`)."""
+
+    positions: Tensor
+    samples: Tensor
+    counted: int
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a step came to, over all processes: means over its images, and the gradient's norm unclipped.
@@ -64,8 +72,8 @@ class Underway:
         totals: Tensor,
     ) -> None:
         self.step, self.losses, self._names = step, losses, names
-        self.samples = [piece.samples for piece in pieces]
-        self.positions = [piece.positions for piece in pieces]
+        # Not the batches: their pixels would stay in memory.
+        self.pieces = [Learned(piece.positions, piece.samples, piece.counted) for piece in pieces]
         self._done = time.perf_counter()
         self._arrived: torch.cuda.Event | None = None
         if totals.device.type == "cuda":

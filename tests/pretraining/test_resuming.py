@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import typer
 import yaml
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
@@ -387,29 +388,26 @@ def test_a_dry_run_of_a_resume_tells_what_remains(stopped: Start) -> None:
     assert (json.loads(out)["result"]["steps"], json.loads(out)["result"]["images"]) == (5, 100)
 
 
-def test_the_newest_checkpoints_that_are_kept_stay(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_newest_checkpoints_that_are_kept_stay_and_every_nth(
+    document: dict[str, Any], tmp_path: Path, after_saves: list[list[str]]
 ) -> None:
-    from catlipctl.training import saving
-
-    there: list[list[str]] = []
-    write = saving.checkpoints.write_step
-
-    def listed(run: Path, step: int, **parts: Any) -> Path:
-        written = write(run, step, **parts)
-        there.append([path.name[-1] for path in sorted((run / "checkpoints").glob("step-*"))])
-        return written
-
-    monkeypatch.setattr(saving.checkpoints, "write_step", listed)
-    recipe = PretrainRecipe.model_validate(
-        {**document, "save_every": 2, "keep_last": 2, "length": {"steps": 9}}
-    )
-    pretrain(recipe, out=tmp_path / "run")
-    # Before a checkpoint is taken away, the one that takes its place is there.
-    assert there == [["2"], ["2", "4"], ["2", "4", "6"], ["4", "6", "8"], ["6", "8", "9"]]
+    settings = {"save_every": 1, "keep_last": 2, "keep_every": 3, "length": {"steps": 7}}
+    pretrain(PretrainRecipe.model_validate({**document, **settings}), out=tmp_path / "run")
+    last = [[name[-1] for name in names] for names in after_saves]
+    assert last == [
+        ["1"],
+        ["1", "2"],
+        ["2", "3"],
+        ["3", "4"],
+        ["3", "4", "5"],
+        ["3", "5", "6"],
+        ["3", "6", "7"],
+    ]
     left = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert left == ["latest", "step-00000008", "step-00000009"]
-    assert checkpoints.latest(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "step-00000009"
+    assert left == ["latest", "step-00000003", "step-00000006", "step-00000007"]
+    assert checkpoints.latest(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "step-00000007"
+    with pytest.raises(ValidationError, match="keep_every: 3 is no multiple of save_every"):
+        PretrainRecipe.model_validate({**document, "save_every": 2, "keep_every": 3})
 
 
 def test_a_run_that_was_set_back_loses_no_later_checkpoint(document: dict[str, Any], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_a_fitted_average_forgets_its_start_whatever_the_length() -> None:
 
 def test_the_average_is_the_closed_form_buffers_included() -> None:
     model = nn.BatchNorm1d(1)
-    average = Average(model, 0.1)
+    average = Average(model.state_dict(), 0.1)
     expected = {name: value.clone().double() for name, value in model.state_dict().items()}
     for step in range(10):
         with torch.no_grad():
@@ -32,10 +32,5 @@ def test_the_average_is_the_closed_form_buffers_included() -> None:
         for name in ("weight", "running_mean"):
             expected[name] = 0.9 * expected[name] + 0.1 * model.state_dict()[name]
     for name in ("weight", "running_mean"):
-        torch.testing.assert_close(average.state_dict()[name].double(), expected[name], rtol=1e-6, atol=1e-6)
-    assert average.state_dict()["num_batches_tracked"] == 9
-    again = Average(model, 0.1)
-    again.load_state_dict(average.state_dict())
-    assert again.state_dict() == average.state_dict()
-    with pytest.raises(KeyError, match="running_var"):
-        again.load_state_dict({"weight": model.weight, "bias": model.bias, "running_mean": model.bias})
+        torch.testing.assert_close(average.values[name].double(), expected[name], rtol=1e-6, atol=1e-6)
+    assert average.values["num_batches_tracked"] == 9
