@@ -134,22 +134,23 @@ def withheld() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def serve() -> None:
-    """Make this process a worker of the one that started it by `multiprocessing`, inside `withheld`.
+def serve(above: int | None = None) -> None:
+    """Make this process a worker of the one that started it inside `withheld`, by `multiprocessing` or not.
 
-    It leaves signals to that one, but for a SIGTERM that comes from there, and ends when it is gone, however
-    it went.
+    above: the process id of that one where it was not `multiprocessing`. It leaves signals to that one, but
+    for a SIGTERM that comes from there, and ends when it is gone, however it went.
     """
-    parent, above = multiprocessing.parent_process(), os.getppid()
-    assert parent is not None, "multiprocessing started this process"
+    started = multiprocessing.parent_process()
+    parent = above if started is None else started.pid
+    above = above or os.getppid()
     if not hasattr(signal, "sigtimedwait"):  # macOS does not tell who sent a signal
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def watch() -> None:
         # The pipe to the parent stays open while a sibling lives that was forked later; above a fork server
         # there is always the same process. One of both tells.
-        while parent.is_alive() and os.getppid() == above:
-            if _sent_by(parent.pid):
+        while (started is None or started.is_alive()) and os.getppid() == above:
+            if _sent_by(parent):
                 break
         os._exit(1)
 

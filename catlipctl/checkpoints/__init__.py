@@ -5,7 +5,7 @@
       config.json         what timm's `local-dir:` loader needs, and a `catlipctl` section beside it
       open_clip_*         both towers, where there is one of texts and open_clip can make the other
       vocabulary.json     where the head's classes are a vocabulary
-      state/              what resuming needs: safetensors and JSON
+      state/              what resuming needs: safetensors and JSON; sharded, a file of each process
       manifest.json       size and SHA-256 of each file; written last
 
 A directory without a manifest is not a checkpoint. Nothing is pickled.
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     )
     from catlipctl.checkpoints.loading import Inspection, inspect, load, read_state
     from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
-    from catlipctl.checkpoints.writing import write, write_step
+    from catlipctl.checkpoints.state import Gathered, State, gather
+    from catlipctl.checkpoints.writing import contents, write, write_step
 
 __all__ = [
     "MULTI_LABEL",
@@ -38,10 +39,14 @@ __all__ = [
     "OPEN_CLIP_WEIGHTS",
     "SINGLE_LABEL",
     "Checkpoint",
+    "Gathered",
     "Inspection",
     "NewestRun",
     "ProblemType",
+    "State",
     "Verification",
+    "contents",
+    "gather",
     "inspect",
     "latest",
     "load",
@@ -58,12 +63,16 @@ __all__ = [
 # Loaded when first asked for: who only looks for a run needs neither torch nor timm.
 _MODULES = {
     "Checkpoint": "checkpoint",
+    "Gathered": "state",
     "Inspection": "loading",
     "MULTI_LABEL": "directory",
     "NewestRun": "directory",
     "ProblemType": "directory",
     "SINGLE_LABEL": "directory",
     "Verification": "directory",
+    "State": "state",
+    "contents": "writing",
+    "gather": "state",
     "inspect": "loading",
     "latest": "directory",
     "load": "loading",

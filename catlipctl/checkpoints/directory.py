@@ -4,7 +4,6 @@ The manifest holds size and SHA-256 of each file. Written last, it says that all
 """
 
 import hashlib
-import os
 import re
 import time
 from collections.abc import Iterable
@@ -33,6 +32,7 @@ SINGLE_LABEL: ProblemType = "single_label_classification"
 MULTI_LABEL: ProblemType = "multi_label_classification"
 _STEP = re.compile(r"step-\d{8,}")
 VERSION: Literal[1] = 1
+STATE = FileKind("a training state", 2**24, CheckpointError, "resume from another step-* of the run")
 _MANIFEST = FileKind("a checkpoint's manifest", 2**24, CheckpointError, "name one that catlipctl wrote")
 _POINTER = FileKind("a pointer to a checkpoint", 2**10, CheckpointError, NAMES)
 
@@ -142,11 +142,9 @@ def _fault(directory: Path, name: str, expected: FileEntry | None) -> str | None
     return None
 
 
-def file_entry(path: Path, *, sync: bool = False) -> FileEntry:
-    """Size and SHA-256 of a file; `sync` first brings it to the disk."""
+def file_entry(path: Path) -> FileEntry:
+    """Size and SHA-256 of a file."""
     with path.open("rb") as stream:
-        if sync:
-            os.fsync(stream.fileno())
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return FileEntry(bytes=path.stat().st_size, sha256=digest)
 
@@ -169,10 +167,15 @@ def step_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def step_of(directory: Path) -> int:
+    """The step of a checkpoint's folder."""
+    return int(directory.name.removeprefix("step-"))
+
+
 def steps(run: Path) -> list[Path]:
     """The run's checkpoints, complete or not, the newest first."""
     found = [path for path in (run / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    return sorted(found, key=step_of, reverse=True)
 
 
 def complete_steps(run: Path) -> list[Path]:

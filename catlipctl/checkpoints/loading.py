@@ -17,8 +17,8 @@ from catlipctl.checkpoints.directory import (
     MANIFEST,
     MULTI_LABEL,
     SINGLE_LABEL,
+    STATE,
     STATE_JSON,
-    STATE_TENSORS,
     VOCABULARY,
     WEIGHTS,
     ProblemType,
@@ -27,14 +27,14 @@ from catlipctl.checkpoints.directory import (
     resolve,
 )
 from catlipctl.checkpoints.doors import timm as timm_door
+from catlipctl.checkpoints.shards import SHARD
+from catlipctl.checkpoints.state import State
 from catlipctl.errors import CheckpointError
-from catlipctl.files import FileKind
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
-STATE = FileKind("a training state", 2**24, CheckpointError, "resume from another step-* of the run")
 LABELS_SHOWN = 10
 _LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
 
@@ -43,6 +43,7 @@ class Inspection(Result):
     """A checkpoint's summary.
 
     parameters: of tower and head. head: its type. files: bytes by name; empty behind a door.
+    shards: files that the training state is cut into; 0 where it is in one, or there is none.
     """
 
     path: str | None
@@ -58,6 +59,7 @@ class Inspection(Result):
     vocabulary: str | None
     about: dict[str, Any]
     resumable: bool
+    shards: int
     files: dict[str, int]
 
 
@@ -85,17 +87,17 @@ def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
     return _from_directory(resolve(spec), weights)
 
 
-def read_state(directory: Path, schema: type[Schema]) -> tuple[dict[str, Tensor], Schema]:
+def read_state(directory: Path, schema: type[Schema]) -> tuple[State, Schema]:
     """What resuming needs, as `write` was given it: tensors, and JSON as the schema of who wrote it has it.
 
-    Both are compared with the manifest.
+    Both are compared with the manifest, tensors as they are read.
     """
     if not (directory / STATE_JSON).exists():
         raise CheckpointError(
             f"{directory} holds no training state", "it can be used, but only a run's step-* can be resumed"
         )
-    check(directory, (STATE_TENSORS, STATE_JSON))
-    return read_tensors(directory / STATE_TENSORS), STATE.read_json(directory / STATE_JSON, schema)
+    check(directory, [STATE_JSON])
+    return State(directory), STATE.read_json(directory / STATE_JSON, schema)
 
 
 def inspect(spec: str | Path) -> Inspection:
@@ -124,6 +126,7 @@ def inspect(spec: str | Path) -> Inspection:
         f"from {vocabulary.source}",
         about=checkpoint.config,
         resumable=any(name.startswith("state/") for name in files),
+        shards=sum(bool(SHARD.fullmatch(name)) for name in files),
         files={name: entry.bytes for name, entry in files.items()},
     )
 

@@ -1,44 +1,61 @@
 """Writing a checkpoint: all of it appears at once, under its final name, or nothing does."""
 
-import errno
-import os
-import secrets
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+import torch
 from timm.models._hub import save_config_for_hf
 from torch import Tensor, nn
 
 from catlipctl import files as atomic
 from catlipctl.checkpoints.directory import (
     CONFIG,
-    MANIFEST,
     MULTI_LABEL,
-    POINTER,
     SINGLE_LABEL,
     STATE_JSON,
     STATE_TENSORS,
     VERSION,
     VOCABULARY,
     WEIGHTS,
-    Manifest,
     ProblemType,
-    complete,
     file_entry,
-    pointed,
     step_name,
 )
+from catlipctl.checkpoints.keeping import discard, is_newest, point, sweep
+from catlipctl.checkpoints.storing import Kept, finish, header, store
 from catlipctl.errors import CheckpointError
+from catlipctl.files import as_json, to_disk
 from catlipctl.models import Tower
 from catlipctl.vocabulary import Vocabulary
 
+KIND_OF = {
+    torch.uint64: "U64",
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.complex64: "C64",
+    torch.float32: "F32",
+    torch.uint32: "U32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.uint16: "U16",
+    torch.int16: "I16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""safetensors' names of torch's types."""
 
-def write(
-    directory: Path,
+Content = Mapping[str, Callable[[], str] | Mapping[str, Tensor]]
+"""A checkpoint's files by name: what makes a text, or the tensors of a safetensors file."""
+
+
+def contents(
     *,
     tower: Tower,
     config: Mapping[str, Any],
@@ -51,8 +68,8 @@ def write(
     state_json: Mapping[str, Any] | None = None,
     files: Mapping[str, str] | None = None,
     tensors: Mapping[str, Mapping[str, Tensor]] | None = None,
-) -> Path:
-    """Write a checkpoint that timm opens as `local-dir:<directory>`; return its path.
+) -> Content:
+    """The files of a checkpoint that timm opens as `local-dir:DIRECTORY`; nothing is copied.
 
     weights: a state dict of the tower's module if not its own (the EMA).
     config: the `catlipctl` section of config.json (objective, step, ...), given back as `Checkpoint.config`.
@@ -61,56 +78,75 @@ def write(
     label_names: one a class; left out, the vocabulary's keys. label_descriptions: label name -> words.
     state, state_json: what resuming needs. files: further text files by name.
     tensors: further safetensors files by name.
-    Raises UsageError where `directory` exists, CheckpointError where weights or names don't fit the model.
+    Raises CheckpointError where weights or names don't fit the model.
     """
-    atomic.refuse_taken(directory)
     if problem_type is None:
         problem_type = SINGLE_LABEL if vocabulary is None else MULTI_LABEL
-    stored = _stored(tower.module.state_dict() if weights is None else weights)
+    stored = dict(tower.module.state_dict() if weights is None else weights)
     _must_fit(tower.module, stored)
-    if vocabulary is not None and label_names is None:
-        label_names = vocabulary.keys
-        label_descriptions = dict(zip(vocabulary.keys, vocabulary.descriptions(), strict=True))
-    if label_names is not None and len(label_names) != tower.num_classes:
+    names = vocabulary.keys if vocabulary is not None and label_names is None else label_names
+    if names is not None and len(names) != tower.num_classes:
         raise CheckpointError(
-            f"the head has {tower.num_classes} classes, but there are {len(label_names)} label names",
+            f"the head has {tower.num_classes} classes, but there are {len(names)} label names",
             "give one name a class",
         )
-    with atomic.replacing(directory) as temporary:
-        temporary.mkdir()
-        save_tensors(stored, temporary / WEIGHTS)
+
+    def configuration() -> str:
         sections: dict[str, Any] = {
             "catlipctl": {"format_version": VERSION, "problem_type": problem_type, **config},
             # A model that was loaded carries the names of its old head.
             "pretrained_cfg": dict.fromkeys(("label_names", "label_descriptions")),
         }
-        if label_names is not None:
-            sections["label_names"] = list(label_names)
-        if label_descriptions is not None:
-            sections["label_descriptions"] = dict(label_descriptions)
-        save_config_for_hf(tower.module, str(temporary / CONFIG), model_config=sections)
-        if vocabulary is not None:
-            vocabulary.save(temporary / VOCABULARY)
-        if state is not None or state_json is not None:
-            (temporary / STATE_JSON).parent.mkdir()
-            save_tensors(_stored(state or {}), temporary / STATE_TENSORS)
-            atomic.write_json(temporary / STATE_JSON, dict(state_json or {}))
-        for name, text in (files or {}).items():
-            atomic.write_text(temporary / name, text)
-        for name, content in (tensors or {}).items():
-            save_tensors(_stored(content), temporary / name)
-        write_manifest(temporary)
+        words = label_descriptions
+        if vocabulary is not None and label_names is None:
+            words = dict(zip(vocabulary.keys, vocabulary.descriptions(), strict=True))
+        if names is not None:
+            sections["label_names"] = list(names)
+        if words is not None:
+            sections["label_descriptions"] = dict(words)
+        with TemporaryDirectory() as folder:
+            save_config_for_hf(tower.module, f"{folder}/{CONFIG}", model_config=sections)
+            return Path(folder, CONFIG).read_text(encoding="utf-8")
+
+    found: dict[str, Callable[[], str] | Mapping[str, Tensor]] = {WEIGHTS: stored, CONFIG: configuration}
+    if vocabulary is not None:
+        found[VOCABULARY] = vocabulary.to_text
+    if state is not None or state_json is not None:
+        found[STATE_TENSORS] = dict(state or {})
+        found[STATE_JSON] = lambda: as_json(dict(state_json or {}))
+    found.update({name: partial(str, text) for name, text in (files or {}).items()})
+    found.update(tensors or {})
+    return found
+
+
+def write(directory: Path, **parts: Any) -> Path:
+    """Write a checkpoint of `parts` (as for `contents`), all at once; return its path.
+
+    Raises UsageError where `directory` exists.
+    """
+    atomic.refuse_taken(directory)
+    content = contents(**parts)
+    with atomic.replacing(directory, sync=False) as temporary:
+        entries = {}
+        for name, file in content.items():
+            path = temporary / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            entries[name] = store(path, tensor_file(file) if isinstance(file, Mapping) else [file().encode()])
+        finish(temporary, entries)
+    to_disk(directory.parent)
     return directory
 
 
 def write_step(run: Path, step: int, **parts: Any) -> Path:
-    """Write `RUN/checkpoints/step-<step>` (`parts` as for `write`), then swap the pointer `latest` to it."""
+    """Write `RUN/checkpoints/step-<step>` (`parts` as for `contents`), then swap the pointer `latest` to it.
+
+    The caller waits; a run under way saves by `training.saving` instead.
+    """
     folder = run / "checkpoints"
     directory = folder / step_name(step)
-    for leftover in folder.glob(".step-*.tmp"):  # of a process that was killed while it saved
-        shutil.rmtree(leftover, ignore_errors=True)
-    if pointed(run) == directory and complete(directory):
-        return directory  # a run that resumes here and is stopped at once
+    sweep(folder)
+    if is_newest(directory):
+        return directory
     if directory.exists():  # written by a run that was then cut off, or set back, to before it
         discard(directory)
     write(directory, **parts)
@@ -118,39 +154,28 @@ def write_step(run: Path, step: int, **parts: Any) -> Path:
     return directory
 
 
-def point(directory: Path) -> None:
-    """Make a checkpoint the one that its run's pointer `latest` names."""
-    if pointed(directory.parent.parent) == directory:
-        return
-    atomic.write_text(directory.parent / POINTER, directory.name + "\n")
-
-
-def discard(directory: Path) -> None:
-    """Delete a checkpoint, first out of sight: killed in the midst of it, `write_step` deletes the rest."""
-    aside = directory.with_name(f".{directory.name}.{secrets.token_hex(4)}.tmp")
-    os.replace(directory, aside)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def write_manifest(directory: Path) -> None:
-    """Write the manifest of all that lies in `directory`, each file first brought to the disk."""
+    """Write the manifest of all that lies in `directory`: each file is read."""
     paths = sorted(path for path in directory.rglob("*") if path.is_file())
-    entries = {path.relative_to(directory).as_posix(): file_entry(path, sync=True) for path in paths}
-    atomic.write_json(directory / MANIFEST, Manifest(files=entries).model_dump())
+    finish(directory, {path.relative_to(directory).as_posix(): file_entry(path) for path in paths})
 
 
-def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """As safetensors takes them: on the CPU, contiguous; tied ones twice, since timm loads strictly."""
-    stored: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        value = tensor.detach().cpu().contiguous()
-        address = value.untyped_storage().data_ptr()
-        if address in seen:
-            value = value.clone()
-        seen.add(address)
-        stored[name] = value
-    return stored
+def kept(tensor: Tensor) -> Kept:
+    """What a safetensors file says of a tensor."""
+    return Kept(KIND_OF[tensor.dtype], tuple(tensor.shape), tensor.numel() * tensor.element_size())
+
+
+def tensor_file(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """The bytes of a safetensors file. Tied tensors are stored twice, since timm loads strictly."""
+    first, order = header({name: kept(tensor) for name, tensor in tensors.items()})
+    yield first
+    for name in order:
+        yield plain_bytes(tensors[name])
+
+
+def plain_bytes(tensor: Tensor) -> memoryview:
+    """A tensor's numbers row by row, not copied where they lie so already."""
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _must_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -166,14 +191,6 @@ def _must_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         )
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """Write safetensors, with the mode that the umask gives (safetensors 0.8 leaves them to their owner)."""
-    path.touch()
-    mode = path.stat().st_mode
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-        path.chmod(mode)
-    except SafetensorError as error:
-        if f"os error {errno.ENOSPC}" in str(error):  # not an OSError of its own
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file, with the mode that the umask gives."""
+    store(path, tensor_file(tensors))

@@ -1,6 +1,9 @@
-"""`catlipctl checkpoint inspect|verify`: what is in a checkpoint, and whether it is whole."""
+"""`catlipctl checkpoint inspect|verify|gather`: what is in one, is it whole, and its state in one file."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from catlipctl.cli import inputs
 from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, OwnCheckpoint
@@ -37,6 +40,26 @@ def verify(checkpoint: OwnCheckpoint = None, word: CheckpointWord = None, json: 
         out.result(result, shown, whole)
 
 
+def gather(
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The new checkpoint.", show_default=False)
+    ],
+    checkpoint: OwnCheckpoint = None,
+    word: CheckpointWord = None,
+    json: Json = False,
+) -> None:
+    """Copy a checkpoint of sharded training with its state in one file, as one process writes it.
+
+    Resuming needs no such copy: it reads shards on any number of processes.
+    """
+    with command("checkpoint gather", json=json) as out_:
+        from catlipctl import checkpoints
+
+        result = checkpoints.gather(checkpoints.resolve(inputs.checkpoint(checkpoint, word, out_)), out)
+        gathered = f"{result.tensors:,} tensors of {result.shards} shards, {result.bytes / 2**20:,.1f} MiB"
+        out_.result(result, f"{result.out}: {gathered}, in one file")
+
+
 def _tables(found: "Inspection") -> list["Table | str"]:
     about = facts(
         {
@@ -51,10 +74,15 @@ def _tables(found: "Inspection") -> list["Table | str"]:
             "first labels": ", ".join(found.labels),
             "vocabulary": found.vocabulary,
             **{key: value for key, value in found.about.items() if not isinstance(value, dict)},
-            "resumable": "yes" if found.resumable else "no",
+            "resumable": _resumable(found),
         }
     )
     files = table("file", "bytes", numbers=["bytes"])
     for name, size in found.files.items():
         files.add_row(name, f"{size:,}")
     return [about, files] if found.files else [about]
+
+
+def _resumable(found: "Inspection") -> str:
+    shards = f", its state is in {found.shards} shards" if found.shards else ""
+    return f"yes{shards}" if found.resumable else "no"

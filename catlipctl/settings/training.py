@@ -10,7 +10,8 @@ from catlipctl.errors import UsageError
 from catlipctl.recipe.schema import Section
 from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 
-Precision = Literal["auto", "bfloat16", "float32"]
+Precision = Literal["auto", "bfloat16", "tf32", "float32"]
+Tracker = Literal["tensorboard", "wandb"]
 Sharding = Literal["none", "full", "hybrid"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -168,7 +169,8 @@ class TrainingSettings(Section):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     ema: EmaSettings = Field(default_factory=EmaSettings)
     precision: Precision = "auto"
-    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32.
+    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32. `tf32`
+    is float32 whose products are rounded to ten bits, on a GPU from Ampere on; float32 is exact there too.
     [bfloat16 in CatLIP's released code]"""
     activation_checkpointing: bool = False
     """Compute the blocks' activations again in the backward pass: less memory, a third more work."""
@@ -186,12 +188,16 @@ class TrainingSettings(Section):
     """Decides the initial weights, the order of the data, crops and sizes."""
     log_every: Steps = 1
     """Steps between rows of `metrics.jsonl`."""
+    trackers: list[Tracker] = Field(default_factory=list)
+    """Where these rows go, too: TensorBoard's files in the run, wandb. `pip install 'catlipctl[trackers]'`"""
     save_every: Steps | None = None
     """Steps between checkpoints that are kept; there is always one at the end and at a signal."""
     save_minutes: float | None = Field(default=10, gt=0, le=A_YEAR)
     """Minutes between checkpoints of which the next one takes the place."""
     keep_last: Annotated[int, Field(ge=1, le=MOST_STEPS)] | None = None
     """How many of the checkpoints that are kept stay, the newest ones; null: all."""
+    keep_every: Steps | None = None
+    """Steps between those that stay whatever `keep_last` says; a multiple of `save_every`."""
 
     @model_validator(mode="after")
     def _countable(self) -> "TrainingSettings":
@@ -200,6 +206,10 @@ class TrainingSettings(Section):
             raise ValueError(
                 f"length.samples: {samples:,} in steps of {self.global_batch_size:,} images are more than "
                 f"{MOST_STEPS:,} steps"
+            )
+        if self.keep_every is not None and (self.save_every is None or self.keep_every % self.save_every):
+            raise ValueError(
+                f"keep_every: {self.keep_every:,} is no multiple of save_every, so nothing is saved there"
             )
         return self
 
@@ -255,9 +265,11 @@ def left_of_start(momentum: float, steps: int) -> float:
 FREE_ON_RESUME = frozenset(
     {
         "log_every",
+        "trackers",
         "save_every",
         "save_minutes",
         "keep_last",
+        "keep_every",
         "device_batch_size",
         "compile",
         "activation_checkpointing",

@@ -9,8 +9,7 @@ from pydantic import BaseModel
 
 from catlipctl import checkpoints
 from catlipctl import recipe as recipes
-from catlipctl.checkpoints.directory import POINTER, STATE_JSON, pointed, steps
-from catlipctl.checkpoints.loading import STATE
+from catlipctl.checkpoints.directory import POINTER, STATE, STATE_JSON, pointed, steps
 from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.progress import Progress
 from catlipctl.recipe import schema

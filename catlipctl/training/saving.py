@@ -1,9 +1,11 @@
 """When a run saves, what it saves, and going on from what it saved."""
 
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import torch
@@ -11,22 +13,30 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from catlipctl import checkpoints
-from catlipctl.checkpoints.directory import STATE_JSON, WEIGHTS, complete_steps, step_name
-from catlipctl.checkpoints.loading import STATE, read_tensors
-from catlipctl.checkpoints.writing import discard, point
+from catlipctl import checkpoints, files
+from catlipctl.checkpoints.directory import STATE, STATE_JSON, WEIGHTS, step_name
+from catlipctl.checkpoints.keeping import is_newest, point
+from catlipctl.checkpoints.loading import read_tensors
+from catlipctl.checkpoints.pieces import Piece
+from catlipctl.checkpoints.shards import shard_name
+from catlipctl.checkpoints.writer import Part
 from catlipctl.data.content import content_hash
 from catlipctl.data.sample import Source
-from catlipctl.errors import CheckpointError, DataError
+from catlipctl.errors import CatlipctlError, CheckpointError, DataError, Stopped
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import library_versions
-from catlipctl.training.learner import Learner
+from catlipctl.training.learner import Learner, nothing
 from catlipctl.training.report import RunState
+from catlipctl.training.snapshot import Writer
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.world import World
 
 Parts = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
 """The objective's weights as one should use them -> what a task writes beside the tower."""
+MOST_FAILURES = 3
+"""Saves that may fail one after the other; the last of them ends the run."""
+LAST_WAIT = 60.0
+"""Seconds for which a run that ends by an error waits for the save under way."""
 
 
 class _Open(BaseModel):
@@ -47,17 +57,14 @@ class _Totals(_Open):
     replaced: float
 
 
-class _Kept(_Open):
-    kept: bool = True
-
-
-class Saved(_Kept):
+class Saved(_Open):
     """`state.json`: where the run was (see `RunState`), and what decided its losses (`provenance`)."""
 
     step: int = Field(ge=0, lt=2**63)
     samples: int = Field(ge=0)
     totals: _Totals
     without_moments: list[str] = []
+    kept: bool = True
     data: _Data
     processes: int = Field(ge=1)
     micro_batch: int = Field(ge=1)
@@ -66,11 +73,11 @@ class Saved(_Kept):
 
 @dataclass
 class Saves:
-    """The checkpoints of a run under way.
+    """The checkpoints of a run under way; a context, in which a process writes them beside the training.
 
     every: steps between those that are kept. minutes: between those of which the next takes the place.
-    keep_last: how many of those that are kept stay. parts: what the task writes beside the tower.
-    provenance: what decides the losses and stands in no recipe.
+    keep_last: how many of those that are kept stay; keep_every: steps between those that stay besides.
+    parts: what the task writes beside the tower. provenance: what decides the losses and stands in no recipe.
     """
 
     run: Path
@@ -82,7 +89,31 @@ class Saves:
     every: int | None = None
     minutes: float | None = None
     keep_last: int | None = None
+    keep_every: int | None = None
+    progress: Progress = SILENT
     _last: float = field(default_factory=time.monotonic)
+    _failures: int = 0
+    _under_way: bool = False
+    _in_parts: bool = False
+
+    def __post_init__(self) -> None:
+        self._writer = Writer(self.run, self.progress.note, self._tell_failure)
+
+    def __enter__(self) -> "Saves":
+        """Raises CatlipctlError where no checkpoint could be written: before there is anything to lose."""
+        self.world.on_main(self._try_folder)
+        if self.world.is_main:
+            self._writer.start()
+        self.learner.before_change = lambda: self._writer.last.wait_to_change()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the save under way: not for ever after an error, not at all at a second Ctrl-C."""
+        self.learner.before_change = nothing
+        ends_well = error is None or isinstance(error, Stopped)
+        self._writer.close(None if ends_well else 0 if isinstance(error, KeyboardInterrupt) else LAST_WAIT)
 
     def kept_at(self, step: int) -> bool:
         """Is there a checkpoint to be kept after so many steps?"""
@@ -90,53 +121,111 @@ class Saves:
 
     @property
     def overdue(self) -> bool:
-        """Is it long ago that this process saw a save? Clocks differ: processes must agree on it."""
+        """Is it long ago that this process saw a save? Clocks differ: processes must agree on it.
+
+        Also where the save under way has failed, and is the last that may: the next one raises its error.
+        """
+        last = self._writer.last
+        if last.done.is_set() and last.error is not None and self._failures == MOST_FAILURES - 1:
+            return True
         return self.minutes is not None and time.monotonic() - self._last > 60 * self.minutes
 
     def save(self, state: RunState, *, keep: bool = True) -> None:
-        """Write the checkpoint of the state's step; all processes call. One that is not kept is replaced."""
-        weights, used = self.learner.tower_weights(), self.learner.weights()
-        tensors, without = self.learner.state_dict(), self.learner.without_moments()
+        """Begin to write the checkpoint of the state's step; all processes call. The next one waits for it.
 
-        def write() -> None:
+        One that is not kept is replaced by the next. One that fails is told, and the run goes on; the third
+        in a row raises its error here.
+        """
+        self._settle(last=False)
+        weights, used = self.learner.tower_weights(), self.learner.weights()
+        saved, without = self.learner.state_dict(), self.learner.without_moments()
+        pieces = {name: value for name, value in saved.items() if isinstance(value, Piece)}
+        directory = self.run / "checkpoints" / step_name(state.step)
+        content: dict[str, Any] = {}
+
+        def begin() -> str | None:
+            if is_newest(directory):
+                return None  # a run that resumes here and is stopped at once
             samples = self.schedule.samples(state.step)
             parts = dict(self.parts(used))
-            config = {**parts.pop("config"), "step": state.step, "samples": samples}
-            written = checkpoints.write_step(
-                self.run,
-                state.step,
-                tower=self.learner.objective.tower,
-                weights=weights,
-                config=config,
-                state=tensors,
-                state_json={
-                    "step": state.step,
-                    "samples": samples,
-                    "totals": state.totals,
-                    "without_moments": without,
-                    "kept": keep,
-                    **self.provenance,
-                },
-                **parts,
+            document = {
+                "step": state.step,
+                "samples": samples,
+                "totals": dict(state.totals),
+                "without_moments": without,
+                "kept": keep,
+                **self.provenance,
+            }
+            content.update(
+                checkpoints.contents(
+                    tower=self.learner.objective.tower,
+                    weights=weights,
+                    config={**parts.pop("config"), "step": state.step, "samples": samples},
+                    state={name: value for name, value in saved.items() if name not in pieces},
+                    state_json=document,
+                    **parts,
+                )
             )
-            self._take_away_before(written)
+            return f".{directory.name}.{secrets.token_hex(4)}.tmp"
 
-        self.world.on_main(write)
+        temporary = self.world.on_main(begin)
         self._last = time.monotonic()
+        if temporary is None:
+            return
+        self._under_way, self._in_parts = True, bool(pieces)
+        if pieces:
+            name = shard_name(self.world.rank, self.world.size)
+            content[name] = {name: piece.tensor for name, piece in pieces.items()}
+        if content:
+            part = Part(
+                directory=str(directory),
+                temporary=str(directory.with_name(temporary)),
+                files={},
+                number=self.world.rank,
+                parts=self.world.size if pieces else 1,
+                pieces={n: (list(p.shape), p.first, len(p.tensor)) for n, p in pieces.items()},
+                keep_last=self.keep_last,
+                keep_every=self.keep_every,
+            )
+            self._writer.save(part, content, self.learner.objective.buffers())
 
-    def _take_away_before(self, written: Path) -> None:
-        """Delete the checkpoints of which the one just written takes the place; it is complete.
+    def finish(self) -> None:
+        """Wait until the last checkpoint is complete, or raise why it is not. All processes call."""
+        self._settle(last=True)
 
-        Which those are is asked of each, not remembered: a process may have been killed just before this.
-        """
-        whole = complete_steps(self.run)
-        kept = [path for path in whole if is_kept(path)]
-        # Those of later steps are of a run that was set back: they do not count, and are replaced one by one.
-        counted = [path for path in whole[whole.index(written) :] if path in kept]
-        surplus = [] if self.keep_last is None else counted[self.keep_last :]
-        for path in whole:
-            if path != written and (path not in kept or path in surplus):
-                discard(path)
+    def _settle(self, *, last: bool) -> None:
+        """Wait for the save under way, if there is one; all processes agree how it ended."""
+        if not self._under_way:
+            return
+        self._under_way = False
+        failed: list[str] = []
+        if self._in_parts:
+            # Not rank 0, which may wait for the part of one that has failed.
+            own = None if self.world.is_main else self._error()
+            failed = self.world.gather([] if own is None else [f"process {self.world.rank}: {own.message}"])
+
+        def end() -> None:
+            if failed:
+                self._writer.abandon(failed[0])
+            error = self._error()
+            self._failures = 0 if error is None else self._failures + 1
+            if error is not None and (last or self._failures == MOST_FAILURES):
+                raise error
+
+        self.world.on_main(end)
+
+    def _error(self) -> CatlipctlError | None:
+        self._writer.last.done.wait()
+        return self._writer.last.error
+
+    def _tell_failure(self, error: CatlipctlError) -> None:
+        self.progress.warn(f"not saved: {error.message}; the run goes on to its next save ({error.hint})")
+
+    def _try_folder(self) -> None:
+        """Raise CatlipctlError where no checkpoint can be written."""
+        with files.replacing(self.run / "checkpoints" / ".writable", sync=False) as temporary:
+            temporary.write_bytes(b"")
+        (self.run / "checkpoints" / ".writable").unlink()
 
     def restore(self, checkpoint: Path, progress: Progress = SILENT) -> RunState:
         """Put a checkpoint into the learner, as it was freshly made; where the run was. All processes call.
@@ -161,14 +250,6 @@ class Saves:
         self.world.on_main(lambda: point(checkpoint))
         progress.note(f"resuming from {checkpoint}, step {saved.step:,}")
         return RunState(saved.step, saved.totals.model_dump())
-
-
-def is_kept(checkpoint: Path) -> bool:
-    """Does it stay when the next is written? So does one that does not say."""
-    try:
-        return STATE.read_json(checkpoint / STATE_JSON, _Kept).kept
-    except CheckpointError:
-        return True
 
 
 def provenance(source: Source, processes: int, micro_batch: int) -> dict[str, Any]:

@@ -147,17 +147,12 @@ def test_an_unregistered_tower_is_an_error_not_wrong_logits(checkpoint):
         checkpoints.load(checkpoint)
 
 
-def test_a_full_disk_leaves_what_was_there(tmp_path, resnet, monkeypatch):
-    from safetensors import SafetensorError
-
-    def full(*_args, **_kwargs):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    run = tmp_path / "run"
+def test_a_full_disk_leaves_what_was_there(small_disk, resnet):
+    run = small_disk(32) / "run"
+    state = {"raw": torch.zeros(2**22)}
     first = checkpoints.write_step(run, 1, tower=resnet, config={})
-    monkeypatch.setattr("catlipctl.checkpoints.writing.save_file", full)
     with pytest.raises(CatlipctlError, match="disk full"):
-        checkpoints.write_step(run, 2, tower=resnet, config={})
+        checkpoints.write_step(run, 2, tower=resnet, config={}, state=state)
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["latest", "step-00000001"]
     assert checkpoints.latest(run) == first
 

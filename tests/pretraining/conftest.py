@@ -13,6 +13,8 @@ from PIL import Image, ImageDraw
 
 from catlipctl.labels.wordnet import nouns
 from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training.report import RunState
+from catlipctl.training.saving import Saves
 from catlipctl.vocabulary import Vocabulary
 
 WORDS = ("dog", "cat", "car", "tree", "house", "boat", "bird", "apple", "chair", "flower")
@@ -93,3 +95,18 @@ def document(pairs: Path, words: Path) -> dict[str, Any]:
 @pytest.fixture
 def recipe(document: dict[str, Any]) -> PretrainRecipe:
     return PretrainRecipe.model_validate(document)
+
+
+@pytest.fixture
+def after_saves(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The checkpoints of a run after each of its saves was written, and others were taken away."""
+    found: list[list[str]] = []
+    save = Saves.save
+
+    def listed(self: Saves, state: RunState, *, keep: bool = True) -> None:
+        save(self, state, keep=keep)
+        self._writer.last.done.wait()
+        found.append(sorted(path.name for path in (self.run / "checkpoints").glob("step-*")))
+
+    monkeypatch.setattr(Saves, "save", listed)
+    return found

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 import yaml
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 from typer.testing import CliRunner
@@ -387,29 +390,26 @@ def test_a_dry_run_of_a_resume_tells_what_remains(stopped: Start) -> None:
     assert (json.loads(out)["result"]["steps"], json.loads(out)["result"]["images"]) == (5, 100)
 
 
-def test_the_newest_checkpoints_that_are_kept_stay(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_newest_checkpoints_that_are_kept_stay_and_every_nth(
+    document: dict[str, Any], tmp_path: Path, after_saves: list[list[str]]
 ) -> None:
-    from catlipctl.training import saving
-
-    there: list[list[str]] = []
-    write = saving.checkpoints.write_step
-
-    def listed(run: Path, step: int, **parts: Any) -> Path:
-        written = write(run, step, **parts)
-        there.append([path.name[-1] for path in sorted((run / "checkpoints").glob("step-*"))])
-        return written
-
-    monkeypatch.setattr(saving.checkpoints, "write_step", listed)
-    recipe = PretrainRecipe.model_validate(
-        {**document, "save_every": 2, "keep_last": 2, "length": {"steps": 9}}
-    )
-    pretrain(recipe, out=tmp_path / "run")
-    # Before a checkpoint is taken away, the one that takes its place is there.
-    assert there == [["2"], ["2", "4"], ["2", "4", "6"], ["4", "6", "8"], ["6", "8", "9"]]
+    settings = {"save_every": 1, "keep_last": 2, "keep_every": 3, "length": {"steps": 7}}
+    pretrain(PretrainRecipe.model_validate({**document, **settings}), out=tmp_path / "run")
+    last = [[name[-1] for name in names] for names in after_saves]
+    assert last == [
+        ["1"],
+        ["1", "2"],
+        ["2", "3"],
+        ["3", "4"],
+        ["3", "4", "5"],
+        ["3", "5", "6"],
+        ["3", "6", "7"],
+    ]
     left = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert left == ["latest", "step-00000008", "step-00000009"]
-    assert checkpoints.latest(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "step-00000009"
+    assert left == ["latest", "step-00000003", "step-00000006", "step-00000007"]
+    assert checkpoints.latest(tmp_path / "run") == tmp_path / "run" / "checkpoints" / "step-00000007"
+    with pytest.raises(ValidationError, match="keep_every: 3 is no multiple of save_every"):
+        PretrainRecipe.model_validate({**document, "save_every": 2, "keep_every": 3})
 
 
 def test_a_run_that_was_set_back_loses_no_later_checkpoint(document: dict[str, Any], tmp_path: Path) -> None:
@@ -446,3 +446,47 @@ def test_a_length_that_is_behind_the_run_is_refused(here: Path, document: dict[s
 def test_a_run_that_is_not_there_is_told_as_one() -> None:
     code, _, err = invoke("runs/nosuch", "--resume")
     assert (code, err.splitlines()[0]) == (2, "error: no run and no recipe at runs/nosuch")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_read_only_directory_is_told(small_disk: Callable[[int], Path], stopped: Start) -> None:
+    disk = small_disk(16)
+    stopped(disk / "run")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for arguments in (["my.yaml", "--out", disk / "other"], ["--resume", "--out", disk / "run"]):
+        code, _, err = invoke(*arguments)
+        assert code == 1
+        assert f"error: {disk}/" in err
+        assert "Read-only file system" in err
+
+
+def test_a_corrupted_shard_costs_its_samples_or_by_strict_the_run(here: Path, pairs: Path) -> None:
+    content = pairs.read_bytes()
+    (here / "cut.tar").write_bytes(content[: len(content) // 2 + 300])
+    code, out, err = invoke("my.yaml", "--data", "cut.tar", "--out", "whole", "--json")
+    assert code == 0, err
+    assert json.loads(out)["result"]["faults"]["truncated shard"] == 1
+    code, out, err = invoke("my.yaml", "--data", "cut.tar", "--out", "strict", "--strict", "--json")
+    assert code == 3
+    assert "cut.tar" in json.loads(out)["error"]["message"]
+    assert json.loads((here / "strict" / "exit.json").read_text())["exit_code"] == 3
+
+
+def test_clocks_go_on_and_other_threads_are_told(
+    document: dict[str, Any], stopped: Start, tmp_path: Path
+) -> None:
+    run, told = tmp_path / "run", Told()
+    stopped(run, 3)
+    before = read_metrics(run / "metrics.jsonl")
+    torch.set_num_threads(2)
+    pretrain(PretrainRecipe.model_validate(document), out=run, resume=True, progress=told)
+    rows = read_metrics(run / "metrics.jsonl")
+    assert rows[: len(before)] == before
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+    state = json.loads((checkpoints.resolve(run) / "state" / "state.json").read_text())
+    assert state["totals"]["seconds"] == pytest.approx(seconds[-1], abs=1e-3)
+    assert state["threads"] == 2
+    assert [warning for warning in told.warnings if "threads" in warning] == [
+        "the run had 1 threads, now 2: losses may differ in the last digits"
+    ]
