@@ -163,14 +163,16 @@ class Sharded(Distribution):
         return found
 
     def pieces(self, values: Mapping[str, Tensor]) -> dict[str, Tensor | Piece]:
-        """This process's rows; of several nodes that hold the same, those of the first one alone."""
+        """This process's rows; where several nodes hold the same, only the first one's have any."""
         found: dict[str, Tensor | Piece] = {}
+        is_first = torch.distributed.get_rank() < self._shards
         for key, value in values.items():
             like = self._sharded.get(key.partition("/")[0])
             if like is None or value.ndim == 0:
                 found[key] = value
-            elif torch.distributed.get_rank() < self._shards:
-                found[key] = Piece(value, self._first(len(like)), tuple(like.shape))
+            else:
+                own = value if is_first else value.new_empty((0, *value.shape[1:]))
+                found[key] = Piece(own, self._first(len(like)), tuple(like.shape))
         return found
 
     def own(self, name: str, saved: Mapping[str, Tensor], key: str) -> Tensor:

@@ -28,6 +28,7 @@ from catlipctl.results import library_versions
 from catlipctl.training.learner import Learner, nothing
 from catlipctl.training.report import RunState
 from catlipctl.training.snapshot import Writer
+from catlipctl.training.state import of_tower
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.world import World
 
@@ -137,7 +138,7 @@ class Saves:
         in a row raises its error here.
         """
         self._settle(last=False)
-        weights, used = self.learner.tower_weights(), self.learner.weights()
+        used = self.learner.weights()
         saved, without = self.learner.state_dict(), self.learner.without_moments()
         pieces = {name: value for name, value in saved.items() if isinstance(value, Piece)}
         directory = self.run / "checkpoints" / step_name(state.step)
@@ -159,9 +160,9 @@ class Saves:
             content.update(
                 checkpoints.contents(
                     tower=self.learner.objective.tower,
-                    weights=weights,
+                    weights=of_tower(used),
                     config={**parts.pop("config"), "step": state.step, "samples": samples},
-                    state={name: value for name, value in saved.items() if name not in pieces},
+                    state={name: value for name, value in saved.items() if not isinstance(value, Piece)},
                     state_json=document,
                     **parts,
                 )
