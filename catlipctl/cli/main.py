@@ -64,6 +64,7 @@ _vocab.command("overlap", cls=Command)(overlap.overlap)
 
 _data = _group("data", "Sources of image-text pairs.")
 _data.command("inspect", cls=Command)(data.inspect)
+_data.command("index", cls=Command)(data.index)
 
 _recipe = _group("recipe", "Recipes: list them, show one, copy one to change it, look up a key.")
 _recipe.command("list", cls=Command)(recipe.list_)

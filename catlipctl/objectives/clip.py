@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import FlopCounterMode
 
-from catlipctl.data.batch import Batch, Step, share
+from catlipctl.data.batch import Batch, Step, Targets, share
 from catlipctl.models.text import TokenCollate, create_text_tower
 from catlipctl.objectives.objective import Context, Objective, Output, unchanged_buffers
 from catlipctl.settings.objectives import ClipSettings
@@ -66,6 +66,10 @@ class Clip(Objective):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             text(tokens.to("meta"))
         return counter.get_total_flops()
+
+    def stand_ins(self, rows: int) -> Targets:
+        """Empty captions."""
+        return {"tokens": torch.zeros((rows, self.settings.text.context_length), dtype=torch.int64)}
 
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """Contrast all pieces of a step before the first is learned from; one alone is left to `forward`.

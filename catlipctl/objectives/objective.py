@@ -110,6 +110,13 @@ class Objective(nn.Module, ABC):
         """Operations of a pair's forward pass beside the tower's; nothing is allocated."""
         return 0
 
+    def stand_ins(self, rows: int) -> Targets:
+        """Targets of so many images that are not there, of the shapes and types of real ones: to rehearse."""
+        return {
+            "classes": torch.zeros(rows, dtype=torch.int64),
+            "counts": torch.ones(rows, dtype=torch.int64),
+        }
+
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """See this rank's share of a whole step before its first forward; most objectives need not."""
 

@@ -13,6 +13,7 @@ from catlipctl import recipe as recipes
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import LocalOrder, Order
 from catlipctl.data.sample import Source
+from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
@@ -92,8 +93,8 @@ def pretrain(
     ) as run:
         check(recipe, run.world)
         given = run.on_main(lambda: given_vocabulary(recipe, run.directory))
-        source = run.world.main_first(lambda: open_source(recipe, cache_dir, run.progress))
-        held_out = run.world.main_first(lambda: open_held_out(recipe, cache_dir, run.progress))
+        source = run.world.node_first(lambda: open_source(recipe, cache_dir, run.progress))
+        held_out = run.world.node_first(lambda: open_held_out(recipe, cache_dir, run.progress))
         classes = settle_vocabulary(recipe, run, source, given)
         begun = run.start.step, run.start.samples
         schedule = planned(recipe, recipe.model.image_size, len(source), begun)
@@ -183,8 +184,13 @@ def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> 
 def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
     """The recipe's pairs; what is learned of them on opening goes to the cache."""
     settings = recipe.data
+    streaming = None
+    if settings.window is not None:
+        cache_bytes = int(settings.stream_cache_gib * 2**30)
+        streaming = Streaming(settings.window, cache_bytes, local=settings.stream_local)
     return data.open_source(
         settings.sources,
+        streaming=streaming,
         image_key=settings.image_key,
         caption_keys=settings.caption_keys,
         strict=settings.strict,
@@ -204,15 +210,15 @@ def settle_vocabulary(
         return None
     settings = recipe.vocabulary
 
-    def settle() -> None:
-        if run.directory.vocabulary.exists():
-            return
-        found = given or counted(settings, source, run.progress)
-        found.save(run.directory.vocabulary)
-        run.progress.note(f"vocabulary: {len(found):,} classes")
+    def settle() -> Vocabulary:
+        if not run.directory.vocabulary.exists():
+            found = given or counted(settings, source, run.progress)
+            found.save(run.directory.vocabulary)
+            run.progress.note(f"vocabulary: {len(found):,} classes")
+        return vocabulary.load(run.directory.vocabulary)
 
-    run.on_main(settle)
-    return vocabulary.load(run.directory.vocabulary)
+    # Not read by each: another node may see the file only later.
+    return run.on_main(settle)
 
 
 def counted(settings: VocabularySettings, source: Source, progress: Progress) -> Vocabulary:

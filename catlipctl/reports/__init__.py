@@ -7,7 +7,8 @@ from catlipctl.reports.page import Cell, Figure, Folded, Link, Links, Section, T
 from catlipctl.reports.report import Report, report, sections, unused, write
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.step import step
-from catlipctl.reports.throughput import labels, loader
+from catlipctl.reports.throughput import labels, loader, loop
+from catlipctl.reports.throughput import loss as head_and_loss
 from catlipctl.reports.training import loss, run_loss
 from catlipctl.reports.transfer import AccuracyRow, Picture, gallery, inits, probe
 from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
@@ -29,10 +30,12 @@ __all__ = [
     "embed",
     "find",
     "gallery",
+    "head_and_loss",
     "inits",
     "label_frequencies",
     "labels",
     "loader",
+    "loop",
     "loss",
     "occurrences",
     "overlap",

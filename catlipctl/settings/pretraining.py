@@ -31,7 +31,12 @@ class DataSettings(Section):
     decode: Decode = "fast"
     """How JPEGs become crops: `exact` has Pillow's pixels to the bit, `fast` takes half the time or less."""
     window: Annotated[int, Field(ge=1, le=10**6)] | None = None
-    """Shards whose samples are mixed, for storage that is slow at random; null: all samples."""
+    """Shards whose samples are mixed, for storage that is slow at random; null: all samples.
+    With it, remote tars are read as a stream: whole, one after the other, ahead of the step."""
+    stream_cache_gib: Annotated[float, Field(gt=0, le=10**6)] = 64
+    """GiB of disk that a machine gives to a stream's shards: two windows' worth, or more."""
+    stream_local: bool = False
+    """Read local tars as a stream, too, as of a mount that is slow at random."""
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
 
@@ -114,7 +119,7 @@ def _one_of(names: Collection[str], name: str) -> str:
 
 
 FREE_ON_RESUME = settings.FREE_ON_RESUME | {
-    *("data.workers", "data.sources", "vocabulary.path", "validation"),
+    *("data.workers", "data.sources", "data.stream_cache_gib", "vocabulary.path", "validation"),
     *(f"validation.{key}" for key in ValidationSettings.model_fields),
 }
 """Keys that may change on resuming. Where data lies is one: what it holds is compared by itself."""

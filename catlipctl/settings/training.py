@@ -10,7 +10,7 @@ from catlipctl.errors import UsageError
 from catlipctl.recipe.schema import Section
 from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 
-Precision = Literal["auto", "bfloat16", "float32"]
+Precision = Literal["auto", "bfloat16", "tf32", "float32"]
 Tracker = Literal["tensorboard", "wandb"]
 Sharding = Literal["none", "full", "hybrid"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -169,7 +169,8 @@ class TrainingSettings(Section):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     ema: EmaSettings = Field(default_factory=EmaSettings)
     precision: Precision = "auto"
-    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32.
+    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32. `tf32`
+    is float32 whose products are rounded to ten bits, on a GPU from Ampere on; float32 is exact there too.
     [bfloat16 in CatLIP's released code]"""
     activation_checkpointing: bool = False
     """Compute the blocks' activations again in the backward pass: less memory, a third more work."""

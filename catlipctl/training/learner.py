@@ -22,12 +22,10 @@ from catlipctl.training import optimiser as optimisers
 from catlipctl.training import state as states
 from catlipctl.training.average import Average
 from catlipctl.training.batch_norm import synchronise
+from catlipctl.training.compilation import Compilation
 from catlipctl.training.distribution import spread
 from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, mark
 from catlipctl.training.world import World
-
-RECOMPILATIONS = 64
-"""Image sizes and batches that a compiled tower may meet, each compiled once."""
 
 
 class Learner:
@@ -61,12 +59,11 @@ class Learner:
             synchronise(objective, lambda: objective.counted > 0)
         if activation_checkpointing:
             checkpoint_activations(objective)
-        if compile:
-            torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
-            # In place: the names of the parameters stay as they are.
-            objective.model.compile(dynamic=False)
+        self.compilation = Compilation(objective.model) if compile else None
         self.distribution = spread(objective, world, sharding, precision)
         self.module, self.learned = self.distribution.module, list(self.distribution.learned.values())
+        # Listed once: to walk through all modules costs half a millisecond a step.
+        self._buffers = list(objective.buffers())
         groups = optimisers.parameter_groups(
             self.distribution.learned, settings.weight_decay, objective.undecayed, rate_of=rate_of
         )
@@ -87,7 +84,7 @@ class Learner:
         """
         begun = mark(self.world.device)
         with _errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
-            before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
+            before = [(buffer, buffer.clone()) for buffer in self._buffers]
             values = self.gradients(step, pieces)
             norm = self.distribution.grad_norm(self.learned)
             totals = self._shared(values, norm, told())
@@ -119,7 +116,23 @@ class Learner:
                 with unchanged_buffers(self.objective) if self.recomputes else nullcontext():
                     (output.loss * (piece.counted * self.world.size / step.rows)).backward()
             values.add(piece, output.loss, output.parts)
+        if self.compilation is not None:
+            self.compilation.stepped(step.size)
         return values
+
+    def rehearse(self, step: Step, pieces: Sequence[Batch]) -> None:
+        """Go the way of a step up to its gradients; weights, buffers and generators stay. All ranks call.
+
+        Raises OutOfMemory.
+        """
+        device = self.world.device
+        with (
+            _errors_explained(max(map(len, pieces)), device, recomputes=self.recomputes),
+            torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type),
+            unchanged_buffers(self.objective),
+        ):
+            self.gradients(step, pieces)
+        self.optimiser.zero_grad(set_to_none=True)
 
     def update(self, norm: Tensor, rate: float, skipped: Tensor) -> None:
         """Clip the gradients of norm `norm`, take the optimiser's step, and move the average.

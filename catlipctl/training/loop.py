@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -12,6 +13,7 @@ from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saving
+from catlipctl.training.compilation import warm_up
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.guard import Guard
 from catlipctl.training.learner import Learner
@@ -20,6 +22,7 @@ from catlipctl.training.report import Report, Row, RunState, truncate_metrics
 from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
 from catlipctl.training.steps import StepSchedule
+from catlipctl.training.tuning import float32_products, garbage_frozen
 from catlipctl.training.underway import DataWait, Told, Underway
 from catlipctl.training.utilisation import Utilisation
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
@@ -80,12 +83,14 @@ def fit(
     utilisation = Utilisation(world, learner.precision, flops)
     run.training_begins(recipe, len(schedule), utilisation.peak)
     whole, done = schedule.samples(), schedule.samples(state.step)
-    with (
-        run.trackers.tracking(recipe, state.step),
-        run.signals.deferred(),
-        saves,
-        run.progress.task(run.task, whole, "images", done) as task,
-    ):
+    with ExitStack() as inside:
+        inside.enter_context(float32_products(world.device, recipe.precision))
+        warm_up(learner, schedule, state.step, recipe.device_batch_size, run.progress)
+        inside.enter_context(garbage_frozen())
+        inside.enter_context(run.trackers.tracking(recipe, state.step))
+        inside.enter_context(run.signals.deferred())
+        inside.enter_context(saves)
+        task = inside.enter_context(run.progress.task(run.task, whole, "images", done))
         report = Report(
             run.logged if world.is_main else None,
             run.progress,

@@ -1,5 +1,6 @@
 """A run: its processes, its signals, its directory, and where it begins."""
 
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,12 +9,17 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from catlipctl import files
+from catlipctl.checkpoints.directory import MANIFEST
+from catlipctl.errors import UsageError
 from catlipctl.progress import SILENT, Progress
+from catlipctl.recipe import schema
 from catlipctl.results import command_line, library_versions, now, this_machine
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, answered
 from catlipctl.training import resuming, tracking
 from catlipctl.training.directory import RunDirectory, acquire
+from catlipctl.training.peers import Peers
 from catlipctl.training.report import append_row
 from catlipctl.training.resuming import Rules, Start
 from catlipctl.training.tracking import Trackers
@@ -120,9 +126,18 @@ def begin(
                 heard.note(f"run: {directory.path}")
                 return resuming.start(directory.path, changes, heard) if resume else Start()
 
+            if held and held[0].without_flock:
+                heard.warn(
+                    f"{path}: its file system knows no flock, so lock.json keeps other runs out; "
+                    "a run that was killed on another machine holds it for half a minute more"
+                )
             trackers = Trackers(recipe.trackers if world.is_main else (), path, heard)
-            with directory.recording_exit(world.rank):
-                yield Run(task, world, signals, directory, heard, world.on_main(settled), trackers)
+            with Peers(world, directory.record) as peers, directory.recording_exit(world.rank, peers.agreed):
+                _check_same_recipe(recipe, rules, world)
+                start = world.on_main(settled)
+                if start.checkpoint is not None and not world.is_main:
+                    files.await_file(start.checkpoint / MANIFEST, progress)
+                yield Run(task, world, signals, directory, heard, start, trackers)
                 world.close()
         finally:
             signals.run_ended()
@@ -130,3 +145,20 @@ def begin(
                 if out is None:
                     directory.discard_unstarted()
                 directory.release()
+
+
+def _check_same_recipe(recipe: BaseModel, rules: Rules, world: World) -> None:
+    """UsageError where this process has another recipe than the first one: each node reads its own file."""
+    theirs: dict[str, Any] = world.on_main(lambda: dict(schema.leaves(recipe)))
+    own = dict(schema.leaves(recipe))
+    told = [
+        f"  {key}: {theirs.get(key)} there, {own.get(key)} here"
+        for key in {**theirs, **own}
+        if theirs.get(key) != own.get(key) and key not in rules.free
+    ]
+    if told:
+        raise UsageError(
+            f"process {world.rank}, on {socket.gethostname()}, has another recipe than process 0\n"
+            + "\n".join(told),
+            "start all nodes by the same recipe, with the same options",
+        )

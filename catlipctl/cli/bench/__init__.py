@@ -4,6 +4,8 @@ import typer
 
 from catlipctl.cli.bench.labels import labels
 from catlipctl.cli.bench.loader import loader
+from catlipctl.cli.bench.loop import loop
+from catlipctl.cli.bench.loss import loss
 from catlipctl.cli.bench.step import step
 from catlipctl.cli.grammar import Command, DefaultGroup
 
@@ -16,3 +18,5 @@ group = typer.Typer(cls=_Group, help="Measure this machine: without a command th
 group.command(cls=Command)(step)
 group.command(cls=Command)(labels)
 group.command(cls=Command)(loader)
+group.command(cls=Command)(loop)
+group.command(cls=Command)(loss)
