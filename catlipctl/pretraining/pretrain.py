@@ -30,7 +30,7 @@ from catlipctl.settings.pretraining import (
 )
 from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.directory import RunDirectory
-from catlipctl.training.report import RunState, first_and_final_loss
+from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import planned
 from catlipctl.training.world import World
 from catlipctl.vocabulary import Vocabulary
@@ -58,6 +58,8 @@ class PretrainResult(Result):
     """How often an image could not be read, and the next one took its place."""
     unlabelled_share: float | None
     """Share of the images seen whose captions gave no label: trained on, as showing none of the classes."""
+    validation: dict[str, Any] | None = None
+    """The last row of `evaluations.jsonl`: what the weights are worth on held-out pairs, if there are any."""
 
 
 def pretrain(
@@ -323,4 +325,5 @@ def summary(
         faults=dict(source.faults),
         replaced=int(state.totals["replaced"]),
         unlabelled_share=None if unlabelled is None else unlabelled / samples,
+        validation=next(reversed(read_metrics(run.directory.evaluations, Row)), None),
     )
