@@ -104,6 +104,7 @@ def _training(run: RunFiles) -> list[Part]:
         else None,
         "images without a label": _share(_unlabelled(run.metrics)),
         "unreadable images, replaced": f"{last.replaced:,}",
+        "steps skipped, not finite": f"{last.skipped:,}" if last.skipped else None,
     }
     return [
         Figure(lambda: loss(run.metrics, run.recipe)),
