@@ -25,7 +25,7 @@ from catlipctl.data.sample import Source
 from catlipctl.errors import CatlipctlError, CheckpointError, DataError, Stopped
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import library_versions
-from catlipctl.training.learner import Learner
+from catlipctl.training.learner import Learner, nothing
 from catlipctl.training.report import RunState
 from catlipctl.training.snapshot import Writer
 from catlipctl.training.steps import StepSchedule
@@ -104,16 +104,14 @@ class Saves:
         self.world.on_main(self._try_folder)
         if self.world.is_main:
             self._writer.start()
-        self._hook = self.learner.optimiser.register_step_pre_hook(
-            lambda *_: self._writer.last.wait_to_change()
-        )
+        self.learner.before_change = lambda: self._writer.last.wait_to_change()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for the save under way: not for ever after an error, not at all at a second Ctrl-C."""
-        self._hook.remove()
+        self.learner.before_change = nothing
         ends_well = error is None or isinstance(error, Stopped)
         self._writer.close(None if ends_well else 0 if isinstance(error, KeyboardInterrupt) else LAST_WAIT)
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from catlipctl.cli.runs_replay import replay as command
+from catlipctl.cli.runs.replay import replay as command
 from catlipctl.data.batch import Batch
 from catlipctl.errors import CheckpointError, DataError, NonFiniteLoss
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
