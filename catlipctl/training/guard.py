@@ -21,7 +21,7 @@ class Guard:
     replays: can `runs replay` take the steps again?
     """
 
-    def __init__(self, saves: Saves, state: RunState, progress: Progress, *, replays: bool) -> None:
+    def __init__(self, saves: Saves, state: RunState, progress: Progress, *, replays: bool = False) -> None:
         self._saves, self._state, self._progress, self._replays = saves, state, progress, replays
         self._skipped: list[tuple[Underway, Outcome]] = []
 
