@@ -214,6 +214,7 @@ def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:
         "passed over": ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items()),
         "images without a label": _share(result.unlabelled_share),
         "unreadable, replaced": f"{result.replaced:,} times" if result.replaced else None,
+        "skipped, not finite": f"{result.skipped:,} steps" if result.skipped else None,
         "plot": written[0] if written else None,
     }
     # Transfer Init takes rows of classes that mean something, which a contrastive run has not.

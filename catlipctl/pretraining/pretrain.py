@@ -56,6 +56,8 @@ class PretrainResult(Result):
     """What was passed over when the source was opened, by kind: damaged shards, images without caption."""
     replaced: int
     """How often an image could not be read, and the next one took its place."""
+    skipped: int
+    """Steps whose loss or gradient was not finite: they changed nothing."""
     unlabelled_share: float | None
     """Share of the images seen whose captions gave no label: trained on, as showing none of the classes."""
     validation: dict[str, Any] | None = None
@@ -324,6 +326,7 @@ def summary(
         vocabulary_size=None if classes is None else len(classes),
         faults=dict(source.faults),
         replaced=int(state.totals["replaced"]),
+        skipped=int(state.totals.get("skipped", 0)),
         unlabelled_share=None if unlabelled is None else unlabelled / samples,
         validation=next(reversed(read_metrics(run.directory.evaluations, Row)), None),
     )

@@ -38,6 +38,7 @@ class Logged(BaseModel):
     epoch: float = 0
     seconds: float = 0
     replaced: int = 0
+    skipped: int = 0
     unlabelled: float | None = None
 
 

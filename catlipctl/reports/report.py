@@ -107,6 +107,7 @@ def _training(run: RunFiles) -> list[Part]:
         "held-out pairs": run.evaluated[-1].told() if run.evaluated else None,
         "images without a label": _share(_unlabelled(run.metrics)),
         "unreadable images, replaced": f"{last.replaced:,}",
+        "steps skipped, not finite": f"{last.skipped:,}" if last.skipped else None,
     }
     measured = of((), run.evaluated)
     validation = Figure(lambda: curves({str(run.path): measured}, "Held-out pairs on the way"))

@@ -112,7 +112,7 @@ def fit(
             saves=saves,
             report=report,
             signals=run.signals,
-            guard=Guard(saves, state, run.progress),
+            guard=Guard(saves, state, run.progress, replays=run.task == "pretrain"),
             after_step=after_step,
         )
     return state
