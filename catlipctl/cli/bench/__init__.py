@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from catlipctl.cli.bench.labels import labels
 from catlipctl.cli.bench.loader import loader
+from catlipctl.cli.bench.saves import saves
 from catlipctl.cli.bench.step import step
 from catlipctl.cli.grammar import Command
 
@@ -27,3 +28,4 @@ group = typer.Typer(cls=_Group, help="Measure this machine: without a command th
 group.command(cls=Command)(step)
 group.command(cls=Command)(labels)
 group.command(cls=Command)(loader)
+group.command(cls=Command)(saves)
