@@ -182,7 +182,7 @@ class Saves:
         return self._writer.last.error
 
     def _tell_failure(self, error: CatlipctlError) -> None:
-        self.progress.warn(f"not saved: {error.message}; the run goes on to its next save ({error.hint})")
+        self.progress.warn(f"not saved: {error.message} ({error.hint})")
 
     def _try_folder(self) -> None:
         """Raise CatlipctlError where no checkpoint can be written."""

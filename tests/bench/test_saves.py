@@ -18,7 +18,9 @@ def test_shares_are_of_the_synchronous_save_of_the_round(tmp_path: Path) -> None
     assert run.exit_code == 0, run.output
     assert {path.name for path in tmp_path.iterdir()} >= {"saves-1.json", "saves-1.png"}
     assert not list(tmp_path.glob(".saves-*")), "the checkpoints are deleted"
-    result = benchmark.SavesBenchmark.model_validate(json.loads((tmp_path / "saves-1.json").read_text()))
+    document = json.loads((tmp_path / "saves-1.json").read_text())
+    assert document.pop("schema_version") == 1
+    result = benchmark.SavesBenchmark.model_validate(document)
     synchronous, asynchronous = result.rows
     assert (synchronous.name, asynchronous.name) == ("synchronous", "asynchronous")
     for row in result.rows:

@@ -112,7 +112,7 @@ def slow_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     copy = snapshot.copy
 
     def slow(*arguments: Any) -> None:
-        time.sleep(0.002)
+        time.sleep(0.001)
         copy(*arguments)
 
     monkeypatch.setattr(snapshot, "copy", slow)
