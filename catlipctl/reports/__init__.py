@@ -6,6 +6,7 @@ from catlipctl.reports.overlap import coverage, occurrences, overlap, save_overl
 from catlipctl.reports.page import Cell, Figure, Folded, Link, Links, Section, Table, page
 from catlipctl.reports.report import Report, report, sections, unused, write
 from catlipctl.reports.save import embed, save, save_table
+from catlipctl.reports.saves import saves
 from catlipctl.reports.step import step
 from catlipctl.reports.throughput import labels, loader, loop
 from catlipctl.reports.throughput import loss as head_and_loss
@@ -46,6 +47,7 @@ __all__ = [
     "save",
     "save_overlap",
     "save_table",
+    "saves",
     "sections",
     "sizes_by_threshold",
     "step",

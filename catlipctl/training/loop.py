@@ -12,7 +12,7 @@ from catlipctl.data.loader import Loader, StepPieces
 from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
-from catlipctl.training import saving
+from catlipctl.training import saved, saving
 from catlipctl.training.compilation import warm_up
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.guard import Guard
@@ -48,7 +48,7 @@ def fit(
     world, directory = run.world, run.directory
     first = schedule.pieces(schedule[0], world.rank, world.size, recipe.device_batch_size)
     micro_batch = max(map(len, first))
-    provenance = run.on_main(lambda: saving.provenance(loader.source, world.size, micro_batch))
+    provenance = run.on_main(lambda: saved.provenance(loader.source, world.size, micro_batch))
     saves = Saves(
         directory.path,
         learner,

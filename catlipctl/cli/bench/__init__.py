@@ -6,6 +6,7 @@ from catlipctl.cli.bench.labels import labels
 from catlipctl.cli.bench.loader import loader
 from catlipctl.cli.bench.loop import loop
 from catlipctl.cli.bench.loss import loss
+from catlipctl.cli.bench.saves import saves
 from catlipctl.cli.bench.step import step
 from catlipctl.cli.grammar import Command, DefaultGroup
 
@@ -20,3 +21,4 @@ group.command(cls=Command)(labels)
 group.command(cls=Command)(loader)
 group.command(cls=Command)(loop)
 group.command(cls=Command)(loss)
+group.command(cls=Command)(saves)
