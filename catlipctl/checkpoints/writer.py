@@ -34,6 +34,8 @@ PATIENCE = 600.0
 TOLD_AFTER = 15.0
 """Seconds after which it says so."""
 LOOK_SECONDS = 0.05
+NICE = 5
+"""Training comes first where all cores are in use; where it waits for a save they are not."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _RECEIPT = FileKind("a receipt of a part", 2**26, CheckpointError, "save again")
 
@@ -66,7 +68,9 @@ class Part:
     def bytes(self) -> int:
         """What it takes on the disk."""
         stretches = (stretch for file in self.files.values() for stretch in file)
-        return sum(end - first for first, end in stretches) + sum(map(len, self.texts.values()))
+        return sum(end - first for first, end in stretches) + sum(
+            len(text.encode()) for text in self.texts.values()
+        )
 
 
 class Receipt(BaseModel):
@@ -80,9 +84,12 @@ class Receipt(BaseModel):
 
 
 def main(memory: int, parent: int) -> None:
-    """Serve the process `parent` until it closes the pipe, or is gone. memory: a descriptor."""
+    """Serve the process `parent` until an empty line comes, or it is gone. memory: a descriptor."""
     signals.serve(parent)
-    for line in sys.stdin:
+    os.nice(NICE)
+    while line := sys.stdin.readline().strip():
+        if not line.startswith("{"):  # a word to `_abandoned` that came too late
+            continue
         part = Part(**json.loads(line))
         try:
             assemble(part, memory, lambda text: _answer(note=text))
@@ -95,7 +102,8 @@ def main(memory: int, parent: int) -> None:
 
 
 def _answer(**document: Any) -> None:
-    print(json.dumps(document), flush=True)
+    with suppress(OSError):  # the run is gone
+        os.write(sys.stdout.fileno(), (json.dumps(document) + "\n").encode())
 
 
 def assemble(part: Part, memory: int, tell: Callable[[str], None]) -> None:

@@ -19,7 +19,7 @@ from catlipctl.cli import (
     pretrain,
     recipe,
     report,
-    runs_replay,
+    runs,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -44,6 +44,7 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.add_typer(bench.group, name="bench")
+app.add_typer(runs.group, name="runs")
 
 
 def _group(name: str, help: str) -> typer.Typer:
@@ -63,6 +64,7 @@ _vocab.command("overlap", cls=Command)(overlap.overlap)
 
 _data = _group("data", "Sources of image-text pairs.")
 _data.command("inspect", cls=Command)(data.inspect)
+_data.command("index", cls=Command)(data.index)
 
 _recipe = _group("recipe", "Recipes: list them, show one, copy one to change it, look up a key.")
 _recipe.command("list", cls=Command)(recipe.list_)
@@ -78,10 +80,6 @@ _checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it 
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
 _checkpoint.command("gather", cls=Command)(checkpoint.gather)
-
-
-_runs = _group("runs", "Runs of training: what became of them.")
-_runs.command("replay", cls=Command)(runs_replay.replay)
 
 
 def _version(value: bool) -> None:

@@ -59,10 +59,14 @@ class Context:
 
 
 class Output(NamedTuple):
-    """The loss, a scalar: the mean over the batch's images; and parts of it worth telling, by name."""
+    """The loss, a scalar: the mean over the batch's images; and parts of it worth telling, by name.
+
+    scores: `[B, V]`, how sure it is of each class; only in eval mode, where the objective learns classes.
+    """
 
     loss: Tensor
     parts: dict[str, Tensor]
+    scores: Tensor | None = None
 
 
 class Objective(nn.Module, ABC):
@@ -101,6 +105,18 @@ class Objective(nn.Module, ABC):
         """How many numbers learn beside the tower with its head; nothing is allocated."""
         return 0
 
+    @staticmethod
+    def flops_beside(settings: Any) -> int:  # noqa: ARG004
+        """Operations of a pair's forward pass beside the tower's; nothing is allocated."""
+        return 0
+
+    def stand_ins(self, rows: int) -> Targets:
+        """Targets of so many images that are not there, of the shapes and types of real ones: to rehearse."""
+        return {
+            "classes": torch.zeros(rows, dtype=torch.int64),
+            "counts": torch.ones(rows, dtype=torch.int64),
+        }
+
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """See this rank's share of a whole step before its first forward; most objectives need not."""
 
@@ -114,7 +130,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
-        """The loss and its named parts, all scalars on the device."""
+        """The loss and its named parts, all scalars on the device.
+
+        In eval mode a batch stands alone: nothing is sent to other processes.
+        """
 
 
 @contextmanager

@@ -13,11 +13,13 @@ from catlipctl import recipe as recipes
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import LocalOrder, Order
 from catlipctl.data.sample import Source
+from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
 from catlipctl.objectives.objective import Encode
+from catlipctl.pretraining.validation import Validation, open_held_out
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.settings.pretraining import (
@@ -28,7 +30,7 @@ from catlipctl.settings.pretraining import (
 )
 from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.directory import RunDirectory
-from catlipctl.training.report import RunState, first_and_final_loss
+from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import planned
 from catlipctl.training.world import World
 from catlipctl.vocabulary import Vocabulary
@@ -54,8 +56,12 @@ class PretrainResult(Result):
     """What was passed over when the source was opened, by kind: damaged shards, images without caption."""
     replaced: int
     """How often an image could not be read, and the next one took its place."""
+    skipped: int
+    """Steps whose loss or gradient was not finite: they changed nothing."""
     unlabelled_share: float | None
     """Share of the images seen whose captions gave no label: trained on, as showing none of the classes."""
+    validation: dict[str, Any] | None = None
+    """The last row of `evaluations.jsonl`: what the weights are worth on held-out pairs, if there are any."""
 
 
 def pretrain(
@@ -90,6 +96,7 @@ def pretrain(
         check(recipe, run.world)
         given = run.on_main(lambda: given_vocabulary(recipe, run.directory))
         source = run.world.node_first(lambda: open_source(recipe, cache_dir, run.progress))
+        held_out = run.world.node_first(lambda: open_held_out(recipe, cache_dir, run.progress))
         classes = settle_vocabulary(recipe, run, source, given)
         begun = run.start.step, run.start.samples
         schedule = planned(recipe, recipe.model.image_size, len(source), begun)
@@ -111,7 +118,22 @@ def pretrain(
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
             return {"config": config, "vocabulary": classes, **for_open_clip(objective, weights)}
 
-        state = training.fit(run, recipe, learner, schedule, loader, parts)
+        validation = None
+        if recipe.validation is not None and held_out is not None:
+            workers = recipe.data.workers
+            validation = Validation(recipe.validation, held_out, run, learner, schedule, workers)
+        state = training.fit(
+            run,
+            recipe,
+            learner,
+            schedule,
+            loader,
+            parts,
+            flops=forward_flops(recipe, outputs(recipe, classes)),
+            after_step=None if validation is None else validation.where_due,
+        )
+        if validation is not None:
+            validation.at_the_end()
         return run.on_main(lambda: summary(run, source, classes, state, schedule.samples(state.step)))
 
 
@@ -164,8 +186,13 @@ def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> 
 def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
     """The recipe's pairs; what is learned of them on opening goes to the cache."""
     settings = recipe.data
+    streaming = None
+    if settings.window is not None:
+        cache_bytes = int(settings.stream_cache_gib * 2**30)
+        streaming = Streaming(settings.window, cache_bytes, local=settings.stream_local)
     return data.open_source(
         settings.sources,
+        streaming=streaming,
         image_key=settings.image_key,
         caption_keys=settings.caption_keys,
         strict=settings.strict,
@@ -220,6 +247,13 @@ def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
     return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+
+
+def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
+    """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
+    return {size: flops + beside for size, flops in counted.items()}
 
 
 def make_objective(
@@ -292,5 +326,7 @@ def summary(
         vocabulary_size=None if classes is None else len(classes),
         faults=dict(source.faults),
         replaced=int(state.totals["replaced"]),
+        skipped=int(state.totals.get("skipped", 0)),
         unlabelled_share=None if unlabelled is None else unlabelled / samples,
+        validation=next(reversed(read_metrics(run.directory.evaluations, Row)), None),
     )

@@ -7,8 +7,10 @@ from pathlib import Path
 from catlipctl import checkpoints, files
 from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchmark
 from catlipctl.labels.targets import HOWS
+from catlipctl.reports.curves import curves, of
 from catlipctl.reports.evaluations import evaluations
-from catlipctl.reports.findings import METRICS, RECIPE, Findings, Found, Logged, RunFiles, find
+from catlipctl.reports.findings import RECIPE, Findings, Found, RunFiles, find
+from catlipctl.reports.logs import METRICS, Logged
 from catlipctl.reports.overlap import coverage, overlap
 from catlipctl.reports.page import Figure, Folded, Link, Links, Part, Section, Table, page
 from catlipctl.reports.provenance import provenance
@@ -102,12 +104,17 @@ def _training(run: RunFiles) -> list[Part]:
         "speed": f"{last.samples / last.seconds:,.0f} images/s, {last.seconds:,.0f} s in all"
         if last.seconds
         else None,
+        "held-out pairs": run.evaluated[-1].told() if run.evaluated else None,
         "images without a label": _share(_unlabelled(run.metrics)),
         "unreadable images, replaced": f"{last.replaced:,}",
+        "steps skipped, not finite": f"{last.skipped:,}" if last.skipped else None,
     }
+    measured = of((), run.evaluated)
+    validation = Figure(lambda: curves({str(run.path): measured}, "Held-out pairs on the way"))
     return [
         Figure(lambda: loss(run.metrics, run.recipe)),
         _facts(facts),
+        *[validation] * bool(measured),
         _ways(run),
         *[Folded("The whole recipe", run.recipe_text)] * bool(run.recipe_text),
     ]

@@ -10,7 +10,8 @@ from catlipctl.errors import UsageError
 from catlipctl.recipe.schema import Section
 from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 
-Precision = Literal["auto", "bfloat16", "float32"]
+Precision = Literal["auto", "bfloat16", "tf32", "float32"]
+Tracker = Literal["tensorboard", "wandb"]
 Sharding = Literal["none", "full", "hybrid"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -168,7 +169,8 @@ class TrainingSettings(Section):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     ema: EmaSettings = Field(default_factory=EmaSettings)
     precision: Precision = "auto"
-    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32.
+    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32. `tf32`
+    is float32 whose products are rounded to ten bits, on a GPU from Ampere on; float32 is exact there too.
     [bfloat16 in CatLIP's released code]"""
     activation_checkpointing: bool = False
     """Compute the blocks' activations again in the backward pass: less memory, a third more work."""
@@ -186,6 +188,8 @@ class TrainingSettings(Section):
     """Decides the initial weights, the order of the data, crops and sizes."""
     log_every: Steps = 1
     """Steps between rows of `metrics.jsonl`."""
+    trackers: list[Tracker] = Field(default_factory=list)
+    """Where these rows go, too: TensorBoard's files in the run, wandb. `pip install 'catlipctl[trackers]'`"""
     save_every: Steps | None = None
     """Steps between checkpoints that are kept; there is always one at the end and at a signal."""
     save_minutes: float | None = Field(default=10, gt=0, le=A_YEAR)
@@ -261,6 +265,7 @@ def left_of_start(momentum: float, steps: int) -> float:
 FREE_ON_RESUME = frozenset(
     {
         "log_every",
+        "trackers",
         "save_every",
         "save_minutes",
         "keep_last",

@@ -31,3 +31,11 @@ class Average:
         )
         for name in self.values.keys() - set(floats):
             self.values[name].copy_(self._weights[name])
+
+    @torch.no_grad()
+    def swap(self) -> None:
+        """Exchange weights and averages; a second time puts all back, bit for bit."""
+        for name, value in self.values.items():
+            kept = self._weights[name].clone()
+            self._weights[name].copy_(value)
+            value.copy_(kept)

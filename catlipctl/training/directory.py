@@ -25,7 +25,7 @@ from catlipctl.errors import CatlipctlError, CheckpointError, Stopped, UsageErro
 from catlipctl.training.hub import Failure
 from catlipctl.training.lock import Lock
 
-UNSTARTED = {"lock", "lock.json", "exit.json", "recipe.yaml", "starts.jsonl"}
+UNSTARTED = {"lock", "lock.json", "exit.json", "recipe.yaml", "starts.jsonl", "tensorboard", "wandb"}
 """What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
 
 _LEFTOVER = re.compile(r"\..+\.tmp")
@@ -54,6 +54,7 @@ class RunDirectory:
         self.recipe = path / "recipe.yaml"
         self.vocabulary = path / "vocabulary.json"
         self.metrics = path / "metrics.jsonl"
+        self.evaluations = path / "evaluations.jsonl"
         self.starts = path / "starts.jsonl"
         self.exit = path / "exit.json"
         self.complete = False
@@ -83,6 +84,19 @@ class RunDirectory:
             shutil.rmtree(aside)
 
     @property
+    def in_use(self) -> bool:
+        """Is a run at work here now?"""
+        return self._lock.taken
+
+    @property
+    def ended(self) -> ExitRecord | None:
+        """How its last start ended; None where it did not say, or has not ended."""
+        try:
+            return EXIT.read_json(self.exit, ExitRecord)
+        except CheckpointError:
+            return None
+
+    @property
     def started(self) -> bool:
         """Does it hold anything that a new run could harm?"""
         if not self.path.is_dir():
@@ -106,9 +120,7 @@ class RunDirectory:
     @property
     def was_complete(self) -> bool:
         """Did its last start leave it complete?"""
-        try:
-            ended = EXIT.read_json(self.exit, ExitRecord)
-        except CheckpointError:
+        if (ended := self.ended) is None:
             return False
         # Runs of version 0.1 say it by their exit code alone.
         return ended.exit_code == 0 if ended.complete is None else ended.complete

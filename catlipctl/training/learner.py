@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from catlipctl.checkpoints.pieces import Piece
 from catlipctl.data.batch import Batch, Step
@@ -21,12 +22,10 @@ from catlipctl.training import optimiser as optimisers
 from catlipctl.training import state as states
 from catlipctl.training.average import Average
 from catlipctl.training.batch_norm import synchronise
+from catlipctl.training.compilation import Compilation
 from catlipctl.training.distribution import spread
-from catlipctl.training.underway import MOST_SKIPPED, Told, Underway
+from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, mark
 from catlipctl.training.world import World
-
-RECOMPILATIONS = 64
-"""Image sizes and batches that a compiled tower may meet, each compiled once."""
 
 
 class Learner:
@@ -60,17 +59,18 @@ class Learner:
             synchronise(objective, lambda: objective.counted > 0)
         if activation_checkpointing:
             checkpoint_activations(objective)
-        if compile:
-            torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
-            # In place: the names of the parameters stay as they are.
-            objective.model.compile(dynamic=False)
+        self.compilation = Compilation(objective.model) if compile else None
         self.distribution = spread(objective, world, sharding, precision)
         self.module, self.learned = self.distribution.module, list(self.distribution.learned.values())
+        # Listed once: to walk through all modules costs half a millisecond a step.
+        self._buffers = list(objective.buffers())
         groups = optimisers.parameter_groups(
             self.distribution.learned, settings.weight_decay, objective.undecayed, rate_of=rate_of
         )
         self.optimiser = optimisers.create(settings, groups)
         self.average = Average(self.distribution.held, momentum) if momentum is not None else None
+        self.before_change: Callable[[], None] = nothing
+        """Returns when weights, moments and averages may change: none of them is being copied."""
         self._skipped_in_a_row = torch.zeros((), dtype=torch.int32, device=world.device)
 
     def step(
@@ -82,8 +82,9 @@ class Learner:
         is not finite the step changes nothing, on any rank; after three in a row no further one does.
         Raises OutOfMemory.
         """
+        begun = mark(self.world.device)
         with _errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
-            before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
+            before = [(buffer, buffer.clone()) for buffer in self._buffers]
             values = self.gradients(step, pieces)
             norm = self.distribution.grad_norm(self.learned)
             totals = self._shared(values, norm, told())
@@ -93,7 +94,7 @@ class Learner:
             for buffer, value in before:
                 buffer.copy_(torch.where(skipped, value, buffer))
             found = torch.cat([totals[:-1], torch.stack([norm.to(totals), skipped.to(totals)])])
-        return Underway(step, pieces, values.losses, values.names, found)
+        return Underway(step, pieces, values.losses, values.names, found, begun)
 
     def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
         """Add the gradients of the mean loss over the step's images; the losses of the pieces.
@@ -115,7 +116,23 @@ class Learner:
                 with unchanged_buffers(self.objective) if self.recomputes else nullcontext():
                     (output.loss * (piece.counted * self.world.size / step.rows)).backward()
             values.add(piece, output.loss, output.parts)
+        if self.compilation is not None:
+            self.compilation.stepped(step.size)
         return values
+
+    def rehearse(self, step: Step, pieces: Sequence[Batch]) -> None:
+        """Go the way of a step up to its gradients; weights, buffers and generators stay. All ranks call.
+
+        Raises OutOfMemory.
+        """
+        device = self.world.device
+        with (
+            _errors_explained(max(map(len, pieces)), device, recomputes=self.recomputes),
+            torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type),
+            unchanged_buffers(self.objective),
+        ):
+            self.gradients(step, pieces)
+        self.optimiser.zero_grad(set_to_none=True)
 
     def update(self, norm: Tensor, rate: float, skipped: Tensor) -> None:
         """Clip the gradients of norm `norm`, take the optimiser's step, and move the average.
@@ -126,6 +143,7 @@ class Learner:
             torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip_norm, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
+        self.before_change()
         optimisers.step_unless(self.optimiser, skipped)
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -155,8 +173,7 @@ class Learner:
 
     def tower_weights(self) -> dict[str, Tensor]:
         """Those of the tower with its head, under its own names."""
-        tower = states.TOWER
-        return {n.removeprefix(tower): v for n, v in self.weights().items() if n.startswith(tower)}
+        return states.of_tower(self.weights())
 
     def state_dict(self) -> dict[str, Tensor | Piece]:
         """What resuming needs beside `tower_weights`: all other weights and the optimiser. All ranks call.
@@ -178,6 +195,37 @@ class Learner:
         """
         states.load(self.distribution, self.optimiser, self.average, weights, state, without_moments)
 
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside, the objective is as a checkpoint would have it, in eval mode, under autocast; no gradients.
+
+        So with the averages where there are some, and the first process's statistics of a BatchNorm.
+        Afterwards all is as it was. All ranks call; the tower is not compiled anew.
+        """
+        self.before_change()
+        modes = {part: part.training for part in self.objective.modules()}
+        compiled, self.objective.model._compiled_call_impl = self.objective.model._compiled_call_impl, None
+        self._swap()
+        try:
+            with unchanged_buffers(self.objective), torch.no_grad(), self._autocast():
+                for buffer in self.objective.buffers() if self.world.size > 1 else ():
+                    torch.distributed.broadcast(buffer, 0)
+                self.objective.eval()
+                yield
+        finally:
+            for part in self.objective.modules():
+                # Without a backward pass it would keep what it has gathered: these weights.
+                if isinstance(part, FSDPModule):
+                    part.reshard()
+            self._swap()
+            self.objective.model._compiled_call_impl = compiled
+            for part, training in modes.items():
+                part.training = training
+
+    def _swap(self) -> None:
+        if self.average is not None:
+            self.average.swap()
+
     def _reseed(self, position: int) -> None:
         """Begin the random draws (dropout) of a position: with it no generator's state need be saved.
 
@@ -192,6 +240,10 @@ class Learner:
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32
         return torch.autocast(self.world.device.type, self.precision, enabled=enabled)
+
+
+def nothing() -> None:
+    """What is to be done where nothing is."""
 
 
 class Values:

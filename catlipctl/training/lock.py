@@ -15,6 +15,9 @@ HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
 """A file that nobody touched for so long is of a process that is gone, by the clock of who watches it."""
 
+LOOK_SECONDS = 0.05
+"""For so long at most somebody holds a lock who only looks whether it is taken (`Lock.taken`)."""
+
 NO_FLOCK = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 """What Lustre without `-o flock` and some NFS mounts say."""
 TAKEN = (errno.EACCES, errno.EAGAIN, errno.ENOENT)
@@ -55,7 +58,7 @@ class Lock:
         except FileNotFoundError:  # a start that failed has just taken the folder away
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
             held = self.file.exists() and os.path.samestat(os.fstat(descriptor), self.file.stat())
         except OSError as error:
             os.close(descriptor)
@@ -71,6 +74,22 @@ class Lock:
         self._descriptor = descriptor
         _held.add(descriptor)
         return True
+
+    @property
+    def taken(self) -> bool:
+        """Does a process hold it now? Whoever looks holds it for an instant, with all who look."""
+        try:
+            descriptor = os.open(self.file, os.O_RDONLY)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError as error:
+            fresh = time.time() - (self._touched() or 0) < STALE_SECONDS
+            return fresh if error.errno in NO_FLOCK else error.errno in TAKEN
+        finally:
+            os.close(descriptor)
+        return False
 
     def release(self) -> None:
         """Let go of the folder."""
@@ -151,6 +170,19 @@ class Lock:
         while not self._released.wait(HEARTBEAT_SECONDS):
             with suppress(OSError):
                 os.utime(self._lease)
+
+
+def _lock(descriptor: int) -> None:
+    """Hold a file for this process alone; OSError where another one does, for longer than to look at it."""
+    for last in (False, True):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if last:
+                raise
+            time.sleep(LOOK_SECONDS)
+        else:
+            return
 
 
 def _lives(pid: int) -> bool:

@@ -14,7 +14,7 @@ from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.progress import Progress
 from catlipctl.recipe import schema
 from catlipctl.training.directory import RunDirectory
-from catlipctl.training.saving import Saved
+from catlipctl.training.saved import Saved
 
 
 def is_of(kind: type[BaseModel], run: RunDirectory) -> bool:

@@ -8,10 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints.directory import STATE, STATE_JSON, WEIGHTS, step_name
@@ -20,16 +17,15 @@ from catlipctl.checkpoints.loading import read_tensors
 from catlipctl.checkpoints.pieces import Piece
 from catlipctl.checkpoints.shards import shard_name
 from catlipctl.checkpoints.writer import Part
-from catlipctl.data.content import content_hash
-from catlipctl.data.sample import Source
-from catlipctl.errors import CatlipctlError, CheckpointError, DataError, Stopped
+from catlipctl.errors import CatlipctlError, CheckpointError, Stopped
 from catlipctl.progress import SILENT, Progress
-from catlipctl.results import library_versions
-from catlipctl.training.learner import Learner
+from catlipctl.training.learner import Learner, nothing
 from catlipctl.training.report import RunState
-from catlipctl.training.snapshot import Writer
+from catlipctl.training.saved import Saved, differences
+from catlipctl.training.state import of_tower
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.world import World
+from catlipctl.training.writer import Writer
 
 Parts = Callable[[Mapping[str, Tensor]], Mapping[str, Any]]
 """The objective's weights as one should use them -> what a task writes beside the tower."""
@@ -37,38 +33,6 @@ MOST_FAILURES = 3
 """Saves that may fail one after the other; the last of them ends the run."""
 LAST_WAIT = 60.0
 """Seconds for which a run that ends by an error waits for the save under way."""
-
-
-class _Open(BaseModel):
-    """Later versions may save more."""
-
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
-
-
-class _Data(_Open):
-    samples: int = Field(ge=0)
-    content: str
-
-
-class _Totals(_Open):
-    __pydantic_extra__: dict[str, float]
-
-    seconds: float
-    replaced: float
-
-
-class Saved(_Open):
-    """`state.json`: where the run was (see `RunState`), and what decided its losses (`provenance`)."""
-
-    step: int = Field(ge=0, lt=2**63)
-    samples: int = Field(ge=0)
-    totals: _Totals
-    without_moments: list[str] = []
-    kept: bool = True
-    data: _Data
-    processes: int = Field(ge=1)
-    micro_batch: int = Field(ge=1)
-    threads: int = Field(ge=1)
 
 
 @dataclass
@@ -96,24 +60,20 @@ class Saves:
     _under_way: bool = False
     _in_parts: bool = False
 
-    def __post_init__(self) -> None:
-        self._writer = Writer(self.run, self.progress.note, self._tell_failure)
-
     def __enter__(self) -> "Saves":
         """Raises CatlipctlError where no checkpoint could be written: before there is anything to lose."""
         self.world.on_main(self._try_folder)
+        self._writer = Writer(self.run, self.progress.note, self._tell_failure)
         if self.world.is_main:
             self._writer.start()
-        self._hook = self.learner.optimiser.register_step_pre_hook(
-            lambda *_: self._writer.last.wait_to_change()
-        )
+        self.learner.before_change = lambda: self._writer.last.wait_to_change()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for the save under way: not for ever after an error, not at all at a second Ctrl-C."""
-        self._hook.remove()
+        self.learner.before_change = nothing
         ends_well = error is None or isinstance(error, Stopped)
         self._writer.close(None if ends_well else 0 if isinstance(error, KeyboardInterrupt) else LAST_WAIT)
 
@@ -139,7 +99,7 @@ class Saves:
         in a row raises its error here.
         """
         self._settle(last=False)
-        weights, used = self.learner.tower_weights(), self.learner.weights()
+        used = self.learner.weights()
         saved, without = self.learner.state_dict(), self.learner.without_moments()
         pieces = {name: value for name, value in saved.items() if isinstance(value, Piece)}
         directory = self.run / "checkpoints" / step_name(state.step)
@@ -161,9 +121,9 @@ class Saves:
             content.update(
                 checkpoints.contents(
                     tower=self.learner.objective.tower,
-                    weights=weights,
+                    weights=of_tower(used),
                     config={**parts.pop("config"), "step": state.step, "samples": samples},
-                    state={name: value for name, value in saved.items() if name not in pieces},
+                    state={name: value for name, value in saved.items() if not isinstance(value, Piece)},
                     state_json=document,
                     **parts,
                 )
@@ -221,7 +181,7 @@ class Saves:
         return self._writer.last.error
 
     def _tell_failure(self, error: CatlipctlError) -> None:
-        self.progress.warn(f"not saved: {error.message}; the run goes on to its next save ({error.hint})")
+        self.progress.warn(f"not saved: {error.message} ({error.hint})")
 
     def _try_folder(self) -> None:
         """Raise CatlipctlError where no checkpoint can be written."""
@@ -237,7 +197,7 @@ class Saves:
         tensors, saved = checkpoints.read_state(checkpoint, Saved)
         if step_name(saved.step) != checkpoint.name:
             raise STATE.refused(checkpoint / STATE_JSON, f"it is of step {saved.step:,}")
-        for warning in _differences(saved.model_dump(), self.provenance, self.learner.objective):
+        for warning in differences(saved.model_dump(), self.provenance, self.learner.objective):
             progress.warn(warning)
         weights = read_tensors(checkpoint / WEIGHTS)
         try:
@@ -252,39 +212,3 @@ class Saves:
         self.world.on_main(lambda: point(checkpoint))
         progress.note(f"resuming from {checkpoint}, step {saved.step:,}")
         return RunState(saved.step, saved.totals.model_dump())
-
-
-def provenance(source: Source, processes: int, micro_batch: int) -> dict[str, Any]:
-    """What decides a run's losses and stands in no recipe; saved with each checkpoint."""
-    return {
-        "data": {"samples": len(source), "content": content_hash(source)},
-        "processes": processes,
-        "micro_batch": micro_batch,
-        "threads": torch.get_num_threads(),
-        "versions": library_versions(),
-    }
-
-
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any], module: nn.Module) -> list[str]:
-    """Warnings of what is no longer as it was when the run was saved; DataError for other data."""
-    if before["data"] != now["data"]:
-        was, is_ = (
-            f"{of['data']['samples']:,} samples (content {of['data']['content']})" for of in (before, now)
-        )
-        raise DataError(
-            f"the data is not what this run was trained on: {was} before, {is_} now",
-            "resume with the same data, or start a new run by --out",
-        )
-    warnings = []
-    if before["threads"] != now["threads"]:
-        warnings.append(
-            f"the run had {before['threads']} threads, now {now['threads']}: "
-            "losses may differ in the last digits"
-        )
-    was, is_ = (f"{of['micro_batch']} images in each of {of['processes']} processes" for of in (before, now))
-    if was != is_ and any(isinstance(part, _BatchNorm) for part in module.modules()):
-        warnings.append(
-            f"the run had {was}, now {is_}: the tower's BatchNorm takes its statistics over these, "
-            "so losses will differ"
-        )
-    return warnings

@@ -7,32 +7,21 @@ forward pass changes (buffers) is cloned first.
 import ctypes
 import mmap
 import os
-import subprocess
-import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from json import loads
+import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from catlipctl.checkpoints.storing import header
-from catlipctl.checkpoints.writer import Part
 from catlipctl.checkpoints.writing import Content, kept
 from catlipctl.errors import CatlipctlError, MachineError
-from catlipctl.signals import withheld
 
 ALIGNED = 64
 """Bytes at whose multiples tensors begin in the shared memory."""
-_PROGRAM = """import sys
-sys.path[:] = {path!r}
-from catlipctl.checkpoints.writer import main
-main({memory}, {parent})
-"""
 
 
 class Memory:
@@ -119,155 +108,28 @@ class Save:
     """One save under way: first a copy is made, then a writer turns it into files.
 
     copied: set when the host's tensors may change again. done: set when the writer has answered. error: why
-    there is no checkpoint.
+    there is no checkpoint. waited: seconds for which steps waited for the copy. seconds: from its beginning
+    until it was done.
     """
 
     def __init__(self) -> None:
+        self.waited = self.seconds = 0.0
+        self.begun = time.perf_counter()
         self.copied, self.done = threading.Event(), threading.Event()
         self.error: CatlipctlError | None = None
         self.event: torch.cuda.Event | None = None
 
     def wait_to_change(self) -> None:
         """Return when what was copied may change: on the host now, on a GPU once its stream comes there."""
+        begun = time.perf_counter()
         self.copied.wait()
+        self.waited += time.perf_counter() - begun
         if self.event is not None:
             torch.cuda.current_stream().wait_event(self.event)
 
 
-class Writer:
-    """A writer process beside this one, and the thread that copies for it and waits for its answers.
-
-    folder: of the run. tell: hears what is worth knowing. failed: hears the error of each save that fails.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        tell: Callable[[str], None] = lambda _: None,
-        failed: Callable[[CatlipctlError], None] = lambda _: None,
-    ) -> None:
-        self._tell, self._failed = tell, failed
-        self._memory = Memory(folder)
-        self._process: subprocess.Popen[str] | None = None
-        self._stream: torch.cuda.Stream | None = None
-        self.last = Save()
-        self.last.copied.set()
-        self.last.done.set()
-
-    def start(self) -> None:
-        """Start the process if there is none; it is ready long before it is needed."""
-        if self._process is not None and self._process.poll() is None:
-            return
-        program = _PROGRAM.format(path=sys.path, memory=self._memory.descriptor, parent=os.getpid())
-        with withheld():
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", program],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                pass_fds=[self._memory.descriptor],
-            )
-
-    def save(self, part: Part, content: Content, buffers: Iterable[Tensor]) -> None:
-        """Begin to write `content` as a part of a checkpoint; the one before it is done. Returns at once."""
-        layout = Layout(content, buffers)
-        device = next((tensor.device for tensor, _ in layout.copies if tensor.is_cuda), None)
-        memory = self._memory.take(layout.size, pinned=device is not None)
-        save = self.last = Save()
-        here = []
-        with self._beside(device, save):
-            for tensor, begin in layout.copies:
-                if tensor.device.type == "cpu":
-                    here.append((tensor, begin))
-                else:
-                    _copy(tensor, memory, begin)
-        arguments = save, part, content, layout, here, memory
-        threading.Thread(target=self._write, args=arguments, daemon=True).start()
-
-    @contextmanager
-    def _beside(self, device: torch.device | None, save: Save) -> Iterator[None]:
-        """What is copied from a GPU inside runs beside the kernels of the next step."""
-        if device is None:
-            yield
-            return
-        if self._stream is None:
-            self._stream = torch.cuda.Stream(device)
-        self._stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(self._stream):
-            yield
-            save.event = self._stream.record_event()
-
-    @torch.no_grad()
-    def _write(
-        self,
-        save: Save,
-        part: Part,
-        content: Content,
-        layout: Layout,
-        here: list[tuple[Tensor, int]],
-        memory: Tensor,
-    ) -> None:
-        try:
-            for tensor, begin in here:
-                _copy(tensor, memory, begin)
-            save.copied.set()
-            for text, begin in layout.fixed:
-                memory[begin : begin + len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-            texts = {name: file() for name, file in content.items() if not isinstance(file, Mapping)}
-            if save.event is not None:
-                save.event.synchronize()
-            save.error = self._answer(replace(part, files=layout.files, texts=texts))
-        except Exception as error:
-            save.error = CatlipctlError(f"cannot save {part.directory}: {type(error).__name__}: {error}")
-        finally:
-            save.copied.set()
-            save.done.set()
-        if save.error is not None:
-            self._failed(save.error)
-
-    def _answer(self, part: Part) -> CatlipctlError | None:
-        """Hand a part to the process; how it ended."""
-        self.start()
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(part.line())
-            self._process.stdin.flush()
-            for line in self._process.stdout:
-                answer = loads(line)
-                if "note" not in answer:
-                    return CatlipctlError(*answer["error"]) if answer["error"] else None
-                self._tell(answer["note"])
-        except OSError:
-            pass
-        return CatlipctlError(
-            f"the process that writes {part.directory} was killed",
-            "if it was not you, the machine ran out of memory",
-        )
-
-    def abandon(self, reason: str) -> None:
-        """Wait no longer for the parts of other processes."""
-        if not self.last.done.is_set() and self._process is not None and self._process.stdin is not None:
-            self._process.stdin.write(reason.replace("\n", " ") + "\n")
-            self._process.stdin.flush()
-
-    def close(self, longest: float | None = None) -> None:
-        """End the process, once the save under way is done or `longest` seconds are over."""
-        in_time = self.last.done.wait(longest)
-        if self._process is not None:
-            if not in_time:
-                self._failed = lambda _: None
-                self._process.kill()
-            self.last.done.wait()
-            assert self._process.stdin is not None
-            with suppress(OSError):
-                self._process.stdin.close()
-            self._process.wait()
-        self._memory.close()
-
-
-def _copy(tensor: Tensor, memory: Tensor, begin: int) -> None:
+def copy(tensor: Tensor, memory: Tensor, begin: int) -> None:
+    """Copy a tensor's numbers into shared memory from its byte `begin` on; from a GPU it is only begun."""
     if not tensor.nbytes:
         return
     target = memory[begin : begin + tensor.nbytes]

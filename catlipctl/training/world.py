@@ -112,19 +112,31 @@ class World:
     def precision(self, wanted: Precision) -> torch.dtype:
         """The type of the forward pass: `auto` is bfloat16 on GPUs that compute in it, else float32.
 
-        MachineError where bfloat16 is asked for and the device has none.
+        `tf32` is float32 to autocast (`tuning.float32_products` does the rest). MachineError where the device
+        computes not in what is asked for.
         """
         has = self.device.type == "cpu" or (
             self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         )
         if wanted == "bfloat16" and not has:
             raise MachineError(f"{self.device} computes no bfloat16", "--set precision=float32")
+        if wanted == "tf32" and not (self.device.type == "cuda" and torch.cuda.is_tf32_supported()):
+            raise MachineError(f"{self.device} computes no TF32", "--set precision=float32")
         low = wanted == "bfloat16" or (wanted == "auto" and has and self.device.type == "cuda")
         return torch.bfloat16 if low else torch.float32
 
     def gather(self, values: list[T]) -> list[T]:
         """The processes' lists, one after the other."""
         return gather_object(values) if self.size > 1 else values
+
+    def stack(self, value: Tensor) -> Tensor:
+        """A tensor of every process, of the same shape in each: `[W, ...]`."""
+        if self.size == 1:
+            return value[None]
+        # End to end: gloo takes no other form.
+        joined = value.new_empty(self.size * value.shape[0], *value.shape[1:])
+        torch.distributed.all_gather_into_tensor(joined, value.contiguous())
+        return joined.view(self.size, *value.shape)
 
     def wait(self) -> None:
         """Go on when all have come here."""

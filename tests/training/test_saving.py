@@ -109,13 +109,13 @@ def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
 @pytest.fixture
 def slow_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Copies that are still under way when the next step's forward pass is."""
-    copy = snapshot._copy
+    copy = snapshot.copy
 
     def slow(*arguments: Any) -> None:
-        time.sleep(0.002)
+        time.sleep(0.001)
         copy(*arguments)
 
-    monkeypatch.setattr(snapshot, "_copy", slow)
+    monkeypatch.setattr(snapshot, "copy", slow)
 
 
 @pytest.mark.usefixtures("slow_copies")
