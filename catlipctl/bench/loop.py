@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from catlipctl.bench import configuration as configurations
 from catlipctl.bench.learners import OPTIMISER, Comparison, catlip_objective, made_up_batch
@@ -159,7 +159,8 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
     if compiled:
         Compilation(module)
     parameters = list(module.parameters())
-    averages = [parameter.detach().clone() for parameter in parameters]
+    weights: list[Tensor] = [parameter.detach() for parameter in parameters]
+    averages = [weight.clone() for weight in weights]
     batch = made_up_batch(comparison, world).to(device)
     rows = torch.arange(len(batch), device=device).repeat_interleave(batch.targets["counts"])
     classes = batch.targets["classes"]
@@ -176,6 +177,6 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
             optimiser.step()
             optimiser.zero_grad()
             with torch.no_grad():
-                torch._foreach_lerp_(averages, parameters, MOMENTUM)
+                torch._foreach_lerp_(averages, weights, MOMENTUM)
 
     return way
