@@ -1,17 +1,20 @@
 """`bench loader`: training images a second, ours decoded fast and exactly, and webdataset's with torchvision.
 
-All paths read one shard, made of the first readable images of a source, their bytes unchanged. They take
-turns, a few chunks each, every other round in the other order, so that whatever else the machine does
-meanwhile hits all alike.
+Or, all decoded fast: ours at random, ours as a stream, and webdataset's.
+
+All paths read one shard (or eight), made of the first readable images of a source, their bytes
+unchanged. They take turns, a few chunks each, every other round in the other order, so that whatever else the
+machine does meanwhile hits all alike.
 """
 
 import io
+import json
 import tarfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from statistics import median
@@ -28,8 +31,11 @@ from catlipctl.data import Order, Source, TrainTransform, UnreadableImage, open_
 from catlipctl.data.batch import Step, Targets
 from catlipctl.data.decode import decode
 from catlipctl.data.loader import Loader
+from catlipctl.data.order import LocalOrder
 from catlipctl.data.sample import Sample
+from catlipctl.data.sources import Streaming
 from catlipctl.data.sources.concatenation import inspect_command
+from catlipctl.data.sources.streams.cache import GIB
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.data import Augmentation, Decode
@@ -40,6 +46,8 @@ IMAGES = 1024
 ROUNDS = 12
 REFERENCE = "webdataset"
 INSTALL = "pip install webdataset"
+STREAMED_IMAGES, STREAMED_SHARDS, WINDOW = 8192, 8, 2
+"""Where a stream is timed: a shard is to have a thousand images, and the order mixes two."""
 
 Chunks = Callable[[Path, int, int], Iterator[Any]]
 """Folder of the shards, pixels a side and workers to endless chunks of 64 images."""
@@ -50,16 +58,28 @@ def loader(
     sizes: list[int],
     *,
     workers: int = 0,
-    images: int = IMAGES,
+    images: int | None = None,
     rounds: int = ROUNDS,
+    streamed: bool = False,
     progress: Progress = SILENT,
 ) -> LoaderBenchmark:
     """Time every path at each size, in pixels a side, on at most so many images of the source.
 
+    streamed: compare a stream, whose cache is empty at each turn, with random access and webdataset.
+
     Raises DataError where no image can be read.
     """
+    images = images or (STREAMED_IMAGES if streamed else IMAGES)
     left_out = {}
     paths: dict[str, Chunks] = {"fast": _ours("fast"), "exact": _ours("exact"), REFERENCE: _webdataset}
+    if streamed:
+        paths = {
+            "fast": _ours("fast"),
+            "window": _window,
+            "streamed": _streamed,
+            REFERENCE: _webdataset_with_ours,
+        }
+    shards = STREAMED_SHARDS if streamed else max(1, workers)
     try:
         import webdataset  # noqa: F401
     except ModuleNotFoundError:
@@ -67,14 +87,15 @@ def loader(
         del paths[REFERENCE]
         progress.warn(f"{REFERENCE} is left out: it is not installed; this brings it: {INSTALL}")
     with TemporaryDirectory() as folder, _one_thread():
-        pictures = _write_shards(source, Path(folder), images, max(1, workers), progress)
+        pictures = _write_shards(source, Path(folder), images, shards, progress)
+        timed = max(4 + 8 * workers, len(pictures) // CHUNK - 1 if streamed else 0)
         rows: list[LoaderRow] = []
         with progress.task("loading", total=rounds * len(sizes) * len(paths), unit="turns") as task:
             for size in sizes:
                 speeds: dict[str, list[float]] = {name: [] for name in paths}
                 for number in range(-1, rounds):  # the first one warms up
                     for name in list(paths)[:: 1 if number % 2 == 0 else -1]:
-                        speed = _speed(paths[name](Path(folder), size, workers), workers)
+                        speed = _speed(paths[name](Path(folder), size, workers), timed, workers)
                         if number >= 0:
                             speeds[name].append(speed)
                             task.advance()
@@ -106,9 +127,8 @@ def _rows(size: int, speeds: dict[str, list[float]]) -> list[LoaderRow]:
     return rows
 
 
-def _speed(chunks: Iterator[Any], workers: int) -> float:
-    """Images a second after the first chunk; over many more than workers have made by then."""
-    timed = 4 + 8 * workers
+def _speed(chunks: Iterator[Any], timed: int, workers: int) -> float:
+    """Images a second after the first chunk, over so many chunks."""
     clock = time.perf_counter if workers else time.process_time
     next(chunks)
     start = clock()
@@ -141,9 +161,8 @@ def _write_shards(
     """The first readable images as webdataset shards, one for each worker; what they are."""
     pictures: list[_Picture] = []
     with ExitStack() as opened, progress.task("writing a shard", min(images, len(source)), "images") as task:
-        tars = [
-            opened.enter_context(tarfile.open(folder / f"{shard:03d}.tar", "w")) for shard in range(shards)
-        ]
+        paths = [folder / f"{shard:03d}.tar" for shard in range(shards)]
+        tars = [opened.enter_context(tarfile.open(path, "w")) for path in paths]
         for index in range(len(source)):
             image = source[index].image or b""
             try:
@@ -159,6 +178,8 @@ def _write_shards(
             task.advance()
             if len(pictures) == images:
                 break
+    sizes = {path.name: len(range(at, len(pictures), shards)) for at, path in enumerate(paths)}
+    (folder / "sizes.json").write_text(json.dumps(sizes))
     if len(pictures) < shards:
         raise DataError(
             f"{source.name}: {len(pictures)} of its images can be read, too few to time",
@@ -172,12 +193,32 @@ def _ours(way: Decode) -> Chunks:
 
     def chunks(folder: Path, size: int, workers: int) -> Iterator[torch.Tensor]:
         source = open_source(folder, need="images", cache_dir=folder)
-        transform = TrainTransform(Augmentation(), 0, decode=way)
-        load = Loader(source, Order(len(source), 0), transform, _no_targets, workers)
-        steps = ((Step(n, size, CHUNK, n * CHUNK), [range(CHUNK)]) for n in count())
-        return (batches[0].images for batches in load(steps))
+        return _chunks(source, Order(len(source), 0), way, size, workers)
 
     return chunks
+
+
+def _window(folder: Path, size: int, workers: int) -> Iterator[torch.Tensor]:
+    """The same, by the local order, where the shards lie."""
+    source = open_source(folder, need="images", cache_dir=folder)
+    return _chunks(source, LocalOrder(source.shard_sizes, 0, WINDOW), "fast", size, workers)
+
+
+def _streamed(folder: Path, size: int, workers: int) -> Iterator[torch.Tensor]:
+    """By the local order, whole shard after whole shard through a cache that is empty."""
+    with TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        streaming = Streaming(WINDOW, 64 * GIB, local=True)
+        source = open_source(folder, need="images", streaming=streaming, cache_dir=Path(cache))
+        order = LocalOrder(source.shard_sizes, 0, WINDOW)
+        yield from _chunks(source, order, "fast", size, workers)
+
+
+def _chunks(
+    source: Source, order: Order | LocalOrder, way: Decode, size: int, workers: int
+) -> Iterator[torch.Tensor]:
+    load = Loader(source, order, TrainTransform(Augmentation(), 0, decode=way), _no_targets, workers)
+    steps = ((Step(n, size, CHUNK, n * CHUNK), [range(CHUNK)]) for n in count())
+    return (batches[0].images for batches in load(steps))
 
 
 def _no_targets(samples: Sequence[Sample], positions: NDArray[np.int64]) -> Targets:  # noqa: ARG001
@@ -186,13 +227,23 @@ def _no_targets(samples: Sequence[Sample], positions: NDArray[np.int64]) -> Targ
 
 def _webdataset(folder: Path, size: int, workers: int) -> Iterator[Any]:
     """As its documentation has it, but for the float conversion, which our side also leaves to the device."""
-    import webdataset
-    from torch.utils.data import DataLoader
     from torchvision.transforms import v2
 
     transform = v2.Compose([v2.RandomResizedCrop(size), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    return _by_webdataset(folder, _Read(transform), workers)
+
+
+def _webdataset_with_ours(folder: Path, size: int, workers: int) -> Iterator[Any]:
+    """webdataset reads, in the order of storage, and our transform decodes and crops."""
+    return _by_webdataset(folder, _Crop(TrainTransform(Augmentation(), 0, decode="fast"), size), workers)
+
+
+def _by_webdataset(folder: Path, read: Callable[[tuple[bytes]], Any], workers: int) -> Iterator[Any]:
+    import webdataset
+    from torch.utils.data import DataLoader
+
     shards = [str(path) for path in sorted(folder.glob("*.tar"))]
-    dataset = webdataset.WebDataset(shards, shardshuffle=False).to_tuple("jpg").map(_Read(transform)).repeat()
+    dataset = webdataset.WebDataset(shards, shardshuffle=False).to_tuple("jpg").map(read).repeat()
     return iter(DataLoader(dataset, batch_size=CHUNK, num_workers=workers))
 
 
@@ -207,3 +258,15 @@ class _Read:
             image = Image.open(stream)
             image.load()
             return self.transform(image.convert("RGB"))
+
+
+@dataclass(frozen=True)
+class _Crop:
+    """Our transform, each time with another position's draws."""
+
+    transform: TrainTransform
+    size: int
+    position: Iterator[int] = field(default_factory=count)
+
+    def __call__(self, sample: tuple[bytes]) -> torch.Tensor:
+        return torch.from_numpy(self.transform(sample[0], next(self.position), self.size))
