@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ import torch
 from PIL import Image
 
 from catlipctl.bench.result import LoaderBenchmark, LoaderRow, Spread
-from catlipctl.data import Order, Source, UnreadableImage, open_source
+from catlipctl.data import Order, Source, TrainTransform, UnreadableImage, open_source
 from catlipctl.data.decode import decode
 from catlipctl.data.feeding import training_crops
 from catlipctl.data.order import LocalOrder
@@ -34,7 +34,7 @@ from catlipctl.data.sources.concatenation import inspect_command
 from catlipctl.data.sources.streams.cache import GIB
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
-from catlipctl.settings.data import Decode
+from catlipctl.settings.data import Augmentation, Decode
 
 CHUNK = 64
 IMAGES = 1024
