@@ -158,9 +158,8 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
     optimiser = create(OPTIMISER, parameter_groups(dict(module.named_parameters()), OPTIMISER.weight_decay))
     if compiled:
         Compilation(module)
-    parameters = list(module.parameters())
-    weights: list[Tensor] = [parameter.detach() for parameter in parameters]
-    averages = [weight.clone() for weight in weights]
+    parameters: list[Tensor] = list(module.parameters())
+    averages = [parameter.detach().clone() for parameter in parameters]
     batch = made_up_batch(comparison, world).to(device)
     rows = torch.arange(len(batch), device=device).repeat_interleave(batch.targets["counts"])
     classes = batch.targets["classes"]
@@ -177,6 +176,6 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
             optimiser.step()
             optimiser.zero_grad()
             with torch.no_grad():
-                torch._foreach_lerp_(averages, weights, MOMENTUM)
+                torch._foreach_lerp_(averages, parameters, MOMENTUM)
 
     return way
