@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-kills lint clean
 
 demo: $(VENV)/demo.installed
 	$(BIN)/catlipctl demo
@@ -15,6 +15,11 @@ test: export OMP_WAIT_POLICY := PASSIVE
 test: lint
 	$(BIN)/python -m pytest -m alone
 	$(BIN)/python -m pytest -m 'not alone' -n 2 --dist worksteal --durations=10
+
+# Ten minutes at most on two cores: what `make test` does a little of.
+test-kills: export OMP_NUM_THREADS := 1
+test-kills: $(VENV)/dev.installed
+	$(BIN)/python tests/pretraining/kills.py
 
 lint: $(VENV)/dev.installed
 	$(BIN)/ruff check .

@@ -11,7 +11,9 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,10 +23,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import platformdirs
 
-from catlipctl.errors import CatlipctlError, UsageError
+from catlipctl.errors import CatlipctlError, MachineError, UsageError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
+
+    from catlipctl.progress import Progress
 
     Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -100,6 +104,28 @@ def write_json(path: Path, document: Any) -> None:
 def as_json(document: Any) -> str:
     """A JSON document as it stands in our files: indented, non-ASCII kept."""
     return encodable(json.dumps(document, indent=2, ensure_ascii=False)) + "\n"
+
+
+def await_file(path: Path, progress: "Progress", seconds: float = 60.0) -> None:
+    """Wait until a file is seen here that another machine has written: a shared file system may take a while.
+
+    MachineError where it is not seen in so many seconds.
+    """
+    begun = told = time.monotonic()
+    while not path.exists():
+        now = time.monotonic()
+        if now > begun + seconds:
+            raise MachineError(
+                f"{path} is not seen on {socket.gethostname()} after {seconds:.0f} s",
+                "the run's directory must be the same folder on all nodes: name a shared one by --out",
+            )
+        if now >= told:
+            progress.note(f"waiting until {path} is seen on {socket.gethostname()}")
+            told = now + 10
+        # NFS remembers that there was no such file, until the folder is listed.
+        with suppress(OSError):
+            os.listdir(path.parent)
+        time.sleep(0.1)
 
 
 def encodable(text: str) -> str:

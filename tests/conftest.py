@@ -1,11 +1,18 @@
 """Fixtures that several test folders share."""
 
 import os
+import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from http import HTTPStatus
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -104,3 +111,77 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def _own_width(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tables are as wide as they are by default, whatever terminal or runner the tests were started from."""
     monkeypatch.delenv("COLUMNS", raising=False)
+
+
+class Files(SimpleHTTPRequestHandler):
+    """Files with range requests, as servers of large files have; some paths fail.
+
+    ranges: whether it knows ranges. drops: every so-manieth answer ends in its midst. delays: and so-manieth
+    comes late. requests: what was asked for, as (path, first byte).
+    """
+
+    ranges = True
+    drops = 0
+    delays = 0
+    numbers: Iterator[int]
+    requests: list[tuple[str, int]]
+
+    def do_GET(self) -> None:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if "/broken" in self.path:
+            self.send_error(HTTPStatus.BAD_GATEWAY)
+        elif self.path.startswith("/api/"):
+            self.send_response(HTTPStatus.NOT_FOUND)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.end_headers()
+        elif asked and self.ranges:
+            self.answer(int(asked[1]), int(asked[2]))
+        else:
+            super().do_GET()
+
+    def answer(self, first: int, last: int) -> None:
+        number = next(self.numbers)
+        self.requests.append((self.path, first))
+        with open(self.translate_path(self.path), "rb") as stream:
+            stream.seek(first)
+            body = stream.read(last - first + 1)
+        if self.delays and number % self.delays == 0:
+            time.sleep(0.05)
+        self.send_response(HTTPStatus.PARTIAL_CONTENT)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.drops and number % self.drops == 0:
+            self.wfile.write(body[: len(body) // 2])
+            self.close_connection = True
+        else:
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.send_error(HTTPStatus.BAD_GATEWAY) if "/broken" in self.path else super().do_HEAD()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Start a server of `tmp_path`, or of another folder, and give its URL; `serve.stop(url)` ends it."""
+    servers: dict[str, ThreadingHTTPServer] = {}
+
+    def start(folder: Path = tmp_path, **attributes: Any) -> str:
+        attributes = {"numbers": count(1), "requests": [], **attributes}
+        handler = type("Handler", (Files,), attributes)
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder)))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        servers[url] = server
+        return url
+
+    def stop(url: str) -> None:
+        servers[url].shutdown()
+        servers.pop(url).server_close()
+
+    start.stop = stop  # type: ignore[attr-defined]
+    yield start
+    for url in list(servers):
+        stop(url)

@@ -12,7 +12,8 @@ import pytest
 from pydantic import BaseModel, Field
 
 from catlipctl import files
-from catlipctl.errors import CatlipctlError, CheckpointError
+from catlipctl.errors import CatlipctlError, CheckpointError, MachineError
+from catlipctl.progress import Silent
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -193,3 +194,22 @@ def test_what_is_no_such_table(text: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(CheckpointError, match=r"t\.csv is not a row: " + reason):
         KIND.read_table(tmp_path / "t.csv", ("label", "how"))
+
+
+def test_a_file_that_comes_late_is_awaited(tmp_path: Path) -> None:
+    """As one that another machine has written into a shared file system."""
+    told: list[str] = []
+
+    class Told(Silent):
+        def note(self, message: str) -> None:
+            told.append(message)
+
+    path = tmp_path / "manifest.json"
+    threading.Timer(0.3, path.touch).start()
+    files.await_file(path, Told())
+    assert path.exists()
+    [said] = told
+    assert "waiting until" in said
+    with pytest.raises(MachineError, match="is not seen on") as caught:
+        files.await_file(tmp_path / "never.json", Told(), seconds=0.2)
+    assert caught.value.exit_code == 5

@@ -94,11 +94,16 @@ class _Observed(Learner):
         return values
 
 
-def catlip(comparison: Comparison, world: World) -> Contestant:
-    """CatLIP: the configuration's image tower, with a linear classifier in the projection's place."""
+def catlip_objective(comparison: Comparison, world: World) -> Catlip:
+    """The configuration's image tower, with a linear classifier in the projection's place."""
     torch.manual_seed(comparison.seed)
     tower = configurations.image_tower(comparison.model, comparison.classes)
-    objective = Catlip.build(None, _context(tower, comparison, world))
+    return Catlip.build(None, _context(tower, comparison, world))
+
+
+def catlip(comparison: Comparison, world: World) -> Contestant:
+    """CatLIP, as it trains."""
+    objective = catlip_objective(comparison, world)
     return Engine(objective, [objective.model], made_up_batch(comparison, world), world)
 
 

@@ -9,30 +9,26 @@ import io
 import tarfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from catlipctl.bench.result import LoaderBenchmark, LoaderRow, Spread
-from catlipctl.data import Order, Source, TrainTransform, UnreadableImage, open_source
-from catlipctl.data.batch import Step, Targets
+from catlipctl.data import Order, Source, UnreadableImage, open_source
 from catlipctl.data.decode import decode
-from catlipctl.data.loader import Loader
-from catlipctl.data.sample import Sample
+from catlipctl.data.feeding import training_crops
 from catlipctl.data.sources.concatenation import inspect_command
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
-from catlipctl.settings.data import Augmentation, Decode
+from catlipctl.settings.data import Decode
 
 CHUNK = 64
 IMAGES = 1024
@@ -172,16 +168,9 @@ def _ours(way: Decode) -> Chunks:
 
     def chunks(folder: Path, size: int, workers: int) -> Iterator[torch.Tensor]:
         source = open_source(folder, need="images", cache_dir=folder)
-        transform = TrainTransform(Augmentation(), 0, decode=way)
-        load = Loader(source, Order(len(source), 0), transform, _no_targets, workers)
-        steps = ((Step(n, size, CHUNK, n * CHUNK), [range(CHUNK)]) for n in count())
-        return (batches[0].images for batches in load(steps))
+        return training_crops(source, Order(len(source), 0), size, CHUNK, workers, way)
 
     return chunks
-
-
-def _no_targets(samples: Sequence[Sample], positions: NDArray[np.int64]) -> Targets:  # noqa: ARG001
-    return {}
 
 
 def _webdataset(folder: Path, size: int, workers: int) -> Iterator[Any]:

@@ -92,6 +92,77 @@ class StepBenchmark(Benchmark):
         return phases, note
 
 
+class LoopRow(BaseModel):
+    """How fast a loop trains. images_per_second: over the rounds; rounds: of each."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    images_per_second: Spread
+    rounds: list[float]
+
+
+class LoopBenchmark(Benchmark):
+    """The loop that trains against a bare one that clips and averages too, on a batch of synthetic images.
+
+    rows: ours, then the bare one's. ratio: ours over the bare one's images a second, of
+    each round's pair. load: of the machine, an average over the last minute, before and after.
+    """
+
+    model: str
+    image_size: int
+    classes: int
+    batch_size: int
+    device: str
+    precision: str
+    compiled: bool
+    rows: list[LoopRow]
+    ratio: Spread
+    load: tuple[float, float]
+
+    def bars(self) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+        """What `reports.loop` draws: median images a second, and the median ratio, by loop."""
+        ours, bare = self.rows
+        speeds = {row.name: {"": row.images_per_second.median} for row in (ours, bare)}
+        return speeds, {ours.name: {"": self.ratio.median}}
+
+
+class LossRow(BaseModel):
+    """What one way takes. seconds: of forward and backward, over the rounds; rounds: of each.
+
+    ratio: to the matrix products in the same round; None for these.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    seconds: Spread
+    rounds: list[float]
+    ratio: Spread | None
+
+
+class LossBenchmark(Benchmark):
+    """Head and loss, ours and torch's dense one, against the three matrix products of the same shapes.
+
+    width: of the features. flops_per_second: that the products reach. load: of the machine, an average over
+    the last minute, before and after.
+    """
+
+    batch_size: int
+    classes: int
+    width: int
+    device: str
+    precision: str
+    flops_per_second: float
+    rows: list[LossRow]
+    load: tuple[float, float]
+
+    def bars(self) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
+        """What `reports.head_and_loss` draws: median milliseconds, and median ratios, by way."""
+        times = {row.name: {"": 1000 * row.seconds.median} for row in self.rows}
+        return times, {row.name: {"": row.ratio.median} for row in self.rows if row.ratio is not None}
+
+
 class LabelsRow(BaseModel):
     """How fast one path makes labels of captions. Speeds are captions a second of one core's time.
 

@@ -1,4 +1,4 @@
-"""`catlipctl data inspect`: pairs, faults, images, captions and their labels, and what is repeated."""
+"""`catlipctl data`: `inspect`, what is in a source, and `index`, how many samples each of its tars holds."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +14,9 @@ from catlipctl.cli.tables import table
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from catlipctl.data.feeding import Forecast
     from catlipctl.data.inspect import Captions, Images, Inspection, Part, Spread
+    from catlipctl.data.sources.streams import Indexed
 
 LABELS_SHOWN = 12
 WIDEST_CAPTION = 72
@@ -25,6 +27,30 @@ def inspect(
     words: SourceWords = None,
     sample: Annotated[int, typer.Option("--sample", min=1, help="How many images to decode.")] = 2000,
     all_images: Annotated[bool, typer.Option("--all", help="Decode every image.")] = False,
+    gpus: Annotated[
+        int, typer.Option("--gpus", min=1, max=1024, help="Of this machine, that the loader is to feed.")
+    ] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, max=10**5, help="Such machines.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=1024,
+            help="The loader's for each GPU, as data.workers. Default: a core each.",
+            show_default=False,
+        ),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option("--window", min=1, help="Shards mixed at a time, as data.window.", show_default=False),
+    ] = None,
+    size: Annotated[
+        int, typer.Option("--size", min=8, max=4096, help="Pixels a side of the crops that are timed.")
+    ] = 224,
+    seconds: Annotated[
+        float, typer.Option("--seconds", min=0, max=600, help="How long to time the loader; 0: not at all.")
+    ] = 2.0,
     image_key: ImageKey = None,
     caption_key: CaptionKey = None,
     label_key: LabelKey = None,
@@ -32,10 +58,14 @@ def inspect(
     cache_dir: CacheDir = None,
     json: Json = False,
 ) -> None:
-    """What a source holds: pairs, faults, image sizes, captions that give no label."""
+    """What a source holds: pairs, faults, image sizes, captions that give no label; and how fast it loads.
+
+    The loader is timed for a few seconds as it would train: what it says holds for this machine.
+    """
     with command("data inspect", json=json) as out:
         from catlipctl import labels
         from catlipctl.data import open_source
+        from catlipctl.data.feeding import cores, forecast
         from catlipctl.data.inspect import inspect as inspect_source
 
         opened = open_source(
@@ -50,14 +80,83 @@ def inspect(
         )
         out.uses("source", opened.name)
         extractor = labels.extractor()
+        workers = workers or max(1, cores() // gpus)
         inspection = inspect_source(
             opened,
             extractor,
             partial(labels.names, extractor=extractor.name),
             sample=None if all_images else sample,
+            ranks=gpus * nodes,
+            workers=workers,
+            window=window,
             progress=out,
         )
+        if seconds and inspection.images.looked_at > inspection.images.unreadable:
+            inspection.forecast = forecast(
+                opened,
+                size=size,
+                gpus=gpus,
+                workers=workers,
+                window=window,
+                seconds=seconds,
+                progress=out,
+            )
         out.result(inspection, *_tables(inspection))
+
+
+def index(
+    data: Sources = None,
+    words: SourceWords = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=1024,
+            help="Processes that count. Default: two for each core, 32 at most.",
+            show_default=False,
+        ),
+    ] = None,
+    image_key: ImageKey = None,
+    caption_key: CaptionKey = None,
+    cache_dir: CacheDir = None,
+    json: Json = False,
+) -> None:
+    """Count the samples of each tar of a source, so that it can be read as a stream (data.window).
+
+    A shard's count is kept in the cache folder as soon as it is there: run it again to go on.
+    """
+    with command("data index", json=json) as out:
+        from catlipctl.data.sources.streams import index_source
+
+        asked = inputs.sources(data, words)
+        found = index_source(
+            asked,
+            image_key=image_key,
+            caption_keys=caption_key or (),
+            workers=workers,
+            cache_dir=cache_dir,
+            progress=out,
+        )
+        out.uses("source", " + ".join(asked))
+        out.result(found, _counts(found))
+
+
+def _counts(found: "Indexed") -> "Table":
+    numbers = ["shards", "samples", "counted now", "kept", "empty", "a shard", "GB"]
+    shown = table("source", *numbers, numbers=numbers, title="samples that can be used")
+    for one in found.sources:
+        shown.add_row(
+            one.source,
+            f"{one.shards:,}",
+            f"{one.samples:,}",
+            f"{one.counted:,}",
+            f"{one.kept:,}",
+            f"{one.empty:,}",
+            f"{one.smallest:,} to {one.largest:,}",
+            f"{one.bytes / 1e9:,.3g}",
+        )
+    return shown
 
 
 def _tables(found: "Inspection") -> "list[Table]":
@@ -110,8 +209,9 @@ def _parts(parts: "Sequence[Part]") -> "Table":
 def _summary(found: "Inspection") -> "Table":
     shown = table("what", "how many", "", numbers=["how many"], title=found.source)
     shown.add_row("samples", f"{found.samples:,}", "")
-    spread = f"{found.shards_per_worker:.3g} for each of {found.workers} workers" if found.shards else ""
-    shown.add_row("shards", f"{found.shards:,}", spread or "each image is a file of its own")
+    shown.add_row("shards", f"{found.shards:,}", found.sharing.said)
+    if (speed := found.forecast) is not None:
+        shown.add_row("images/s of the loader", f"{speed.images_per_second:,.0f}", _speed(speed))
     for kind, count in found.faults.items():
         shown.add_row(kind, f"{count:,}", "passed over when opened")
     _add_images(shown, found.images, found.samples)
@@ -119,6 +219,15 @@ def _summary(found: "Inspection") -> "Table":
     if found.classes:
         shown.add_row("classes", f"{len(found.classes):,}", ", ".join(list(found.classes)[:8]))
     return shown
+
+
+def _speed(found: "Forecast") -> str:
+    """What the loader's speed was timed with, and which steps it feeds."""
+    workers = f"{found.timed} worker{'s' * (found.timed != 1)}"
+    if found.timed < found.gpus * found.workers:
+        workers = f"{workers} for the {found.gpus * found.workers} on {found.cores} cores"
+    feeds = f"a step of {found.per_gpu:,.0f} images/s" + f" on each of {found.gpus} GPUs" * (found.gpus > 1)
+    return f"at {found.size} px by {workers}, {found.per_worker:,.0f} each; feeds {feeds}"
 
 
 def _add_images(shown: "Table", images: "Images", samples: int) -> None:

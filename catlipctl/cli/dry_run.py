@@ -79,6 +79,7 @@ def _cost(result: "DryRun") -> "Table":
             "shared memory": f"up to {result.shared_memory_bytes / 2**20:,.0f} MiB in each process"
             if result.shared_memory_bytes
             else None,
+            "validation": _validation(result),
             "probe": _probe(result),
         }
     )
@@ -101,6 +102,18 @@ def _memory(result: "DryRun") -> str | None:
     parts = ", ".join(f"{name} {size / 2**30:,.2f}" for name, size in result.memory.items() if size)
     beside = "" if result.vocabulary_size is not None else ", without the classes"
     return f"{sum(result.memory.values()) / 2**30:,.2f} GiB in each process{beside} ({parts}); estimated"
+
+
+def _validation(result: "DryRun") -> str | None:
+    found = result.validation
+    if found is None:
+        return None
+    told = f"{found.times:,} times {found.images:,} held-out images"
+    if found.share is not None:
+        told += f", {found.share:.2%} of the operations of training"
+    if found.scores_bytes is not None:
+        told += f"; scores of all classes take {found.scores_bytes / 2**20:,.0f} MiB in each process"
+    return told
 
 
 def _probe(result: "DryRun") -> str | None:

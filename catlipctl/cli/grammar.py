@@ -5,9 +5,9 @@ without an option are what only this command has: a recipe, vocabularies, images
 """
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 WORDS = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "path": "PATH", "file": "PATH"}
 
@@ -36,6 +36,24 @@ class Command(TyperCommand):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+
+
+class DefaultGroup(TyperGroup):
+    """Commands of which one is meant where none is named: `default`.
+
+    takes_words: a first word that is no command is the default's own.
+    """
+
+    default: ClassVar[str]
+    takes_words: ClassVar[bool] = False
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """With the default command put first where none is."""
+        asks_for_help = bool(args) and args[0] in ctx.help_option_names
+        word = self.takes_words and bool(args) and args[0] not in self.commands
+        if not asks_for_help and (not args or args[0].startswith("-") or word):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
 
 
 def _is_argument(param: Any) -> bool:

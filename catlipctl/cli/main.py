@@ -19,6 +19,7 @@ from catlipctl.cli import (
     pretrain,
     recipe,
     report,
+    runs,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -43,6 +44,7 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.add_typer(bench.group, name="bench")
+app.add_typer(runs.group, name="runs")
 
 
 def _group(name: str, help: str) -> typer.Typer:
@@ -62,6 +64,7 @@ _vocab.command("overlap", cls=Command)(overlap.overlap)
 
 _data = _group("data", "Sources of image-text pairs.")
 _data.command("inspect", cls=Command)(data.inspect)
+_data.command("index", cls=Command)(data.index)
 
 _recipe = _group("recipe", "Recipes: list them, show one, copy one to change it, look up a key.")
 _recipe.command("list", cls=Command)(recipe.list_)

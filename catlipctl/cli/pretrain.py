@@ -1,6 +1,7 @@
 """catlipctl pretrain: train an image tower on image-text pairs by a recipe."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -86,8 +87,21 @@ def pretrain(
         ),
     ] = False,
     print_launch: Annotated[
-        bool, typer.Option("--print-launch", help="Show the torchrun command for one node.")
+        bool, typer.Option("--print-launch", help="Show the torchrun command to type, on each node.")
     ] = False,
+    nodes: Annotated[
+        int | None,
+        typer.Option("--nodes", min=1, help="With --print-launch: machines. Default: 1.", show_default=False),
+    ] = None,
+    master: Annotated[
+        str | None,
+        typer.Option(
+            "--master",
+            metavar="HOST:PORT",
+            help="With --print-launch and --nodes: the first machine, as the others reach it.",
+            show_default=False,
+        ),
+    ] = None,
     image_key: ImageKey = None,
     caption_key: CaptionKey = None,
     cache_dir: CacheDir = None,
@@ -130,8 +144,12 @@ def pretrain(
         if probe:
             raise UsageError("--probe without --dry-run", "add --dry-run: a run itself tells its speed")
         if print_launch:
-            _show_launch(out_, gpus, processes, arguments)
+            _show_launch(out_, gpus, processes, nodes or 1, master or "", arguments)
             return
+        if nodes is not None or master is not None:
+            raise UsageError(
+                "--nodes and --master start nothing", "add --print-launch: it shows what to type on each node"
+            )
         cpu = inputs.only_here(gpus, processes, out_, arguments)
         # After the recipe, which is refused without torch.
         from catlipctl import pretraining
@@ -150,14 +168,32 @@ def pretrain(
             _show(out_, result, plots)
 
 
-def _show_launch(out: Output, gpus: int | None, processes: int | None, further: list[str]) -> None:
-    """The line for a node that has the devices; this machine need not have them."""
-    from catlipctl.training.launch import Devices, LaunchCommand, not_together, torchrun_line, world_size
+def _show_launch(
+    out: Output, gpus: int | None, processes: int | None, nodes: int, master: str, further: list[str]
+) -> None:
+    """The lines for nodes that have the devices; this machine need not have them."""
+    from catlipctl.training.launch import LaunchCommand, not_together, torchrun_lines, world_size
 
     not_together(gpus, processes)
-    arguments = [argument for argument in sys.argv[1:] if argument != "--print-launch"]
-    line = torchrun_line([*arguments, *further], Devices(world_size(gpus, processes), cpu=not gpus))
-    out.result(LaunchCommand(command=line), line)
+    typed = _without(sys.argv[1:], {"--print-launch": 0, "--nodes": 1, "--master": 1})
+    lines = torchrun_lines([*typed, *further], world_size(gpus, processes), nodes, master)
+    out.result(LaunchCommand(command=lines[0], commands=lines), *lines)
+    if nodes > 1:
+        out.note("each line is for one node; the run's directory must be the same folder on all of them")
+
+
+def _without(arguments: Sequence[str], options: Mapping[str, int]) -> list[str]:
+    """The arguments but for some options: name -> how many words follow it."""
+    kept, passed = [], 0
+    for argument in arguments:
+        name, given, _ = argument.partition("=")
+        if passed:
+            passed -= 1
+        elif name in options:
+            passed = 0 if given else options[name]
+        else:
+            kept.append(argument)
+    return kept
 
 
 def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:

@@ -1,12 +1,12 @@
 """What is in a source, before hours are spent on it: counts, faults, images, captions and their labels."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import BaseModel
 
+from catlipctl.data.feeding import Forecast, Sharing, cores
 from catlipctl.data.sample import Source
 from catlipctl.data.sources.concatenation import Concatenation, Weighted
 from catlipctl.data.tallies import CaptionCounts, CaptionTally, Extract, ImageCounts, ImageTally
@@ -124,6 +124,7 @@ class Inspection(Result):
 
     samples: how many can be used. faults: what was passed over when it was opened, by kind.
     shards: files that hold the samples (0: each image is a file of its own).
+    sharing: how the shards go round. forecast: the loader's speed on this machine (None: not timed).
     classes: class labels by name, with counts (empty: there are none).
     parts: each source, where several are given.
     """
@@ -132,8 +133,8 @@ class Inspection(Result):
     fingerprint: str
     samples: int
     shards: int
-    workers: int
-    shards_per_worker: float
+    sharing: Sharing
+    forecast: Forecast | None = None
     faults: dict[str, int]
     images: Images
     captions: Captions
@@ -147,15 +148,17 @@ def inspect(
     describe: Describe = list,
     *,
     sample: int | None = 2000,
+    ranks: int = 1,
     workers: int | None = None,
+    window: int | None = None,
     progress: Progress = SILENT,
 ) -> Inspection:
     """Look through a source: all captions and labels, and the images of `sample` samples (None: of all).
 
     extract: one caption -> its label keys; its `name`, if it has one, is reported. describe: keys -> names.
-    workers: over how many loader workers the shards would be spread (default: the machine's cores).
+    ranks, workers: processes of the run, and the loader's workers of each (default: the machine's cores),
+    over whom the shards would be spread. window: shards whose samples are mixed, None where all are.
     """
-    workers = workers or os.cpu_count() or 1
     weighted = source.parts if isinstance(source, Concatenation) else [Weighted(source, 1)]
     total = sum(len(part.source) for part in weighted)
     looked_at, shown = _spread(total, sample), _spread(total, EXAMPLES)
@@ -177,8 +180,7 @@ def inspect(
         fingerprint=source.fingerprint,
         samples=total,
         shards=source.shards,
-        workers=workers,
-        shards_per_worker=source.shards / workers,
+        sharing=Sharing.of(source.shards, ranks, workers or cores(), window),
         faults=dict(source.faults),
         images=_images(images),
         captions=_captions(captions, [part.source for part in weighted], extract, describe),

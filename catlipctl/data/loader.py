@@ -16,8 +16,11 @@ from torch import Tensor
 
 from catlipctl.data.batch import Batch, Step, Targets, share
 from catlipctl.data.decode import UnreadableImage
+from catlipctl.data.order import LocalOrder
 from catlipctl.data.sample import Sample, Source
 from catlipctl.data.sources.concatenation import inspect_command
+from catlipctl.data.sources.storage import count_retries, retries
+from catlipctl.data.sources.streams import Ahead
 from catlipctl.data.transform import Transform
 from catlipctl.data.workers import AHEAD, ahead, in_thread, shared_bytes
 from catlipctl.errors import DataError
@@ -83,13 +86,18 @@ class Loader:
 
     def __call__(self, steps: Iterable[StepPieces]) -> Iterator[list[Batch]]:
         """The batches of each step, on the device. On a GPU the next step's are under way meanwhile."""
-        asked, taken = tee([_requests(step, rows, pieces) for rows in pieces] for step, pieces in steps)
+        shards = Ahead(self.source, self.order) if isinstance(self.order, LocalOrder) else None
+        asked, taken = tee(
+            [_requests(step, rows, pieces) for rows in pieces] for step, pieces in _followed(steps, shards)
+        )
         chunks = ahead(
             _Maker(self.source, self.order, self.transform, self.collate),
             (request for pieces in asked for requests in pieces for request in requests),
             workers=self.workers,
         )
-        made = ([self._joined(chunks, requests) for requests in pieces] for pieces in taken)
+        if self.workers:
+            chunks = _counting_retries(chunks)
+        made = _fetched(([self._joined(chunks, requests) for requests in pieces] for pieces in taken), shards)
         return _on_gpu(made, self.device) if self.device.type == "cuda" else made
 
     def _joined(self, chunks: Iterator["Chunk"], requests: Sequence[Request]) -> Batch:
@@ -119,6 +127,34 @@ class Loader:
             counted=sum(request.counted for request in requests),
             replaced=sum(part.replaced for part in parts),
         )
+
+
+def _counting_retries(chunks: Iterator["Chunk"]) -> Iterator["Chunk"]:
+    """Chunks of other processes; the reads that they tried again are added to this one's."""
+    for chunk in chunks:
+        count_retries(chunk.retries)
+        yield chunk
+
+
+def _followed(steps: Iterable[StepPieces], shards: Ahead | None) -> Iterator[StepPieces]:
+    """The steps; with the first that is asked for, when all workers have been forked, fetching begins."""
+    for step, pieces in steps:
+        if shards is not None:
+            shards.begin(step.start)
+        yield step, pieces
+
+
+def _fetched(made: Iterator[list[Batch]], shards: Ahead | None) -> Iterator[list[Batch]]:
+    """Each step's batches, while the shards of those to come are fetched."""
+    if shards is None:
+        yield from made
+        return
+    try:
+        for batches in made:
+            shards.at(batches[0].step.start)
+            yield batches
+    finally:
+        shards.end()
 
 
 def _requests(step: Step, rows: range, pieces: Sequence[range]) -> list[Request]:
@@ -154,12 +190,14 @@ class Chunk:
     """What a worker hands over: images uint8 `[N, S, S, 3]`, if large in shared memory, and what a batch has.
 
     The rest are arrays, which go through the pipe. A tensor would be handed over as a file of its own.
+    retries: reads that were tried again for it.
     """
 
     images: Tensor | NDArray[np.uint8]
     targets: dict[str, NDArray[Any]]
     samples: NDArray[np.int64]
     replaced: int
+    retries: int
 
 
 @dataclass(frozen=True)
@@ -172,7 +210,7 @@ class _Maker:
     collate: Callable[[Sequence[Sample], NDArray[np.int64]], Targets]
 
     def __call__(self, request: Request) -> Chunk:
-        step, start = request.step, request.step.start + request.first
+        step, start, before = request.step, request.step.start + request.first, retries()
         wanted = self.order.take(start, request.count)
         positions = np.arange(start, start + request.count)
         images = shared_bytes(request.count, step.size, step.size, 3)
@@ -187,6 +225,7 @@ class _Maker:
             targets={name: made.numpy() for name, made in self.collate(samples, positions).items()},
             samples=found,
             replaced=int((found != wanted).sum()) if request.counted else 0,
+            retries=retries() - before,
         )
 
     def _read(self, wanted: int, position: int, size: int) -> tuple[Sample, int, NDArray[np.uint8]]:

@@ -56,17 +56,18 @@ class LocalOrder:
     two windows. With one window it mixes everything.
     """
 
-    def __init__(self, shard_sizes: Sequence[int], seed: int, window: int) -> None:
+    def __init__(self, shard_sizes: Sequence[int] | NDArray[np.int64], seed: int, window: int) -> None:
         self._sizes = np.array(shard_sizes, np.int64)
         self._first = np.cumsum(self._sizes) - self._sizes
         self.samples, self.seed, self.window = int(self._sizes.sum()), seed, window
-        self._shards = Order(len(self._sizes), hashed((seed ^ SHARD_DRAWS) & MASK))
-        self._epoch_order = lru_cache(2)(self._make_epoch_order)
         if self.samples < 1 or window < 1:
             raise DataError("a local order needs a sample, and a window of a shard", "check the source")
+        self._shards = Order(len(self._sizes), hashed((seed ^ SHARD_DRAWS) & MASK))
+        self._epoch_order = lru_cache(2)(self._make_epoch_order)
+        self._windows = -(-len(self._sizes) // window)
 
-    def __reduce__(self) -> tuple[type, tuple[list[int], int, int]]:
-        return LocalOrder, (self._sizes.tolist(), self.seed, self.window)
+    def __reduce__(self) -> tuple[type, tuple[NDArray[np.int64], int, int]]:
+        return LocalOrder, (self._sizes, self.seed, self.window)
 
     def __call__(self, position: int) -> tuple[int, int]:
         """The epoch and the sample at a position (samples consumed before it)."""
@@ -81,6 +82,19 @@ class LocalOrder:
             pieces.append(self._within_epoch(epoch, within, here))
             start, count = start + here, count - here
         return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+    def window_at(self, position: int) -> int:
+        """Which window a position is in, counted over all epochs."""
+        epoch, within = divmod(position, self.samples)
+        ends = self._epoch_order(epoch)[2]
+        return epoch * self._windows + int(np.searchsorted(ends, within, side="right"))
+
+    def first_samples(self, window: int) -> list[int]:
+        """The first sample of each shard that a window mixes, in the order of the shards there."""
+        epoch, number = divmod(window, self._windows)
+        shards = self._epoch_order(epoch)[0][number * self.window : (number + 1) * self.window]
+        first: list[int] = self._first[shards[self._sizes[shards] > 0]].tolist()
+        return first
 
     def _within_epoch(self, epoch: int, first: int, count: int) -> NDArray[np.int64]:
         shards, ends, window_ends = self._epoch_order(epoch)

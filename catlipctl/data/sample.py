@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 Need = Literal["captions", "labels", "images", "any"]
 """What a sample must have; any: captions where the source has some, else labels."""
 
@@ -32,7 +35,7 @@ class Source(Protocol):
     @property
     def shards(self) -> int: ...
     @property
-    def shard_sizes(self) -> Sequence[int]: ...
+    def shard_sizes(self) -> Sequence[int] | NDArray[np.int64]: ...
     @property
     def faults(self) -> Mapping[str, int]: ...
 

@@ -44,8 +44,13 @@ class Preprocessing:
         _check_interpolation(self.interpolation)
 
     def scaled(self, images: Tensor) -> Tensor:
-        """uint8 `[B, 3, S, S]` to float32 of the same shape, contiguous, between 0 and 1."""
-        return images.to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+        """uint8 `[B, 3, S, S]` to float32 of the same shape, between 0 and 1.
+
+        On a GPU they stay as the loader has them, channels last: convolutions on tensor cores want that. On a
+        CPU they are made contiguous: else a FastViT corrupts memory (torch 2.15), and others gain little.
+        """
+        layout = torch.preserve_format if images.is_cuda else torch.contiguous_format
+        return images.to(torch.float32, memory_format=layout).div_(255)
 
     def standardised(self, images: Tensor) -> Tensor:
         """(images - mean) / std, by channel: in place of `images` where no gradient goes to them."""

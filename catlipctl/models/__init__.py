@@ -1,6 +1,6 @@
 """Image towers: any of timm's by name. Importing this registers the released CatLIP ViT with timm."""
 
-from catlipctl.models.building import Counts, check, check_sizes, counts, create
+from catlipctl.models.building import Counts, check, check_sizes, counts, create, flops
 from catlipctl.models.catlip_vit import CatlipVisionTransformer
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.models.tower import TimmTower, Tower
@@ -15,4 +15,5 @@ __all__ = [
     "check_sizes",
     "counts",
     "create",
+    "flops",
 ]

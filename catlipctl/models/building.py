@@ -3,6 +3,7 @@
 Sizes and costs are found on PyTorch's meta device, where tensors have shapes and no storage.
 """
 
+import copy
 import difflib
 from collections.abc import Collection
 from typing import Any, NamedTuple
@@ -87,12 +88,29 @@ def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = (
     Nothing is allocated. Raises what `create` raises.
     """
     module = _on_meta(settings, num_classes, _resizing(settings, num_classes, sizes))
-    flops = {}
-    for size in sorted({settings.image_size, *sizes}):
+    flops = _flops(module, {settings.image_size, *sizes})
+    return Counts(sum(parameter.numel() for parameter in module.parameters()), flops)
+
+
+def flops(tower: Tower, sizes: Collection[int]) -> dict[int, int]:
+    """Operations of one image's forward pass by pixels a side, as `counts` has them, of a tower as it is.
+
+    Empty for a tower that knows no meta device.
+    """
+    try:
+        return _flops(copy.deepcopy(tower.module).to("meta"), sizes)
+    except Exception:  # towers do what they like, and some of it needs numbers
+        return {}
+
+
+def _flops(module: nn.Module, sizes: Collection[int]) -> dict[int, int]:
+    """Of a tower on the meta device."""
+    found = {}
+    for size in sorted(sizes):
         with FlopCounterMode(display=False) as counter:
             _forward(module, size)
-        flops[size] = counter.get_total_flops()
-    return Counts(sum(parameter.numel() for parameter in module.parameters()), flops)
+        found[size] = counter.get_total_flops()
+    return found
 
 
 def _resizing(settings: ModelSettings, num_classes: int, sizes: Collection[int]) -> dict[str, bool]:

@@ -34,15 +34,16 @@ class Catlip(Objective):
         return cls(context)
 
     def forward(self, batch: Batch) -> Output:
-        """The loss, RangeAugment's included; and the share of images that have no label."""
+        """The loss, RangeAugment's included; labels an image, and the share of images that have none."""
         images, losses = self.pixels(batch)
         classes, counts = batch.targets["classes"], batch.targets["counts"]
         rows = torch.arange(len(batch), device=counts.device)
         # Told the output's size, the host need not wait for the device to know it.
         rows = rows.repeat_interleave(counts, output_size=len(classes))
-        loss = sparse_bce(self.model(images), rows, classes)
-        unlabelled = (counts == 0).float().mean()
-        return Output(sum(losses.values(), loss), {"unlabelled": unlabelled, **losses})
+        logits = self.model(images)
+        loss = sparse_bce(logits, rows, classes)
+        parts = {"labels": counts.float().mean(), "unlabelled": (counts == 0).float().mean(), **losses}
+        return Output(sum(losses.values(), loss), parts, None if self.training else logits)
 
 
 def sparse_bce(logits: Tensor, rows: Tensor, classes: Tensor) -> Tensor:

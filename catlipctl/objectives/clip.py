@@ -17,8 +17,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils.flop_counter import FlopCounterMode
 
-from catlipctl.data.batch import Batch, Step, share
+from catlipctl.data.batch import Batch, Step, Targets, share
 from catlipctl.models.text import TokenCollate, create_text_tower
 from catlipctl.objectives.objective import Context, Objective, Output, unchanged_buffers
 from catlipctl.settings.objectives import ClipSettings
@@ -55,10 +56,20 @@ class Clip(Objective):
     @staticmethod
     def parameters_beside(settings: ClipSettings | None) -> int:
         """The text tower's, and the scale."""
-        made = settings or ClipSettings()
-        with torch.device("meta"):
-            text = create_text_tower(made.text, made.embed_dim)
-        return 1 + sum(parameter.numel() for parameter in text.parameters())
+        return 1 + sum(parameter.numel() for parameter in _text_on_meta(settings).parameters())
+
+    @staticmethod
+    def flops_beside(settings: ClipSettings | None) -> int:
+        """The text tower's, of one caption; the products of all pairs are left out."""
+        text = _text_on_meta(settings).eval()
+        tokens = torch.empty((1, (settings or ClipSettings()).text.context_length), dtype=torch.int64)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            text(tokens.to("meta"))
+        return counter.get_total_flops()
+
+    def stand_ins(self, rows: int) -> Targets:
+        """Empty captions."""
+        return {"tokens": torch.zeros((rows, self.settings.text.context_length), dtype=torch.int64)}
 
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """Contrast all pieces of a step before the first is learned from; one alone is left to `forward`.
@@ -78,9 +89,14 @@ class Clip(Objective):
     def forward(self, batch: Batch) -> Output:
         """The mean of this batch's rows; and the share of images that find their own text, and the scale.
 
-        After `prepare` it is called with the pieces in their order.
+        After `prepare` it is called with the pieces in their order. In eval mode the batch's pairs are
+        contrasted among themselves.
         """
         images, texts, losses = self.features(batch)
+        if not self.training:
+            found = contrast(images, texts, batch.step, 0, 1)
+            accuracy = found.correct.float().mean()
+            return Output(found.losses.mean(), {"accuracy": accuracy})
         if self._prepared:
             found = self._prepared.popleft()
         else:
@@ -96,12 +112,19 @@ class Clip(Objective):
         The scale is bounded here. open_clip does it after each optimiser step, which no objective sees; all
         that is computed with it is the same.
         """
-        with torch.no_grad():
-            self.logit_scale.clamp_(0, math.log(LARGEST_SCALE))
+        if self.training:
+            with torch.no_grad():
+                self.logit_scale.clamp_(0, math.log(LARGEST_SCALE))
         pixels, losses = self.pixels(batch)
         images = unit(self.model(pixels)[: batch.counted]) * self.logit_scale.exp()
         texts = unit(self.text(batch.targets["tokens"])[: batch.counted])
         return images, texts, losses
+
+
+def _text_on_meta(settings: ClipSettings | None) -> nn.Module:
+    made = settings or ClipSettings()
+    with torch.device("meta"):
+        return create_text_tower(made.text, made.embed_dim)
 
 
 class Contrast(NamedTuple):

@@ -59,10 +59,14 @@ class Context:
 
 
 class Output(NamedTuple):
-    """The loss, a scalar: the mean over the batch's images; and parts of it worth telling, by name."""
+    """The loss, a scalar: the mean over the batch's images; and parts of it worth telling, by name.
+
+    scores: `[B, V]`, how sure it is of each class; only in eval mode, where the objective learns classes.
+    """
 
     loss: Tensor
     parts: dict[str, Tensor]
+    scores: Tensor | None = None
 
 
 class Objective(nn.Module, ABC):
@@ -70,10 +74,12 @@ class Objective(nn.Module, ABC):
 
     collate: makes the targets of a batch from its samples. model: the tower's module, which a checkpoint
     hands on. undecayed: names of parameters without weight decay, beside those of one dimension.
+    counted: rows that count of the batch at work.
     """
 
     collate: Collate
     undecayed: frozenset[str] = frozenset()
+    counted: int = 0
     needs_classes: ClassVar[bool] = True
     """Whether it learns a vocabulary's classes, by `Context.encode`."""
 
@@ -99,11 +105,24 @@ class Objective(nn.Module, ABC):
         """How many numbers learn beside the tower with its head; nothing is allocated."""
         return 0
 
+    @staticmethod
+    def flops_beside(settings: Any) -> int:  # noqa: ARG004
+        """Operations of a pair's forward pass beside the tower's; nothing is allocated."""
+        return 0
+
+    def stand_ins(self, rows: int) -> Targets:
+        """Targets of so many images that are not there, of the shapes and types of real ones: to rehearse."""
+        return {
+            "classes": torch.zeros(rows, dtype=torch.int64),
+            "counts": torch.ones(rows, dtype=torch.int64),
+        }
+
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
         """See this rank's share of a whole step before its first forward; most objectives need not."""
 
     def pixels(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The batch's images as the tower wants them, float `[B, 3, S, S]`; and losses of augmentation."""
+        self.counted = batch.counted
         images, losses = self.tower.preprocessing.scaled(batch.images), {}
         if self.range_augment is not None and self.training:
             images, losses["range_augment"] = self.range_augment(images, batch.step, batch.positions)
@@ -111,7 +130,10 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
-        """The loss and its named parts, all scalars on the device."""
+        """The loss and its named parts, all scalars on the device.
+
+        In eval mode a batch stands alone: nothing is sent to other processes.
+        """
 
 
 @contextmanager

@@ -19,9 +19,10 @@ from catlipctl.pretraining.pretrain import (
     make_order,
     open_source,
 )
+from catlipctl.pretraining.validation import open_held_out
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
-from catlipctl.training import launch, resuming
+from catlipctl.training import launch, resuming, tracking
 from catlipctl.training.directory import RunDirectory, would_take
 from catlipctl.training.resuming import Start
 from catlipctl.training.world import World
@@ -58,6 +59,7 @@ class Found(NamedTuple):
     start: Start
     classes: Vocabulary | None
     source: Source | None
+    held_out: Source | None
 
 
 class Checks:
@@ -87,6 +89,7 @@ class Checks:
         if devices is not None:
             world = World(cpu=devices.cpu)
             self.of(lambda: world.precision(recipe.precision), elsewhere=True)
+        self.of(lambda: tracking.check(recipe.trackers), elsewhere=True)
         size = launch.world_size(gpus, processes)
         self.of(lambda: recipe.must_share_out(recipe.model.image_size, size))
         directory = self.of(lambda: would_take(place.out, place.name, resume=place.resume))
@@ -99,11 +102,12 @@ class Checks:
         classes = self.of(lambda: given_vocabulary(recipe, directory))
         if not recipe.data.sources:
             self.of(lambda: check_data_is_named(recipe), elsewhere=True)
-            return Found(devices, start, classes, None)
+            return Found(devices, start, classes, None, None)
         source = self.of(lambda: open_source(recipe, place.cache_dir, progress))
         if source is not None:
             self.of(lambda: make_order(recipe, source))
-        return Found(devices, start, classes, source)
+        held_out = self.of(lambda: open_held_out(recipe, place.cache_dir, progress))
+        return Found(devices, start, classes, source, held_out)
 
     def _start(
         self, recipe: PretrainRecipe, directory: RunDirectory, place: Place, progress: Progress

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from catlipctl import models
 from catlipctl.data.loader import shared_memory_bytes
+from catlipctl.data.sample import Source
 from catlipctl.errors import CatlipctlError
 from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining import cost
@@ -20,10 +21,8 @@ from catlipctl.results import Result
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import launch
 from catlipctl.training.steps import StepSchedule, cut, planned
+from catlipctl.training.utilisation import BACKWARD
 from catlipctl.vocabulary import Vocabulary
-
-BACKWARD = 3
-"""Operations of forward and backward over those of forward: each product gives two gradients."""
 
 
 class Value(BaseModel):
@@ -41,6 +40,19 @@ class SizeRow(BaseModel):
     steps: int
     images: int
     flops_per_image: int
+
+
+class ValidationCost(BaseModel):
+    """What measuring on held-out pairs adds.
+
+    times: of which one is at the end. images: of each. share: of the operations of training. scores_bytes:
+    of the host's memory that a process takes for the scores of all classes, where there are classes.
+    """
+
+    times: int
+    images: int
+    share: float | None
+    scores_bytes: int | None
 
 
 class DryRun(Result):
@@ -80,6 +92,7 @@ class DryRun(Result):
     seconds: float | None
     memory: dict[str, int] | None
     shared_memory_bytes: int
+    validation: ValidationCost | None = None
     probe: Probe | None = None
     warnings: list[str]
 
@@ -108,7 +121,7 @@ def dry_run(
     recipe = loaded.value
     base, sizes = recipe.model.image_size, recipe.image_sizes(recipe.model.image_size)
     checks = Checks()
-    devices, start, given, source = checks.all(recipe, place, progress)
+    devices, start, given, source, held_out = checks.all(recipe, place, progress)
     processes = launch.world_size(place.gpus, place.processes)
     begun = start.step, start.samples
     schedule = checks.of(lambda: planned(recipe, base, None if source is None else len(source), begun))
@@ -156,6 +169,7 @@ def dry_run(
     outputs = OBJECTIVES[recipe.objective].head_size(recipe.clip, classes or 2)
     step = cost.Pieces(max(sizes), found.micro_batch, len(pieces), processes, found.steps or 1)
     found.memory = checks.of(lambda: cost.memory(recipe, outputs, step, devices))
+    found.validation = _validation(recipe, found, held_out, classes, whole.flops[base])
     found.refusals = checks.refusals
     if recipe.data.workers * processes > (os.cpu_count() or 1) and devices is not None:
         found.warnings.append(
@@ -177,6 +191,22 @@ def _by_size(schedule: StepSchedule, begun: int, flops_of: dict[int, int]) -> li
         SizeRow(size=size, steps=steps, images=images, flops_per_image=flops_of[size])
         for size, (steps, images) in schedule.by_size(begun).items()
     ]
+
+
+def _validation(
+    recipe: PretrainRecipe, found: DryRun, held_out: Source | None, classes: int | None, flops: int
+) -> ValidationCost | None:
+    """flops: of an image's forward pass at the model's own size."""
+    settings = recipe.validation
+    if settings is None or held_out is None or found.steps is None:
+        return None
+    images = min(settings.samples, len(held_out))
+    times = -(-found.steps // settings.every) - found.steps_before // settings.every
+    scores = 4 * -(-images // found.processes) * classes if classes else None
+    if not OBJECTIVES[recipe.objective].needs_classes:
+        scores = None
+    share = found.flops and times * images * flops / found.flops
+    return ValidationCost(times=times, images=images, share=share, scores_bytes=scores)
 
 
 def _classes(recipe: PretrainRecipe, given: Vocabulary | None) -> int | None:

@@ -13,11 +13,13 @@ from catlipctl import recipe as recipes
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import LocalOrder, Order
 from catlipctl.data.sample import Source
+from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
 from catlipctl.objectives.objective import Encode
+from catlipctl.pretraining.validation import Validation, open_held_out
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.settings.pretraining import (
@@ -89,7 +91,8 @@ def pretrain(
     ) as run:
         check(recipe, run.world)
         given = run.on_main(lambda: given_vocabulary(recipe, run.directory))
-        source = run.world.main_first(lambda: open_source(recipe, cache_dir, run.progress))
+        source = run.world.node_first(lambda: open_source(recipe, cache_dir, run.progress))
+        held_out = run.world.node_first(lambda: open_held_out(recipe, cache_dir, run.progress))
         classes = settle_vocabulary(recipe, run, source, given)
         begun = run.start.step, run.start.samples
         schedule = planned(recipe, recipe.model.image_size, len(source), begun)
@@ -105,13 +108,28 @@ def pretrain(
             precision=run.world.precision(recipe.precision),
             **recipe.learner_options(len(schedule)),
         )
-        loader = make_loader(recipe, run, source, objective)
+        loader = make_loader(recipe, source, objective, run.world.device)
 
         def parts(weights: Mapping[str, Tensor]) -> Mapping[str, Any]:
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
             return {"config": config, "vocabulary": classes, **for_open_clip(objective, weights)}
 
-        state = training.fit(run, recipe, learner, schedule, loader, parts)
+        validation = None
+        if recipe.validation is not None and held_out is not None:
+            workers = recipe.data.workers
+            validation = Validation(recipe.validation, held_out, run, learner, schedule, workers)
+        state = training.fit(
+            run,
+            recipe,
+            learner,
+            schedule,
+            loader,
+            parts,
+            flops=forward_flops(recipe, outputs(recipe, classes)),
+            after_step=None if validation is None else validation.where_due,
+        )
+        if validation is not None:
+            validation.at_the_end()
         return run.on_main(lambda: summary(run, source, classes, state, schedule.samples(state.step)))
 
 
@@ -164,8 +182,13 @@ def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> 
 def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
     """The recipe's pairs; what is learned of them on opening goes to the cache."""
     settings = recipe.data
+    streaming = None
+    if settings.window is not None:
+        cache_bytes = int(settings.stream_cache_gib * 2**30)
+        streaming = Streaming(settings.window, cache_bytes, local=settings.stream_local)
     return data.open_source(
         settings.sources,
+        streaming=streaming,
         image_key=settings.image_key,
         caption_keys=settings.caption_keys,
         strict=settings.strict,
@@ -185,15 +208,15 @@ def settle_vocabulary(
         return None
     settings = recipe.vocabulary
 
-    def settle() -> None:
-        if run.directory.vocabulary.exists():
-            return
-        found = given or counted(settings, source, run.progress)
-        found.save(run.directory.vocabulary)
-        run.progress.note(f"vocabulary: {len(found):,} classes")
+    def settle() -> Vocabulary:
+        if not run.directory.vocabulary.exists():
+            found = given or counted(settings, source, run.progress)
+            found.save(run.directory.vocabulary)
+            run.progress.note(f"vocabulary: {len(found):,} classes")
+        return vocabulary.load(run.directory.vocabulary)
 
-    run.on_main(settle)
-    return vocabulary.load(run.directory.vocabulary)
+    # Not read by each: another node may see the file only later.
+    return run.on_main(settle)
 
 
 def counted(settings: VocabularySettings, source: Source, progress: Progress) -> Vocabulary:
@@ -222,6 +245,13 @@ def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
 
 
+def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
+    """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
+    return {size: flops + beside for size, flops in counted.items()}
+
+
 def make_objective(
     recipe: PretrainRecipe, outputs: int, encode: Encode | None, steps: int, world: World | None = None
 ) -> Objective:
@@ -241,7 +271,7 @@ def make_objective(
     return OBJECTIVES[recipe.objective].build(recipe.clip, context)
 
 
-def make_loader(recipe: PretrainRecipe, run: Run, source: Source, objective: Objective) -> Loader:
+def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
     """The pairs in their order, cropped at random, with the objective's targets."""
     settings = recipe.data
     transform = TrainTransform(
@@ -251,7 +281,7 @@ def make_loader(recipe: PretrainRecipe, run: Run, source: Source, objective: Obj
         decode=settings.decode,
     )
     order = make_order(recipe, source)
-    return Loader(source, order, transform, objective.collate, settings.workers, run.world.device)
+    return Loader(source, order, transform, objective.collate, settings.workers, device)
 
 
 def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:

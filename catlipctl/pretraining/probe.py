@@ -54,6 +54,7 @@ def probe(
     stand_ins = classes if needed and isinstance(classes, int) else None
     changes = {"length": Length(steps=STEPS), "global_batch_size": images, "sizes": None}
     rest: dict[str, Any] = {"log_every": 1, "save_every": None, "save_minutes": None}
+    rest |= {"validation": None, "trackers": []}
     with tempfile.TemporaryDirectory(prefix="catlipctl-probe-") as folder:
         run = Path(folder) / "run"
         if needed:

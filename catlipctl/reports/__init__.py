@@ -1,5 +1,6 @@
 """Figures and pages, made from results alone. Figures need matplotlib (`pip install 'catlipctl[plot]'`)."""
 
+from catlipctl.reports.curves import curves
 from catlipctl.reports.findings import Findings, find
 from catlipctl.reports.overlap import coverage, occurrences, overlap, save_overlap
 from catlipctl.reports.page import Cell, Figure, Folded, Link, Links, Section, Table, page
@@ -7,7 +8,8 @@ from catlipctl.reports.report import Report, report, sections, unused, write
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.saves import saves
 from catlipctl.reports.step import step
-from catlipctl.reports.throughput import labels, loader
+from catlipctl.reports.throughput import labels, loader, loop
+from catlipctl.reports.throughput import loss as head_and_loss
 from catlipctl.reports.training import loss, run_loss
 from catlipctl.reports.transfer import AccuracyRow, Picture, gallery, inits, probe
 from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
@@ -25,13 +27,16 @@ __all__ = [
     "Section",
     "Table",
     "coverage",
+    "curves",
     "embed",
     "find",
     "gallery",
+    "head_and_loss",
     "inits",
     "label_frequencies",
     "labels",
     "loader",
+    "loop",
     "loss",
     "occurrences",
     "overlap",

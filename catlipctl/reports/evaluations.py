@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from catlipctl.reports.findings import METRICS, Evaluation, Findings, Found, Interval
+from catlipctl.reports.findings import Evaluation, Findings, Found, Interval
+from catlipctl.reports.logs import METRICS
 from catlipctl.reports.page import Figure, Part, Section, Table
 from catlipctl.reports.predictions import FILE
 from catlipctl.reports.training import loss

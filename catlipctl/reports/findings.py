@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
@@ -15,6 +14,17 @@ from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchma
 from catlipctl.errors import CatlipctlError, DataError, UsageError
 from catlipctl.files import FileKind
 from catlipctl.reports import predictions
+from catlipctl.reports.logs import (
+    EVALUATIONS,
+    METRICS,
+    STARTS,
+    Evaluated,
+    JsonObject,
+    Logged,
+    evaluated,
+    logged,
+    rows,
+)
 from catlipctl.reports.page import Link, Links
 from catlipctl.reports.predictions import Predictions
 from catlipctl.vocabulary import Vocabulary
@@ -26,7 +36,6 @@ M = TypeVar("M", bound=BaseModel)
 
 RESULT = "result.json"
 RECIPE = "recipe.yaml"
-METRICS = "metrics.jsonl"
 ACCOUNTS = "transfer/*/account.csv"
 KIND = FileKind(
     "a result",
@@ -35,13 +44,8 @@ KIND = FileKind(
     "name a run, or a JSON file that an evaluation or a benchmark of catlipctl left",
 )
 ACCOUNT = FileKind("an account of Transfer Init", 2**28, DataError, "")
-LOG = FileKind("a log of a run", 2**30, DataError, "")
 UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
 Interval = tuple[float, float]
-
-
-class _Object(RootModel[dict[str, Any]]):
-    """Any JSON object."""
 
 
 class Evaluation(BaseModel):
@@ -79,21 +83,6 @@ KINDS: dict[str, type[BaseModel]] = {
 """A field that only one kind of result has -> how that is read."""
 
 
-class Logged(BaseModel):
-    """What a report reads of a row of metrics.jsonl; other rows are other events."""
-
-    model_config = ConfigDict(allow_inf_nan=False)
-
-    step: int
-    samples: int
-    loss: float
-    lr: float | None = None
-    epoch: float = 0
-    seconds: float = 0
-    replaced: int = 0
-    unlabelled: float | None = None
-
-
 class Model(BaseModel):
     """A recipe's tower."""
 
@@ -119,10 +108,17 @@ class Schedule(BaseModel):
     warmup_steps: int | None = None
 
 
+class RunLength(BaseModel):
+    """A recipe's length, where it is told in steps."""
+
+    steps: int | None = None
+
+
 class RunRecipe(BaseModel):
     """What a report reads of a run's recipe.yaml."""
 
     objective: str | None = None
+    length: RunLength = RunLength()
     model: Model = Model()
     data: Data = Data()
     optimiser: Optimiser = Optimiser()
@@ -162,6 +158,7 @@ class RunFiles:
     recipe: RunRecipe
     recipe_text: str
     metrics: Sequence[Logged]
+    evaluated: Sequence[Evaluated]
     starts: Sequence[Mapping[str, Any]]
     vocabulary: Vocabulary | None
     accounts: Mapping[Path, Mapping[str, int]]
@@ -197,7 +194,7 @@ def find(paths: Sequence[Path]) -> Findings:
     """
     findings = Findings()
     for path in paths:
-        if path.is_dir() and not (path / RESULT).is_file() and _is_run(path):
+        if path.is_dir() and not (path / RESULT).is_file() and is_run(path):
             findings.runs.append(_run(findings, path))
             under = (file for pattern in UNDER_A_RUN for file in sorted(path.glob(pattern)))
             read = [findings.attempt(result, file, None) for file in under]
@@ -210,22 +207,13 @@ def find(paths: Sequence[Path]) -> Findings:
 
 def result(path: Path) -> Found:
     """A result file of any kind; DataError where it is none."""
-    document = KIND.read_json(path, _Object).root
+    document = KIND.read_json(path, JsonObject).root
     kind = next((KINDS[name] for name in KINDS if name in document), None)
     if kind is None:
         raise KIND.refused(path, "it has no figure that an evaluation or a benchmark measures")
     # A later version may have written more fields.
     read = {name: document[name] for name in document if kind is Evaluation or name in kind.model_fields}
     return Found(path, document, _validated(kind, read, path, KIND.hint))
-
-
-def logged(path: Path) -> list[Logged]:
-    """The rows of a metrics.jsonl that tell of a step, or none."""
-    found = []
-    for row in _rows(path):
-        with suppress(ValidationError):
-            found.append(Logged.model_validate(row))
-    return found
 
 
 def recipe(path: Path) -> RunRecipe:
@@ -242,16 +230,7 @@ def _validated(kind: type[M], document: Any, path: Path, hint: str) -> M:
         raise DataError(f"{path}: {where}: {fault['msg']}", hint) from error
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file with one a line, or none; a line that is none is passed over."""
-    found = []
-    for line in LOG.read_bytes(path).splitlines() if path.is_file() else ():
-        with suppress(DataError):
-            found.append(LOG.parsed(line, path, _Object).root)
-    return found
-
-
-def _is_run(path: Path) -> bool:
+def is_run(path: Path) -> bool:
     return (path / "checkpoints").is_dir() or (path / METRICS).is_file()
 
 
@@ -273,7 +252,8 @@ def _run(findings: Findings, path: Path) -> RunFiles:
         recipe=findings.attempt(recipe, path / RECIPE, RunRecipe()),
         recipe_text=findings.attempt(lambda file: recipes.written(str(file)).text, path / RECIPE, ""),
         metrics=logged(path / METRICS),
-        starts=_rows(path / "starts.jsonl"),
+        evaluated=evaluated(path / EVALUATIONS),
+        starts=rows(path / STARTS),
         vocabulary=findings.attempt(vocabularies.load, path / "vocabulary.json", None),
         accounts={file: counts for file, counts in accounts.items() if counts},
     )

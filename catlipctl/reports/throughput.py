@@ -1,7 +1,7 @@
-"""Figures of throughput: captions to labels, and shards to training images."""
+"""Figures of throughput: captions to labels, shards to training images, the loop, head and loss."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from catlipctl.reports.style import FAINT, INK, LEGEND, PALETTE, canvas, is_narrow, numbered, thousands
 
@@ -57,19 +57,45 @@ def loader(
     speeds: path -> pixels a side -> images a second. ratios: how many times the reference's speed it is,
     written at the end of the bar; of some paths, or none.
     """
-    sizes = next(iter(speeds.values()))
-    height = 1.9 + 0.31 * len(speeds) * len(sizes)
-    figure, axes = canvas("Shard to training images", subtitle, height=height)
-    width = ROW / len(sizes)
-    for row, (path, found) in enumerate(speeds.items()):
-        for number, size in enumerate(sizes):
-            place = row + (number - (len(sizes) - 1) / 2) * width
+    return _bars("Shard to training images", "images a second", speeds, ratios, subtitle, " px")
+
+
+def loop(
+    speeds: Mapping[str, Mapping[str, float]], ratios: Mapping[str, Mapping[str, float]], subtitle: str = ""
+) -> "Figure":
+    """Images a second of the loop that trains, and of the bare one; at its end how many times that it is."""
+    return _bars("The training loop", "images a second", speeds, ratios, subtitle)
+
+
+def loss(
+    times: Mapping[str, Mapping[str, float]], ratios: Mapping[str, Mapping[str, float]], subtitle: str = ""
+) -> "Figure":
+    """Milliseconds of head and loss by path; at a bar's end how many times the matrix products' they are."""
+    return _bars("Head and loss", "milliseconds, forward and backward", times, ratios, subtitle)
+
+
+def _bars(
+    title: str,
+    unit: str,
+    values: Mapping[str, Mapping[Any, float]],
+    ratios: Mapping[str, Mapping[Any, float]],
+    subtitle: str,
+    suffix: str = "",
+) -> "Figure":
+    """A row for each path, with a bar for each of its kinds, and what multiple of another one it is."""
+    kinds = list(next(iter(values.values())))
+    figure, axes = canvas(title, subtitle, height=1.9 + 0.31 * max(2, len(values) * len(kinds)))
+    width = ROW / len(kinds)
+    for row, (path, found) in enumerate(values.items()):
+        for number, kind in enumerate(kinds):
+            place = row + (number - (len(kinds) - 1) / 2) * width
             colour = PALETTE[number % len(PALETTE)]
-            axes.barh(place, found[size], width * 0.94, color=colour, label="" if row else f"{size} px")
-            times = f"  {ratios[path][size]:.2f} x" if path in ratios else ""
+            label = f"{kind}{suffix}" if row == 0 and kind != "" else None
+            axes.barh(place, found[kind], width * 0.94, color=colour, label=label)
+            times = f"  {ratios[path][kind]:.2f} x" if path in ratios else ""
             axes.annotate(
-                thousands(found[size]) + times,
-                (found[size], place),
+                thousands(found[kind]) + times,
+                (found[kind], place),
                 (6, 0),
                 textcoords="offset points",
                 va="center",
@@ -77,10 +103,10 @@ def loader(
                 fontsize=9,
             )
     room = 1.8 if is_narrow() else 1.3
-    axes.set_xlim(0, room * max(value for found in speeds.values() for value in found.values()))
-    axes.set_xlabel("images a second")
+    axes.set_xlim(0, room * max(value for found in values.values() for value in found.values()))
+    axes.set_xlabel(unit)
     numbered(axes.xaxis)
-    _rows(axes, list(speeds))
+    _rows(axes, list(values))
     return figure
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from catlipctl.reports import findings
-from catlipctl.reports.findings import Logged, RunRecipe
+from catlipctl.reports.findings import RunRecipe
+from catlipctl.reports.logs import METRICS, Logged, logged
 from catlipctl.reports.style import INK, MUTED, PALETTE, canvas, numbered, outlined, panels
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ Rate = tuple[int, int, float]
 def run_loss(run: Path, title: str = "Pre-training loss") -> "Figure":
     """The `loss` of what a run has logged; raises DataError for a recipe that is none."""
     recipe = findings.recipe(run / findings.RECIPE)
-    return loss(findings.logged(run / findings.METRICS), recipe, str(run), title)
+    return loss(logged(run / METRICS), recipe, str(run), title)
 
 
 def loss(

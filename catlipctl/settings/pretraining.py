@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from catlipctl.labels import EXTRACTORS
 from catlipctl.recipe.schema import Section
-from catlipctl.settings import Workers
+from catlipctl.settings import Images, Steps, Workers
 from catlipctl.settings import training as settings
 from catlipctl.settings.data import Augmentation, Decode
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
@@ -31,7 +31,12 @@ class DataSettings(Section):
     decode: Decode = "fast"
     """How JPEGs become crops: `exact` has Pillow's pixels to the bit, `fast` takes half the time or less."""
     window: Annotated[int, Field(ge=1, le=10**6)] | None = None
-    """Shards whose samples are mixed, for storage that is slow at random; null: all samples."""
+    """Shards whose samples are mixed, for storage that is slow at random; null: all samples.
+    With it, remote tars are read as a stream: whole, one after the other, ahead of the step."""
+    stream_cache_gib: Annotated[float, Field(gt=0, le=10**6)] = 64
+    """GiB of disk that a machine gives to a stream's shards: two windows' worth, or more."""
+    stream_local: bool = False
+    """Read local tars as a stream, too, as of a mount that is slow at random."""
     augmentation: Augmentation = Field(default_factory=Augmentation)
 
 
@@ -55,6 +60,19 @@ class VocabularySettings(Section):
         return name and _one_of(EXTRACTORS, name)
 
 
+class ValidationSettings(Section):
+    """Held-out pairs on which the run is measured as it goes: rows of `evaluations.jsonl`."""
+
+    sources: list[str]
+    """SOURCEs of pairs that are not trained on. Keys of images and captions are those of `data`."""
+    every: Steps = 1000
+    """Steps between measurements; the last step always has one."""
+    samples: Annotated[int, Field(ge=1, le=10**6)] = 4096
+    """Most pairs to take, evenly spread over the sources."""
+    batch: Images = 256
+    """Most images that a process takes at once. Objective clip contrasts the pairs of such a batch."""
+
+
 class PretrainRecipe(TrainingSettings):
     """Everything that decides a pre-training run, and nothing about the machine that it runs on."""
 
@@ -70,6 +88,8 @@ class PretrainRecipe(TrainingSettings):
     """Of objective clip: its text tower."""
     range_augment: RangeAugmentSettings | None = None
     """Brightness, contrast and noise whose ranges are learned; null: none."""
+    validation: ValidationSettings | None = None
+    """Held-out pairs on which the run is measured as it goes; null: none."""
 
     @field_validator("objective")
     @classmethod
@@ -82,6 +102,15 @@ class PretrainRecipe(TrainingSettings):
             raise ValueError(f"section clip: the objective is {self.objective}, which does not read it")
         return self
 
+    def warnings(self, steps: int) -> list[str]:
+        """What does not fit a run of `steps`, or what it is measured on."""
+        held_out = [] if self.validation is None else self.validation.sources
+        return super().warnings(steps) + [
+            f"validation.sources: {source} is trained on, too, so it measures what is remembered"
+            for source in held_out
+            if source in self.data.sources
+        ]
+
 
 def _one_of(names: Collection[str], name: str) -> str:
     if name not in names:
@@ -89,7 +118,10 @@ def _one_of(names: Collection[str], name: str) -> str:
     return name
 
 
-FREE_ON_RESUME = settings.FREE_ON_RESUME | {"data.workers", "data.sources", "vocabulary.path"}
+FREE_ON_RESUME = settings.FREE_ON_RESUME | {
+    *("data.workers", "data.sources", "data.stream_cache_gib", "vocabulary.path", "validation"),
+    *(f"validation.{key}" for key in ValidationSettings.model_fields),
+}
 """Keys that may change on resuming. Where data lies is one: what it holds is compared by itself."""
 
 FIXED_ON_RESUME = {

@@ -10,7 +10,9 @@ from catlipctl.errors import UsageError
 from catlipctl.recipe.schema import Section
 from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 
-Precision = Literal["auto", "bfloat16", "float32"]
+Precision = Literal["auto", "bfloat16", "tf32", "float32"]
+Tracker = Literal["tensorboard", "wandb"]
+Sharding = Literal["none", "full", "hybrid"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 A_YEAR = 366 * 24 * 60
@@ -167,18 +169,27 @@ class TrainingSettings(Section):
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     ema: EmaSettings = Field(default_factory=EmaSettings)
     precision: Precision = "auto"
-    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32.
+    """Of the forward pass, by autocast; `auto` is bfloat16 on a GPU that computes in it, else float32. `tf32`
+    is float32 whose products are rounded to ten bits, on a GPU from Ampere on; float32 is exact there too.
     [bfloat16 in CatLIP's released code]"""
     activation_checkpointing: bool = False
     """Compute the blocks' activations again in the backward pass: less memory, a third more work."""
     compile: bool = False
     """Compile the tower by torch.compile."""
+    sharding: Sharding = "none"
+    """What each process holds: `none` is all of the weights, gradients and moments (DDP), `full` its share of
+    them (FSDP2), `hybrid` its share among the processes of its node (HSDP)."""
+    sync_batchnorm: bool = False
+    """Take BatchNorm's statistics over all processes' images, as one process does; false: each process over
+    its own, so that losses differ with the number of processes. [false in the released code]"""
     device_batch_size: Images | None = None
     """Most images that one device takes at once, at the model's own size; more are accumulated."""
     seed: int = Field(default=0, ge=0, lt=2**32)
     """Decides the initial weights, the order of the data, crops and sizes."""
     log_every: Steps = 1
     """Steps between rows of `metrics.jsonl`."""
+    trackers: list[Tracker] = Field(default_factory=list)
+    """Where these rows go, too: TensorBoard's files in the run, wandb. `pip install 'catlipctl[trackers]'`"""
     save_every: Steps | None = None
     """Steps between checkpoints that are kept; there is always one at the end and at a signal."""
     save_minutes: float | None = Field(default=10, gt=0, le=A_YEAR)
@@ -240,6 +251,8 @@ class TrainingSettings(Section):
             "momentum": self.ema.of(steps),
             "compile": self.compile,
             "activation_checkpointing": self.activation_checkpointing,
+            "sharding": self.sharding,
+            "sync_batchnorm": self.sync_batchnorm,
             "seed": self.seed,
         }
 
@@ -252,6 +265,7 @@ def left_of_start(momentum: float, steps: int) -> float:
 FREE_ON_RESUME = frozenset(
     {
         "log_every",
+        "trackers",
         "save_every",
         "save_minutes",
         "keep_last",
@@ -259,6 +273,7 @@ FREE_ON_RESUME = frozenset(
         "device_batch_size",
         "compile",
         "activation_checkpointing",
+        "sharding",
     }
 )
 """Keys that do not change what a step sees.

@@ -4,15 +4,15 @@
 """
 
 import errno
-import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ from pydantic import BaseModel
 from catlipctl import files
 from catlipctl import recipe as recipes
 from catlipctl.errors import CatlipctlError, CheckpointError, Stopped, UsageError
+from catlipctl.training.hub import Failure
+from catlipctl.training.lock import Lock
 
-UNSTARTED = {"lock", "exit.json", "recipe.yaml", "starts.jsonl"}
+UNSTARTED = {"lock", "lock.json", "exit.json", "recipe.yaml", "starts.jsonl", "tensorboard", "wandb"}
 """What a run that failed before its vocabulary leaves behind: nothing that a new run could harm."""
 
 _LEFTOVER = re.compile(r"\..+\.tmp")
@@ -44,19 +46,6 @@ class ExitRecord(BaseModel):
     complete: bool | None = None
 
 
-_held: set[int] = set()
-"""Descriptors of the locks that this process holds."""
-
-
-def _let_go() -> None:
-    """In a forked child, a loader's worker: it would hold the lock for seconds after a parent was killed."""
-    while _held:
-        os.close(_held.pop())
-
-
-os.register_at_fork(after_in_child=_let_go)
-
-
 class RunDirectory:
     """A directory held by this process group until it ends."""
 
@@ -65,41 +54,25 @@ class RunDirectory:
         self.recipe = path / "recipe.yaml"
         self.vocabulary = path / "vocabulary.json"
         self.metrics = path / "metrics.jsonl"
+        self.evaluations = path / "evaluations.jsonl"
         self.starts = path / "starts.jsonl"
         self.exit = path / "exit.json"
         self.complete = False
         """Is nothing left to be done? `exit.json` keeps it; a start that is refused leaves it as it was."""
-        self._lock: int | None = None
+        self._lock = Lock(path)
 
     def lock(self) -> bool:
         """Hold the directory, creating it, until this process ends; False if another process holds it."""
-        file = self.path / "lock"
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:  # a start that failed has just taken the directory away
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = file.exists() and os.path.samestat(os.fstat(descriptor), file.stat())
-        except OSError as error:
-            os.close(descriptor)
-            if error.errno not in (errno.EACCES, errno.EAGAIN, errno.ENOENT):
-                raise
-            return False
-        if not held:  # the lock of a directory that has been taken away
-            os.close(descriptor)
-            return False
-        self._lock = descriptor
-        _held.add(descriptor)
-        return True
+        return self._lock.take()
 
     def release(self) -> None:
         """Let go of the directory."""
-        if self._lock in _held:
-            _held.remove(self._lock)
-            os.close(self._lock)
-        self._lock = None
+        self._lock.release()
+
+    @property
+    def without_flock(self) -> bool:
+        """Does its file system know no `flock`? Asked once it is held."""
+        return self._lock.without_flock
 
     def discard_unstarted(self) -> None:
         """Take the directory away where a start failed before anything worth keeping; the lock is held."""
@@ -109,6 +82,19 @@ class RunDirectory:
         with suppress(OSError):
             os.replace(self.path, aside)
             shutil.rmtree(aside)
+
+    @property
+    def in_use(self) -> bool:
+        """Is a run at work here now?"""
+        return self._lock.taken
+
+    @property
+    def ended(self) -> ExitRecord | None:
+        """How its last start ended; None where it did not say, or has not ended."""
+        try:
+            return EXIT.read_json(self.exit, ExitRecord)
+        except CheckpointError:
+            return None
 
     @property
     def started(self) -> bool:
@@ -134,9 +120,7 @@ class RunDirectory:
     @property
     def was_complete(self) -> bool:
         """Did its last start leave it complete?"""
-        try:
-            ended = EXIT.read_json(self.exit, ExitRecord)
-        except CheckpointError:
+        if (ended := self.ended) is None:
             return False
         # Runs of version 0.1 say it by their exit code alone.
         return ended.exit_code == 0 if ended.complete is None else ended.complete
@@ -158,28 +142,32 @@ class RunDirectory:
         files.write_text(self.starts, before + json.dumps(row, ensure_ascii=False) + "\n")
 
     @contextmanager
-    def recording_exit(self, rank: int) -> Iterator[None]:
+    def recording_exit(
+        self, rank: int, agreed: Callable[[BaseException], Failure] | None = None
+    ) -> Iterator[None]:
         """Write `exit.json` at the end of the body; the first of all processes to fail is the one recorded.
 
-        torchrun and accelerate launch return 1 whatever their children said. A process that fails because
-        another one is gone raises the other's error.
+        torchrun and accelerate launch return 1 whatever their children said. agreed: an error of this process
+        -> why all end (`Peers.agreed`). A process that fails because another one is gone raises the other's.
         """
         try:
             yield
         except BaseException as error:
-            first = self._record(_as_record(error, rank))
-            if first["rank"] != rank and not isinstance(error, CatlipctlError | Stopped):
-                other = CatlipctlError(f"process {first['rank']}: {first['message']}", first["hint"])
-                other.exit_code = first["exit_code"]
-                raise other from error
+            own = Failure.of(error, rank)
+            first = self.record(agreed(error) if agreed else own)
+            # A launcher that misses a process ends the others by a signal.
+            asked = isinstance(error, Stopped) and first.exit_code in (75, 130)
+            if first != own and not asked and not isinstance(error, CatlipctlError):
+                raise first.error(rank) from error
             raise
         if rank == 0:
             self.complete = True
-            self._record({"exit_code": 0, "message": "complete", "hint": "", "rank": 0})
+            self.record(Failure(0, "complete", "", 0))
 
-    def _record(self, record: dict[str, Any]) -> dict[str, Any]:
+    def record(self, failure: Failure) -> Failure:
+        """Write `exit.json`, if no process has; what stands in it."""
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-        text = json.dumps({**record, "complete": self.complete, "time": now}, indent=2) + "\n"
+        text = json.dumps({**asdict(failure), "complete": self.complete, "time": now}, indent=2) + "\n"
         temporary = self.path / f".exit.json.{secrets.token_hex(4)}.tmp"
         # What cannot be recorded (a full disk) must not hide the error that was to be recorded.
         with suppress(OSError, CheckpointError):
@@ -187,20 +175,14 @@ class RunDirectory:
             try:
                 os.link(temporary, self.exit)
             except FileExistsError:
-                return EXIT.read_json(self.exit, ExitRecord).model_dump()
+                there = EXIT.read_json(self.exit, ExitRecord)
+                return Failure(there.exit_code, there.message, there.hint, there.rank)
             except OSError:
                 # A file system without hard links: there the last one to fail is recorded.
                 os.replace(temporary, self.exit)
             finally:
                 temporary.unlink(missing_ok=True)
-        return record
-
-
-def _as_record(error: BaseException, rank: int) -> dict[str, Any]:
-    if isinstance(error, CatlipctlError | Stopped):
-        return {"exit_code": error.exit_code, "message": error.message, "hint": error.hint, "rank": rank}
-    code = 130 if isinstance(error, KeyboardInterrupt) else 7 if isinstance(error, MemoryError) else 1
-    return {"exit_code": code, "message": f"{type(error).__name__}: {error}", "hint": "", "rank": rank}
+        return failure
 
 
 def acquire(out: Path | None, name: str, *, resume: bool, root: Path = Path("runs")) -> RunDirectory:

@@ -3,36 +3,68 @@
 The device has decided it (see `Learner.step`); here it is told, a step late.
 """
 
-import math
+from typing import Any
 
+from catlipctl.checkpoints.directory import step_name
 from catlipctl.errors import NonFiniteLoss
 from catlipctl.progress import Progress
+from catlipctl.training.capture import Capture, captured, what
+from catlipctl.training.report import RunState
+from catlipctl.training.saving import Saves
 from catlipctl.training.underway import MOST_SKIPPED, Outcome, Underway
-from catlipctl.training.world import World
+from catlipctl.training.world import LONG_WAIT
 
 
 class Guard:
     """Watches a run's steps; all processes see the same outcomes. Steps in a row count from its making."""
 
-    def __init__(self, world: World, progress: Progress) -> None:
-        self._world, self._progress = world, progress
-        self._skipped: list[Underway] = []
+    def __init__(self, saves: Saves, state: RunState, progress: Progress) -> None:
+        self._saves, self._state, self._progress = saves, state, progress
+        self._skipped: list[tuple[Underway, Outcome]] = []
 
     def watch(self, underway: Underway, outcome: Outcome) -> None:
-        """Warn of a step that was skipped; NonFiniteLoss, in all processes, at the last that may be."""
+        """Warn of a step that was skipped; NonFiniteLoss, in all processes, at the last that may be.
+
+        Then the weights, which none of the skipped steps has changed, are saved, and the steps captured.
+        """
         if outcome.finite:
             self._skipped.clear()
             return
-        self._skipped.append(underway)
-        what = "gradient" if math.isfinite(outcome.loss) else "loss"
-        said = f"the {what} became non-finite at step {underway.step.index + 1:,}"
+        self._skipped.append((underway, outcome))
+        said = f"the {what(outcome)} became non-finite at step {underway.step.index + 1:,}"
         if len(self._skipped) < MOST_SKIPPED:
             self._progress.warn(f"{said}: it was skipped, and changed nothing")
             return
-        samples = self._world.gather([int(s) for piece in underway.samples for s in piece])
-        shown = ", ".join(map(str, samples[:16])) + (", ..." if len(samples) > 16 else "")
+        capture = self._captured()
+        run = self._saves.run
+        at_fault = capture.steps[-1].at_fault
+        ranks = sorted({piece.rank for piece in at_fault})
+        samples = [sample for piece in at_fault for sample in piece.samples]
         raise NonFiniteLoss(
-            f"{said} in a batch with samples {shown}, as in the {MOST_SKIPPED - 1} before it",
-            "lower optimiser.lr, raise schedule.warmup_steps, or look at these samples; "
-            "the weights were not changed by these steps",
+            f"{said}, and in the {MOST_SKIPPED - 1} steps before it: in batches with samples "
+            f"{_first(samples, 16)} of {'process' if len(ranks) == 1 else 'processes'} {_first(ranks, 8)}",
+            f"catlipctl runs replay {run} shows where it begins. --resume goes on after these steps, which "
+            f"changed no weight ({run / capture.checkpoint}); lower optimiser.lr, or raise "
+            "schedule.warmup_steps, if it comes again",
         )
+
+    def _captured(self) -> Capture:
+        """The steps that were skipped, as the run's directory keeps them; and the weights. All call."""
+        saves, world = self._saves, self._saves.world
+        world.wait_at_most(LONG_WAIT)
+        saves.save(self._state)
+        saves.finish()
+        capture = Capture(
+            checkpoint=f"checkpoints/{step_name(self._state.step)}",
+            length=len(saves.schedule),
+            processes=world.size,
+            device=world.device.type,
+            precision=str(saves.learner.precision).removeprefix("torch."),
+            steps=captured(self._skipped, world),
+        )
+        world.on_main(lambda: capture.write(saves.run))
+        return capture
+
+
+def _first(values: list[Any], most: int) -> str:
+    return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")

@@ -24,7 +24,7 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.signals import HANDLED, LAUNCHER_VARIABLE, answered_here, exit_code
 
-GRACE_SECONDS = 5.0
+GRACE_SECONDS = 10.0
 """What the others get to end by themselves, with the first one's error, once a process has failed."""
 
 
@@ -38,9 +38,10 @@ class Devices:
 
 
 class LaunchCommand(Result):
-    """The command line that starts the same run under torchrun."""
+    """The command lines that start the same run under torchrun, one a node; `command` is the first."""
 
     command: str
+    commands: list[str]
 
 
 def joined() -> bool:
@@ -78,11 +79,32 @@ def world_size(gpus: int | None, processes: int | None) -> int:
     return max(1, gpus or processes or 1)
 
 
-def torchrun_line(arguments: Sequence[str], wanted: Devices) -> str:
-    """The same run under torchrun, with the signals that it would otherwise not hand on."""
-    words = ["torchrun", "--standalone", "--nproc-per-node", str(wanted.processes)]
-    words += ["--signals-to-handle", ",".join(s.name for s in HANDLED), "-m", "catlipctl.cli.main"]
-    return shlex.join([*words, *arguments])
+def torchrun_lines(arguments: Sequence[str], processes: int, nodes: int = 1, master: str = "") -> list[str]:
+    """The same run under torchrun, a line a node, with the signals that it would otherwise not hand on.
+
+    processes: on each node. master: HOST:PORT of the first node, which all nodes reach.
+    """
+    handled = [
+        "--signals-to-handle",
+        ",".join(s.name for s in HANDLED),
+        "-m",
+        "catlipctl.cli.main",
+        *arguments,
+    ]
+    each = ["--nproc-per-node", str(processes), *handled]
+    if nodes == 1:
+        return [shlex.join(["torchrun", "--standalone", *each])]
+    host, _, port = master.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise UsageError(
+            f"--master {master!r} is not HOST:PORT" if master else "--nodes without --master",
+            "--master HOST:PORT names the first node, as the others reach it, and a free port on it",
+        )
+    there = ["--master-addr", host, "--master-port", port]
+    return [
+        shlex.join(["torchrun", "--nnodes", str(nodes), "--node-rank", str(node), *there, *each])
+        for node in range(nodes)
+    ]
 
 
 def launch(arguments: Sequence[str], wanted: Devices, progress: Progress = SILENT) -> int:

@@ -9,20 +9,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
+from catlipctl.checkpoints.pieces import Piece
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import OutOfMemory, UsageError
 from catlipctl.objectives import Objective, unchanged_buffers
-from catlipctl.settings.training import OptimiserSettings
+from catlipctl.results import high_water
+from catlipctl.settings.training import OptimiserSettings, Sharding
 from catlipctl.training import optimiser as optimisers
+from catlipctl.training import state as states
 from catlipctl.training.average import Average
-from catlipctl.training.underway import MOST_SKIPPED, Told, Underway
+from catlipctl.training.batch_norm import synchronise
+from catlipctl.training.compilation import Compilation
+from catlipctl.training.distribution import spread
+from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, mark
 from catlipctl.training.world import World
-
-RECOMPILATIONS = 64
-"""Image sizes and batches that a compiled tower may meet, each compiled once."""
 
 
 class Learner:
@@ -30,6 +33,7 @@ class Learner:
 
     momentum: of the average, None for none. precision: of the forward pass. compile: the tower, by
     `torch.compile`. activation_checkpointing: the tower's blocks are computed again in the backward pass.
+    sharding: what each process holds. sync_batchnorm: statistics are taken over all processes.
     rate_of: a parameter's name -> its share of the learning rate. UsageError where the tower can't do it.
     """
 
@@ -43,25 +47,30 @@ class Learner:
         precision: torch.dtype = torch.float32,
         compile: bool = False,
         activation_checkpointing: bool = False,
+        sharding: Sharding = "none",
+        sync_batchnorm: bool = False,
         rate_of: Callable[[str], float] = lambda _: 1.0,
         seed: int = 0,
     ) -> None:
         self.objective = objective.to(world.device).train()
         self.settings, self.world, self.precision, self.seed = settings, world, precision, seed
         self.recomputes = activation_checkpointing
+        if sync_batchnorm and world.size > 1:
+            synchronise(objective, lambda: objective.counted > 0)
         if activation_checkpointing:
             checkpoint_activations(objective)
-        if compile:
-            torch._dynamo.config.recompile_limit = max(RECOMPILATIONS, torch._dynamo.config.recompile_limit)
-            # In place: the names of the parameters stay as they are.
-            objective.model.compile(dynamic=False)
-        self.module = _distributed(objective, world)
-        self.learned = [p for p in objective.parameters() if p.requires_grad]
+        self.compilation = Compilation(objective.model) if compile else None
+        self.distribution = spread(objective, world, sharding, precision)
+        self.module, self.learned = self.distribution.module, list(self.distribution.learned.values())
+        # Listed once: to walk through all modules costs half a millisecond a step.
+        self._buffers = list(objective.buffers())
         groups = optimisers.parameter_groups(
-            objective, settings.weight_decay, objective.undecayed, rate_of=rate_of
+            self.distribution.learned, settings.weight_decay, objective.undecayed, rate_of=rate_of
         )
         self.optimiser = optimisers.create(settings, groups)
-        self.average = Average(objective, momentum) if momentum is not None else None
+        self.average = Average(self.distribution.held, momentum) if momentum is not None else None
+        self.before_change: Callable[[], None] = nothing
+        """Returns when weights, moments and averages may change: none of them is being copied."""
         self._skipped_in_a_row = torch.zeros((), dtype=torch.int32, device=world.device)
 
     def step(
@@ -73,10 +82,11 @@ class Learner:
         is not finite the step changes nothing, on any rank; after three in a row no further one does.
         Raises OutOfMemory.
         """
-        with _errors_explained(max(map(len, pieces)), self.world.device):
-            before = [(buffer, buffer.clone()) for buffer in self.objective.buffers()]
+        begun = mark(self.world.device)
+        with _errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
+            before = [(buffer, buffer.clone()) for buffer in self._buffers]
             values = self.gradients(step, pieces)
-            norm = torch.nn.utils.get_total_norm([p.grad for p in self.learned if p.grad is not None])
+            norm = self.distribution.grad_norm(self.learned)
             totals = self._shared(values, norm, told())
             skipped = self._skipped(totals)
             self.update(norm, rate, skipped)
@@ -84,13 +94,13 @@ class Learner:
             for buffer, value in before:
                 buffer.copy_(torch.where(skipped, value, buffer))
             found = torch.cat([totals[:-1], torch.stack([norm.to(totals), skipped.to(totals)])])
-        return Underway(step, pieces, values.losses, values.names, found)
+        return Underway(step, pieces, values.losses, values.names, found, begun)
 
     def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
         """Add the gradients of the mean loss over the step's images; the losses of the pieces.
 
-        The objective gives the mean over a piece and DDP averages over processes, so each loss is weighted by
-        rows * processes / global rows: shares may differ by a row, pieces by any number.
+        The objective gives the mean over a piece and gradients are averaged over processes, so each loss is
+        weighted by rows * processes / global rows: shares may differ by a row, pieces by any number.
         """
         values = Values(step)
         self._reseed(step.start)
@@ -99,14 +109,30 @@ class Learner:
         for number, piece in enumerate(pieces):
             # Of the position, not of the rank: dropout is the same however the step is shared out.
             self._reseed(int(piece.positions[0]))
-            with self._synchronised(number == len(pieces) - 1):
+            with self.distribution.synchronised(number == len(pieces) - 1):
                 with self._autocast():
                     output = self.module(piece)
                 # What is computed again must not move a BatchNorm's statistics again.
                 with unchanged_buffers(self.objective) if self.recomputes else nullcontext():
                     (output.loss * (piece.counted * self.world.size / step.rows)).backward()
             values.add(piece, output.loss, output.parts)
+        if self.compilation is not None:
+            self.compilation.stepped(step.size)
         return values
+
+    def rehearse(self, step: Step, pieces: Sequence[Batch]) -> None:
+        """Go the way of a step up to its gradients; weights, buffers and generators stay. All ranks call.
+
+        Raises OutOfMemory.
+        """
+        device = self.world.device
+        with (
+            _errors_explained(max(map(len, pieces)), device, recomputes=self.recomputes),
+            torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type),
+            unchanged_buffers(self.objective),
+        ):
+            self.gradients(step, pieces)
+        self.optimiser.zero_grad(set_to_none=True)
 
     def update(self, norm: Tensor, rate: float, skipped: Tensor) -> None:
         """Clip the gradients of norm `norm`, take the optimiser's step, and move the average.
@@ -117,6 +143,7 @@ class Learner:
             torch.nn.utils.clip_grads_with_norm_(self.learned, self.settings.clip_norm, norm)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["rate"]
+        self.before_change()
         optimisers.step_unless(self.optimiser, skipped)
         self.optimiser.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -137,51 +164,68 @@ class Learner:
         return found
 
     def weights(self) -> dict[str, Tensor]:
-        """The objective's weights as one should use them: the average where there is one. All ranks call."""
-        return (self.average or self.objective).state_dict()
+        """The objective's weights as one should use them: the average where there is one. All ranks call.
+
+        Whole tensors; where they are sharded, on rank 0 alone, and nothing elsewhere.
+        """
+        values = self.distribution.held if self.average is None else self.average.values
+        return self.distribution.whole(values)
 
     def tower_weights(self) -> dict[str, Tensor]:
         """Those of the tower with its head, under its own names."""
-        return _under("model.", self.weights())
+        tower = states.TOWER
+        return {n.removeprefix(tower): v for n, v in self.weights().items() if n.startswith(tower)}
 
-    def state_dict(self) -> dict[str, Tensor]:
+    def state_dict(self) -> dict[str, Tensor | Piece]:
         """What resuming needs beside `tower_weights`: all other weights and the optimiser. All ranks call.
 
-        Under an average `objective/` has all raw weights, `average/` what the average has beside the tower.
+        A tensor is the same on all ranks; of what is sharded each has its own piece.
         """
-        averaged = self.average is not None
-        state = {
-            f"objective/{name}": value
-            for name, value in self.objective.state_dict().items()
-            if averaged or not name.startswith("model.")
-        }
-        if averaged:
-            others = {name: v for name, v in self.weights().items() if not name.startswith("model.")}
-            state |= {f"average/{name}": value for name, value in others.items()}
-        moments = optimisers.named_state(self.optimiser, self.objective)
-        return state | {f"optimiser/{name}": value for name, value in moments.items()}
+        return states.saved(self.distribution, self.optimiser, self.average)
 
     def without_moments(self) -> list[str]:
         """Parameters that never had a gradient."""
-        parameters = self.objective.named_parameters()
-        return [name for name, p in parameters if p.requires_grad and p not in self.optimiser.state]
+        return [name for name, p in self.distribution.learned.items() if p not in self.optimiser.state]
 
     def load_state_dict(
         self, weights: Mapping[str, Tensor], state: Mapping[str, Tensor], without_moments: Sequence[str] = ()
     ) -> None:
-        """Go on from what `tower_weights` and `state_dict` gave. All ranks call.
+        """Go on from what `tower_weights` and `state_dict` gave, under any distribution. All ranks call.
 
         KeyError or RuntimeError names what is missing, or does not fit.
         """
-        raw = _under("objective/", state)
-        tower = {f"model.{name}": value for name, value in weights.items()}
-        if self.average is None:
-            raw |= tower
-        else:
-            self.average.load_state_dict(tower | _under("average/", state))
-        self.objective.load_state_dict(raw)
-        moments = _under("optimiser/", state)
-        optimisers.load_named_state(self.optimiser, self.objective, moments, without_moments)
+        states.load(self.distribution, self.optimiser, self.average, weights, state, without_moments)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Inside, the objective is as a checkpoint would have it, in eval mode, under autocast; no gradients.
+
+        So with the averages where there are some, and the first process's statistics of a BatchNorm.
+        Afterwards all is as it was. All ranks call; the tower is not compiled anew.
+        """
+        self.before_change()
+        modes = {part: part.training for part in self.objective.modules()}
+        compiled, self.objective.model._compiled_call_impl = self.objective.model._compiled_call_impl, None
+        self._swap()
+        try:
+            with unchanged_buffers(self.objective), torch.no_grad(), self._autocast():
+                for buffer in self.objective.buffers() if self.world.size > 1 else ():
+                    torch.distributed.broadcast(buffer, 0)
+                self.objective.eval()
+                yield
+        finally:
+            for part in self.objective.modules():
+                # Without a backward pass it would keep what it has gathered: these weights.
+                if isinstance(part, FSDPModule):
+                    part.reshard()
+            self._swap()
+            self.objective.model._compiled_call_impl = compiled
+            for part, training in modes.items():
+                part.training = training
+
+    def _swap(self) -> None:
+        if self.average is not None:
+            self.average.swap()
 
     def _reseed(self, position: int) -> None:
         """Begin the random draws (dropout) of a position: with it no generator's state need be saved.
@@ -198,11 +242,9 @@ class Learner:
         enabled = self.precision != torch.float32
         return torch.autocast(self.world.device.type, self.precision, enabled=enabled)
 
-    def _synchronised(self, last: bool) -> Any:
-        """Inside, a backward pass averages over processes only if it is the step's last."""
-        if last or not isinstance(self.module, DistributedDataParallel):
-            return nullcontext()
-        return self.module.no_sync()
+
+def nothing() -> None:
+    """What is to be done where nothing is."""
 
 
 class Values:
@@ -236,10 +278,6 @@ class Values:
         return torch.cat([sums, counts.to(sums.device, non_blocking=True)])
 
 
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
 def checkpoint_activations(objective: Objective) -> None:
     """Have the tower's blocks computed again in the backward pass; UsageError where it has none."""
     tower: Any = objective.tower.module
@@ -252,13 +290,8 @@ def checkpoint_activations(objective: Objective) -> None:
         ) from error
 
 
-def _distributed(module: nn.Module, world: World) -> nn.Module:
-    """The module with its gradients averaged over all processes at each backward pass."""
-    return module if world.size == 1 else DistributedDataParallel(module)
-
-
 @contextmanager
-def _errors_explained(images: int, device: torch.device) -> Iterator[None]:
+def _errors_explained(images: int, device: torch.device, *, recomputes: bool) -> Iterator[None]:
     """Raise OutOfMemory where the body gets no memory, UsageError where BatchNorm gets one image alone."""
     try:
         yield
@@ -274,10 +307,21 @@ def _errors_explained(images: int, device: torch.device) -> Iterator[None]:
         known = isinstance(error, torch.OutOfMemoryError | MemoryError)
         if not known and "can't allocate memory" not in str(error):
             raise
-        peak = torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-        raise OutOfMemory(
-            f"out of memory with {images} images on {device}" + (f" (peak {peak:.1f} GiB)" if peak else ""),
+        name = "cpu" if device.type == "cpu" else str(device)
+        levers = [
             f"--set device_batch_size={images // 2} accumulates the same global batch in smaller pieces"
             if images > 1
             else "take a smaller tower or image",
+            *([] if recomputes else ["--set activation_checkpointing=true keeps less of each image"]),
+        ]
+        raise OutOfMemory(
+            f"out of memory with {images} images on {name} ({_peak(device)})", "; ".join(levers)
         ) from error
+
+
+def _peak(device: torch.device) -> str:
+    """The most memory that this process has had: tensors on a GPU, all that was resident elsewhere."""
+    if device.type != "cuda":
+        return f"peak {high_water() / 2**30:.2f} GiB resident"
+    total = torch.cuda.get_device_properties(device).total_memory
+    return f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.2f} of {total / 2**30:.2f} GiB"

@@ -2,7 +2,8 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
@@ -12,14 +13,18 @@ from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
 from catlipctl.signals import Signals, exit_code
 from catlipctl.training import saved, saving
+from catlipctl.training.compilation import warm_up
+from catlipctl.training.directory import RunDirectory
 from catlipctl.training.guard import Guard
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import learning_rate
-from catlipctl.training.report import Report, RunState, truncate_metrics
+from catlipctl.training.report import Report, Row, RunState, truncate_metrics
 from catlipctl.training.run import Run
 from catlipctl.training.saving import Saves
 from catlipctl.training.steps import StepSchedule
-from catlipctl.training.underway import Told, Underway
+from catlipctl.training.tuning import float32_products, garbage_frozen
+from catlipctl.training.underway import DataWait, Told, Underway
+from catlipctl.training.utilisation import Utilisation
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
 
 
@@ -31,11 +36,13 @@ def fit(
     loader: Loader,
     parts: saving.Parts,
     *,
+    flops: Mapping[int, int],
     after_step: Callable[[int], None] | None = None,
 ) -> RunState:
     """Train to the end of the schedule, from the run's start: nothing or a checkpoint.
 
-    parts: what the task writes into a checkpoint beside the tower. after_step: what it does on the way, told
+    parts: what the task writes into a checkpoint beside the tower. flops: operations of an image's forward
+    pass by pixels a side, or none where they are not counted. after_step: what it does on the way, told
     how many steps are done. All processes call.
     """
     world, directory = run.world, run.directory
@@ -58,7 +65,7 @@ def fit(
     state = RunState()
     if run.start.checkpoint is not None:
         state = saves.restore(run.start.checkpoint, run.progress)
-    run.on_main(lambda: truncate_metrics(directory.metrics, state.step))
+    run.on_main(lambda: forget_after(directory, state.step))
     if state.step >= len(schedule):
         if any(key.startswith("length.") for key in run.start.changes):
             raise UsageError(
@@ -73,16 +80,27 @@ def fit(
             f"--set length.{recipe.length.unit}=N"
         )
         return state
-    run.training_begins(recipe)
+    utilisation = Utilisation(world, learner.precision, flops)
+    run.training_begins(recipe, len(schedule), utilisation.peak)
     whole, done = schedule.samples(), schedule.samples(state.step)
-    with run.signals.deferred(), saves, run.progress.task(run.task, whole, "images", done) as task:
+    with ExitStack() as inside:
+        inside.enter_context(float32_products(world.device, recipe.precision))
+        warm_up(learner, schedule, state.step, recipe.device_batch_size, run.progress)
+        inside.enter_context(garbage_frozen())
+        inside.enter_context(run.trackers.tracking(recipe, state.step))
+        inside.enter_context(run.signals.deferred())
+        inside.enter_context(saves)
+        task = inside.enter_context(run.progress.task(run.task, whole, "images", done))
         report = Report(
-            directory.metrics if world.is_main else None,
+            run.logged if world.is_main else None,
+            run.progress,
             task,
             state,
+            utilisation,
             steps=len(schedule),
             every=recipe.log_every,
             source_size=len(loader.source),
+            workers=loader.workers,
         )
         train(
             learner,
@@ -93,10 +111,17 @@ def fit(
             saves=saves,
             report=report,
             signals=run.signals,
-            guard=Guard(world, run.progress),
+            guard=Guard(saves, state, run.progress),
             after_step=after_step,
         )
     return state
+
+
+def forget_after(directory: RunDirectory, step: int) -> None:
+    """Take away the rows of steps that are made again."""
+    truncate_metrics(directory.metrics, step)
+    if directory.evaluations.exists():
+        truncate_metrics(directory.evaluations, step, Row)
 
 
 def batches(
@@ -144,6 +169,7 @@ def train(
     """
     world = learner.world
     late: deque[Underway] = deque()
+    data_wait = DataWait(world.device)
 
     def read(leave: int) -> tuple[int, bool]:
         """Read the steps under way but for `leave`; did a process get a signal, is a save overdue for one?"""
@@ -151,6 +177,7 @@ def train(
         while len(late) > leave:
             underway = late.popleft()
             outcome = underway.outcome()
+            data_wait.read(underway)
             report.step(underway.step, outcome, rate(underway.step.index))
             guard.watch(underway, outcome)
             signal, overdue = max(signal, *outcome.signals), overdue or any(outcome.overdue)
@@ -162,8 +189,10 @@ def train(
     for step in schedule.since(state.step):
         begun = time.perf_counter()
         pieces = next(batches)
-        told = partial(tell, signals, saves, time.perf_counter() - begun)
+        waited = time.perf_counter() - begun
+        told = partial(tell, signals, saves, data_wait.told(waited))
         late.append(learner.step(step, pieces, rate(step.index), told))
+        late[-1].waited = waited
         done = step.index + 1
         signal, overdue = read(leave=1)
         if signal or overdue or saves.kept_at(done):
@@ -172,10 +201,12 @@ def train(
             stop(state, saves, signal)
         if overdue or saves.kept_at(done):
             world.wait_at_most(LONG_WAIT)
-            saves.save(state, keep=saves.kept_at(done))
+            with report.apart("saving"):
+                saves.save(state, keep=saves.kept_at(done))
         if after_step is not None:
             world.wait_at_most(LONG_WAIT)
-            after_step(done)
+            with report.apart("evaluating"):
+                after_step(done)
         # Not before the first step: it starts workers, and may compile.
         world.wait_at_most(SHORT_WAIT)
     world.wait_at_most(LONG_WAIT)

@@ -1,12 +1,12 @@
 """AdamW, without weight decay on vectors; and the learning rate as a function of the step."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from timm.models import group_parameters
-from torch import Tensor, nn
+from torch import Tensor
 
 from catlipctl.settings.training import OptimiserSettings, ScheduleSettings
 
@@ -27,24 +27,23 @@ def learning_rate(step: int, steps: int, peak: float, settings: ScheduleSettings
 
 
 def parameter_groups(
-    module: nn.Module,
+    parameters: Mapping[str, Tensor],
     weight_decay: float,
     undecayed: Iterable[str] = (),
     rate_of: Callable[[str], float] = lambda _: 1.0,
 ) -> list[dict[str, Any]]:
-    """What learns, grouped by weight decay and by `rate`, its share of the step's learning rate.
+    """Parameters by name, grouped by weight decay and by `rate`, their share of the step's learning rate.
 
     Without decay are 1-D tensors, so biases and norms (CoreNet `no_decay_bn_filter_bias`, which decays 0-D
     ones), and those that are named in `undecayed`. rate_of: a parameter's name -> its rate.
     """
     groups: dict[tuple[float, float], dict[str, Any]] = {}
     spared = set(undecayed)
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            decay = 0.0 if parameter.ndim == 1 or name in spared else weight_decay
-            rate = rate_of(name)
-            group = groups.setdefault((decay, rate), {"params": [], "weight_decay": decay, "rate": rate})
-            group["params"].append(parameter)
+    for name, parameter in parameters.items():
+        decay = 0.0 if parameter.ndim == 1 or name in spared else weight_decay
+        rate = rate_of(name)
+        group = groups.setdefault((decay, rate), {"params": [], "weight_decay": decay, "rate": rate})
+        group["params"].append(parameter)
     return list(groups.values())
 
 
@@ -73,34 +72,3 @@ def step_unless(optimiser: torch.optim.AdamW, skipped: Tensor) -> None:
     """
     optimiser.found_inf = skipped.float()  # type: ignore[attr-defined]
     optimiser.step()
-
-
-def named_state(optimiser: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
-    """The optimiser's tensors under `PARAMETER/NAME`, so that no order of parameters need be kept."""
-    state = {}
-    for name, parameter in module.named_parameters():
-        for key, value in optimiser.state.get(parameter, {}).items():
-            state[f"{name}/{key}"] = value
-    return state
-
-
-def load_named_state(
-    optimiser: torch.optim.Optimizer, module: nn.Module, state: dict[str, Tensor], without: Iterable[str] = ()
-) -> None:
-    """The reverse of `named_state`; `without` names parameters that never had a gradient, so no moments.
-
-    KeyError names a parameter that the module does not have, or whose moments are missing; RuntimeError one
-    whose moments are of another shape or kind.
-    """
-    parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    for name in parameters.keys() - set(without):
-        for key in ("step", "exp_avg", "exp_avg_sq"):
-            # Fused AdamW counts steps on the parameter's device.
-            value = state[f"{name}/{key}"].to(parameters[name].device)
-            shape = torch.Size() if key == "step" else parameters[name].shape
-            if value.shape != shape or not value.is_floating_point():
-                raise RuntimeError(f"{name}/{key} is {value.dtype} of shape {list(value.shape)}")
-            optimiser.state[parameters[name]][key] = value
-    unknown = {path.rpartition("/")[0] for path in state} - parameters.keys()
-    if unknown:
-        raise KeyError(min(unknown))

@@ -19,7 +19,7 @@ from catlipctl.checkpoints.shards import shard_name
 from catlipctl.checkpoints.writer import Part
 from catlipctl.errors import CatlipctlError, CheckpointError, Stopped
 from catlipctl.progress import SILENT, Progress
-from catlipctl.training.learner import Learner
+from catlipctl.training.learner import Learner, nothing
 from catlipctl.training.report import RunState
 from catlipctl.training.saved import Saved, differences
 from catlipctl.training.steps import StepSchedule
@@ -65,16 +65,14 @@ class Saves:
         self._writer = Writer(self.run, self.progress.note, self._tell_failure)
         if self.world.is_main:
             self._writer.start()
-        self._hook = self.learner.optimiser.register_step_pre_hook(
-            lambda *_: self._writer.last.wait_to_change()
-        )
+        self.learner.before_change = lambda: self._writer.last.wait_to_change()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Wait for the save under way: not for ever after an error, not at all at a second Ctrl-C."""
-        self._hook.remove()
+        self.learner.before_change = nothing
         ends_well = error is None or isinstance(error, Stopped)
         self._writer.close(None if ends_well else 0 if isinstance(error, KeyboardInterrupt) else LAST_WAIT)
 
@@ -124,7 +122,7 @@ class Saves:
                     tower=self.learner.objective.tower,
                     weights=weights,
                     config={**parts.pop("config"), "step": state.step, "samples": samples},
-                    state={name: value for name, value in saved.items() if name not in pieces},
+                    state={name: value for name, value in saved.items() if not isinstance(value, Piece)},
                     state_json=document,
                     **parts,
                 )

@@ -29,6 +29,14 @@ class Told(NamedTuple):
     waited: float = 0.0
 
 
+class Learned(NamedTuple):
+    """Which samples a piece had (see `Batch`)."""
+
+    positions: Tensor
+    samples: Tensor
+    counted: int
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a step came to, over all processes: means over its images, and the gradient's norm unclipped.
@@ -53,6 +61,7 @@ class Underway:
 
     losses: of this process's pieces. totals: float64, over all processes: the loss, its parts by `names`, the
     images replaced, each process's `Told`, the gradient's norm, and whether the step changed nothing.
+    begun: when a GPU did (`mark`). waited: seconds that this process waited for the step's data.
     """
 
     def __init__(
@@ -62,18 +71,28 @@ class Underway:
         losses: Sequence[Tensor],
         names: Sequence[str],
         totals: Tensor,
+        begun: torch.cuda.Event | None = None,
     ) -> None:
         self.step, self.losses, self._names = step, losses, names
-        self.samples = [piece.samples for piece in pieces]
-        self.positions = [piece.positions for piece in pieces]
+        # Not the batches: their pixels would stay in memory.
+        self.pieces = [Learned(piece.positions, piece.samples, piece.counted) for piece in pieces]
+        self.waited = 0.0
         self._done = time.perf_counter()
+        self._begun = begun
+        self._ended: torch.cuda.Event | None = None
         self._arrived: torch.cuda.Event | None = None
         if totals.device.type == "cuda":
             self._totals = torch.empty_like(totals, device="cpu", pin_memory=True)
             self._totals.copy_(totals, non_blocking=True)
-            self._arrived = torch.cuda.current_stream(totals.device).record_event()
+            self._arrived = self._ended = mark(totals.device)
         else:
             self._totals = totals
+
+    def idle_since(self, before: "Underway") -> float:
+        """Seconds in which the GPU had nothing to do between the step before and this one; both are read."""
+        if self._begun is None or before._ended is None:
+            return 0.0
+        return max(0.0, before._ended.elapsed_time(self._begun) / 1000)
 
     def outcome(self) -> Outcome:
         """What it came to; waits until the device has done it."""
@@ -95,3 +114,37 @@ class Underway:
             waits=tuple(slot.waited for slot in slots),
             done=self._done,
         )
+
+
+def mark(device: torch.device) -> torch.cuda.Event | None:
+    """This moment in a GPU's work, which it will know the time of; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event(enable_timing=True)
+    event.record(torch.cuda.current_stream(device))
+    return event
+
+
+class DataWait:
+    """Seconds that are lost as this process waits for data.
+
+    On a CPU all that it waits. A GPU works on the step before meanwhile: there it is the gap that the GPU saw
+    between the two steps, if the host waited as long. That is known when the step is read, so it is told with
+    one of the next steps.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._on_gpu = device.type == "cuda"
+        self._lost = 0.0
+        self._before: Underway | None = None
+
+    def told(self, waited: float) -> float:
+        """What to tell with a step for whose data this process waited so long."""
+        lost, self._lost = self._lost, 0.0
+        return lost if self._on_gpu else waited
+
+    def read(self, underway: Underway) -> None:
+        """A step is read."""
+        if self._before is not None:
+            self._lost += min(underway.waited, underway.idle_since(self._before))
+        self._before = underway

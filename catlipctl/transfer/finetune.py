@@ -1,7 +1,6 @@
 """Fine-tuning: a pre-trained tower with a target's classifier, trained whole on the engine."""
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
 from catlipctl.labels.targets import How, LabelSet
-from catlipctl.models import TimmTower, Tower, check_sizes
+from catlipctl.models import TimmTower, Tower, check_sizes, flops
 from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.classification import Classification
 from catlipctl.progress import SILENT, Progress
@@ -38,7 +37,6 @@ from catlipctl.transfer.probe import PREDICTIONS, RESULT
 from catlipctl.transfer.splits import LabelledSets, described, inputs, labelled_sets
 
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
-EVALUATIONS = "evaluations.jsonl"
 RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 """What may change while a run goes on, and what may not."""
 
@@ -132,6 +130,7 @@ def finetune(
             tuning.schedule,
             tuning.loader(learner.objective),
             tuning.parts,
+            flops=flops(tuning.tower, recipe.image_sizes(tuning.tower.preprocessing.size)),
             after_step=lambda step: tuning.evaluate_where_due(step, learner),
         )
         weights = learner.tower_weights()
@@ -204,7 +203,12 @@ class FineTuning:
         samples = self.schedule.samples
         if every and samples(step) // every > samples(step - 1) // every:
             weights = learner.tower_weights()
-            self.run.on_main(lambda: append_scores(self.run, step, self.figures(self.answers(weights)[0])))
+            self.run.on_main(lambda: self._evaluate(step, weights))
+
+    def _evaluate(self, step: int, weights: Mapping[str, Tensor]) -> None:
+        scores = self.figures(self.answers(weights)[0])
+        kept = {name: scores[name] for name in ("acc1", "mean_per_class_recall")}
+        self.run.evaluated({"step": step, "samples": self.schedule.samples(step), **kept})
 
     def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers, int]:
         """What the tower with these weights says of the test images; how many are unreadable."""
@@ -238,7 +242,7 @@ class FineTuning:
             train_images=len(self.source),
             classes=len(sets.classes),
             unlabelled=sets.unlabelled,
-            history=read_metrics(directory.path / EVALUATIONS, Row),
+            history=read_metrics(directory.evaluations, Row),
             seed=self.recipe.seed,
             recipe=recipes.plain(self.recipe),
         )
@@ -258,13 +262,3 @@ def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead
     module: Any = copy.deepcopy(checkpoint.tower.module)
     module.reset_classifier(classes)
     return TimmTower(module)
-
-
-def append_scores(run: Run, step: int, scores: Mapping[str, Any]) -> None:
-    """A row of `evaluations.jsonl`; rows of steps that are made again give way."""
-    path = run.directory.path / EVALUATIONS
-    rows = [row for row in read_metrics(path, Row) if row["step"] < step]
-    rows.append(
-        {"step": step, "acc1": scores["acc1"], "mean_per_class_recall": scores["mean_per_class_recall"]}
-    )
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))

@@ -16,8 +16,8 @@ app = typer.Typer(pretty_exceptions_enable=False)
 app.command("inspect")(data.inspect)
 
 
-def run(*arguments: object):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def run(*arguments: object, seconds: float = 0):
+    return CliRunner().invoke(app, [*map(str, arguments), "--seconds", str(seconds)])
 
 
 @pytest.fixture
@@ -61,6 +61,18 @@ def test_table(shard):
         ["dog", "n02084071", "1"]
     ]
     assert "the of and" in done.stdout
+
+
+def test_the_loader_is_timed_for_the_gpus_asked_for(shard):
+    arguments = [shard, "--gpus", 2, "--nodes", 4, "--workers", 3, "--size", 16]
+    done = run(*arguments, "--json", seconds=0.05)
+    result = json.loads(done.stdout)["result"]
+    sharing, forecast = result["sharing"], result["forecast"]
+    assert (sharing["ranks"], sharing["workers"], sharing["enough"]) == (8, 3, False)
+    assert forecast["per_gpu"] == forecast["images_per_second"] / 2 > 0
+    assert "24 workers: several read the same one" in " ".join(run(*arguments).stdout.split())
+    table = run(*arguments, seconds=0.05).stdout
+    assert "images/s on each of 2 GPUs" in " ".join(table.split())
 
 
 def test_several_sources_have_a_row_each(shard, tmp_path, monkeypatch):

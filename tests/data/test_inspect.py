@@ -24,7 +24,8 @@ def test_counts_and_spreads(tmp_path, png, write_tar):
         ]
     source = open_source(write_tar(tmp_path / "a.tar", [*entries, ("lost.png", png(0))]))
     found = inspect(source, lambda caption: ["n1"] if len(caption) > 3 else [], sample=None, workers=4)
-    assert (found.samples, found.shards, found.shards_per_worker) == (10, 1, 0.25)
+    assert (found.samples, found.shards, found.forecast) == (10, 1, None)
+    assert (found.sharing.workers, found.sharing.enough) == (4, False)
     assert found.faults == {"image without caption": 1}
     assert (found.images.looked_at, found.images.unreadable) == (10, 2)
     assert found.images.unreadable_examples == ["2", "5"]

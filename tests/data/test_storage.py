@@ -97,7 +97,7 @@ def test_a_read_that_always_fails_stops_with_its_address(sources, disk, failure)
         assert f"{path} cannot be read: {os.strerror(failure)}" in error.value.message
         assert isinstance(error.value, MachineError)
         assert not isinstance(error.value, DataError), "who replaces what a sample is must not catch it"
-        assert error.value.exit_code == 5
+        assert error.value.exit_code == 3
     disk.failures = 10**6
     with pytest.raises(ReadFailed, match=r"^sample 2 of .*a\.tar cannot"):
         sources[0][0][2]

@@ -33,7 +33,7 @@ def test_weights_that_decay_are_those_of_the_released_code():
         augment = models.RangeAugment(RangeAugmentSettings(), steps=10, seed=0)
     module = torch.nn.ModuleDict({"vit": vit, "range_augment": augment})
     names = {id(parameter): name for name, parameter in module.named_parameters()}
-    groups = parameter_groups(module, weight_decay=0.2)
+    groups = parameter_groups(dict(module.named_parameters()), weight_decay=0.2)
     found = {group["weight_decay"]: {names[id(p)] for p in group["params"]} for group in groups}
     layers = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
     assert found[0.2] == {

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 import typer
 import yaml
 from typer.testing import CliRunner
@@ -317,3 +318,14 @@ def test_memory_is_what_training_takes(settings: list[str]) -> None:
 def plainly(recipe: PretrainRecipe) -> Loaded[PretrainRecipe]:
     """A recipe as if all of it were written."""
     return Loaded(recipe, {key: "test" for key, _ in leaves(recipe)})
+
+
+def test_who_trains_after_a_rehearsal_has_numbers() -> None:
+    model = ModelSettings(name="vit_tiny_patch16_224", image_size=32, model_args={"depth": 1})
+    recipe = PretrainRecipe(model=model, global_batch_size=2, length=Length(steps=1))
+    assert cost.memory(recipe, 8, cost.Pieces(32, 2, 1, 1, 1), Devices(1, cpu=True)) is not None
+    # timm's statistics of this tower: 0.5 and 0.5.
+    prepared = models.create(model, 8, [32]).preprocessing.prepared(
+        torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
+    )
+    assert prepared.flatten().tolist() == [-1, -1, -1]

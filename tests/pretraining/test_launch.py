@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,12 +17,13 @@ import pytest
 import yaml
 
 from catlipctl import checkpoints
+from catlipctl.errors import UsageError
 from catlipctl.pretraining import pretrain
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import launch
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
-from catlipctl.training.saving import Saved
+from catlipctl.training.saved import Saved
 
 from .conftest import starts
 
@@ -164,9 +166,17 @@ def test_a_dead_process_ends_all_within_seconds(file: Path, tmp_path: Path) -> N
     assert "process 1 of 2 was killed by SIGKILL" in err
 
 
-def test_a_killed_run_lets_go_of_its_directory_at_once(file: Path, tmp_path: Path) -> None:
+def test_a_run_has_its_directory_alone_and_killed_lets_go_of_it_at_once(
+    recipe: PretrainRecipe, file: Path, tmp_path: Path
+) -> None:
     run = start(file, "--out", tmp_path / "run", *ENDLESS)
     wait_for_steps(tmp_path / "run", 3, run)
+    for resume in (False, True):
+        with pytest.raises(UsageError) as refused:
+            pretrain(recipe, out=tmp_path / "run", resume=resume)
+        assert refused.value.exit_code == 2
+    assert "in use" in refused.value.message
+    assert not (tmp_path / "run" / "exit.json").exists()
     run.kill()
     run.wait()
     again = RunDirectory(tmp_path / "run")
@@ -362,3 +372,50 @@ def test_a_signal_to_every_process_while_torch_is_imported(
     assert code == 75, err
     assert "error: stopped by SIGTERM" in err
     assert not living(children, 2)
+
+
+@pytest.mark.slow
+def test_two_nodes_by_the_lines_that_are_printed(file: Path, tmp_path: Path, living: Living) -> None:
+    """Two agents of torchrun on this machine, each with its own cache; then a process of one is killed."""
+    run = tmp_path / "run"
+    master = f"127.0.0.1:{launch._free_port()}"
+    asked = (
+        file,
+        "--processes",
+        1,
+        "--out",
+        run,
+        *ENDLESS,
+        "--print-launch",
+        "--nodes",
+        2,
+        f"--master={master}",
+    )
+    code, out, err = finish(start(*asked, "--json"))
+    assert code == 0, err
+    lines = json.loads(out)["result"]["commands"]
+    nodes = []
+    for number, line in enumerate(lines):
+        caches = {"CATLIPCTL_CACHE_DIR": str(tmp_path / f"cache-{number}")}
+        torchrun, *arguments = shlex.split(line)
+        assert torchrun == "torchrun"
+        arguments.remove("--json")
+        nodes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "torch.distributed.run", *arguments],
+                **{**PIPES, "env": {**PIPES["env"], **caches}},
+            )
+        )
+    wait_for_steps(run, 3, nodes[0])
+    everyone = [process for node in nodes for process in below(node, at_least=3)]
+    assert [len(list((tmp_path / f"cache-{number}").rglob("*"))) > 0 for number in range(2)] == [True, True]
+    [row] = starts(run)
+    assert row["processes"] == 2
+    psutil.Process(nodes[1].pid).children()[0].kill()
+    said = [finish(node)[2] for node in nodes]
+    assert "error: process 1 of 2" in said[0], said
+    end = json.loads((run / "exit.json").read_text())
+    assert (end["exit_code"], end["rank"]) == (1, 1)
+    assert "process 1 of 2" in end["message"]
+    assert "is gone" in end["message"]
+    assert not living(everyone, 5)

@@ -278,9 +278,12 @@ def test_memory_that_is_not_there_is_told_with_what_to_set(
             return super().forward(batch)
 
     monkeypatch.setitem(OBJECTIVES, "catlip", Greedy)
-    with pytest.raises(OutOfMemory, match="out of memory with 10 images on cpu") as caught:
+    with pytest.raises(
+        OutOfMemory, match=r"out of memory with 10 images on cpu \(peak [0-9.]+ GiB resident\)"
+    ) as caught:
         pretrain(recipe, out=tmp_path / "run", cpu=True)
     assert "--set device_batch_size=5" in caught.value.hint
+    assert "--set activation_checkpointing=true" in caught.value.hint
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 7
 
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 import yaml
 from pydantic import ValidationError
@@ -444,3 +446,47 @@ def test_a_length_that_is_behind_the_run_is_refused(here: Path, document: dict[s
 def test_a_run_that_is_not_there_is_told_as_one() -> None:
     code, _, err = invoke("runs/nosuch", "--resume")
     assert (code, err.splitlines()[0]) == (2, "error: no run and no recipe at runs/nosuch")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_read_only_directory_is_told(small_disk: Callable[[int], Path], stopped: Start) -> None:
+    disk = small_disk(16)
+    stopped(disk / "run")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for arguments in (["my.yaml", "--out", disk / "other"], ["--resume", "--out", disk / "run"]):
+        code, _, err = invoke(*arguments)
+        assert code == 1
+        assert f"error: {disk}/" in err
+        assert "Read-only file system" in err
+
+
+def test_a_corrupted_shard_costs_its_samples_or_by_strict_the_run(here: Path, pairs: Path) -> None:
+    content = pairs.read_bytes()
+    (here / "cut.tar").write_bytes(content[: len(content) // 2 + 300])
+    code, out, err = invoke("my.yaml", "--data", "cut.tar", "--out", "whole", "--json")
+    assert code == 0, err
+    assert json.loads(out)["result"]["faults"]["truncated shard"] == 1
+    code, out, err = invoke("my.yaml", "--data", "cut.tar", "--out", "strict", "--strict", "--json")
+    assert code == 3
+    assert "cut.tar" in json.loads(out)["error"]["message"]
+    assert json.loads((here / "strict" / "exit.json").read_text())["exit_code"] == 3
+
+
+def test_clocks_go_on_and_other_threads_are_told(
+    document: dict[str, Any], stopped: Start, tmp_path: Path
+) -> None:
+    run, told = tmp_path / "run", Told()
+    stopped(run, 3)
+    before = read_metrics(run / "metrics.jsonl")
+    torch.set_num_threads(2)
+    pretrain(PretrainRecipe.model_validate(document), out=run, resume=True, progress=told)
+    rows = read_metrics(run / "metrics.jsonl")
+    assert rows[: len(before)] == before
+    seconds = [row["seconds"] for row in rows]
+    assert seconds == sorted(seconds)
+    state = json.loads((checkpoints.resolve(run) / "state" / "state.json").read_text())
+    assert state["totals"]["seconds"] == pytest.approx(seconds[-1], abs=1e-3)
+    assert state["threads"] == 2
+    assert [warning for warning in told.warnings if "threads" in warning] == [
+        "the run had 1 threads, now 2: losses may differ in the last digits"
+    ]

@@ -15,7 +15,8 @@ from PIL import Image
 
 from catlipctl import reports
 from catlipctl.errors import MachineError
-from catlipctl.reports.findings import Logged, RunRecipe, logged
+from catlipctl.reports.findings import RunRecipe
+from catlipctl.reports.logs import Logged, logged
 from catlipctl.settings.training import ScheduleSettings
 from catlipctl.training.optimiser import learning_rate
 

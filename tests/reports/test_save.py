@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from catlipctl import reports
-from catlipctl.reports.findings import Logged
+from catlipctl.reports.logs import Logged
 from catlipctl.reports.style import DARK, GROUND, INK, MUTED, PALETTE
 from catlipctl.vocabulary import Vocabulary
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from catlipctl import reports
 from catlipctl.labels.targets import Label, LabelSet
-from catlipctl.reports.findings import Logged
+from catlipctl.reports.logs import Logged
 from catlipctl.reports.style import for_phones, without_titles
 from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlap, overlap

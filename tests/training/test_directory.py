@@ -51,3 +51,15 @@ def test_a_damaged_row_of_starts_stops_no_start(tmp_path: Path) -> None:
     run.add_start({"step": 5})
     first, _, last = run.starts.read_text(encoding="utf-8").splitlines()
     assert (json.loads(first), json.loads(last)) == ({"step": 0}, {"step": 5})
+
+
+def test_who_looks_whether_a_run_is_at_work_takes_nothing_and_leaves_nothing(tmp_path: Path) -> None:
+    run, other = RunDirectory(tmp_path / "run"), RunDirectory(tmp_path / "run")
+    assert not other.in_use
+    assert not (tmp_path / "run").exists()
+    assert run.lock()
+    assert other.in_use
+    run.release()
+    assert not other.in_use
+    assert run.lock()
+    run.release()

@@ -231,6 +231,12 @@ def test_lost_moments_and_strange_ones_are_named() -> None:
     strange = {**saved, "optimiser/model.blocks.7.mlp.fc1.weight/exp_avg": torch.zeros(2)}
     with pytest.raises(KeyError, match=r"model\.blocks\.7"):
         again.load_state_dict(weights, strange)
+    name = "optimiser/model.blocks.1.mlp.fc1.weight/exp_avg"
+    for odd in (saved[name][:1], saved[name].long()):  # type: ignore[index]
+        with pytest.raises(RuntimeError, match=name):
+            again.load_state_dict(weights, {**saved, name: odd})
+    with pytest.raises(RuntimeError, match=r"head\.bias"):
+        again.load_state_dict({**weights, "head.bias": torch.zeros(CLASSES + 1)}, saved)
 
 
 def test_a_frozen_parameter_has_no_moments_and_needs_none() -> None:

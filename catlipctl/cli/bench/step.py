@@ -20,25 +20,34 @@ if TYPE_CHECKING:
     from catlipctl.bench.result import Spread, StepBenchmark
 
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="open_clip configuration, or a JSON file. Default: ViT-S-16 on a CPU, ViT-B-16 on a GPU.",
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        min=2,
+        help="Images of each process. Default: 8 on a CPU, 256 on a GPU.",
+        show_default=False,
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option("--classes", min=1, help="Classes of CatLIP. Default: 24,320.", show_default=False),
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Compile the towers by torch.compile.")]
+
+
 def step(
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="NAME",
-            help="open_clip configuration, or a JSON file. Default: ViT-S-16 on a CPU, ViT-B-16 on a GPU.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            "--batch-size",
-            min=2,
-            help="Images of each process. Default: 8 on a CPU, 256 on a GPU.",
-            show_default=False,
-        ),
-    ] = None,
+    model: Model = None,
+    batch_size: BatchSize = None,
     rounds: Annotated[
         int | None,
         typer.Option(
@@ -48,10 +57,7 @@ def step(
             show_default=False,
         ),
     ] = None,
-    classes: Annotated[
-        int | None,
-        typer.Option("--classes", min=1, help="Classes of CatLIP. Default: 24,320.", show_default=False),
-    ] = None,
+    classes: Classes = None,
     plain: Annotated[
         bool,
         typer.Option("--plain", help="Time a plain timm step beside ours, and a plain open_clip step."),

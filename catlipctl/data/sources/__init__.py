@@ -13,13 +13,13 @@ from catlipctl.data.sources.concatenation import Concatenation
 from catlipctl.data.sources.locate import locate
 from catlipctl.data.sources.patterns import split_weight
 from catlipctl.data.sources.storage import is_url
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.streams import Streaming, open_tars
 from catlipctl.data.sources.text_files import NO_IMAGES_HINT, open_folder
 from catlipctl.errors import DataError, UsageError
 from catlipctl.files import cache_dir as default_cache_dir
 from catlipctl.progress import SILENT, Progress
 
-__all__ = ["open_source"]
+__all__ = ["Streaming", "open_source"]
 
 
 def open_source(
@@ -30,6 +30,7 @@ def open_source(
     label_key: str | None = None,
     need: Need = "captions",
     strict: bool = False,
+    streaming: Streaming | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Source:
@@ -46,6 +47,7 @@ def open_source(
         need: what a sample must have: captions (to pre-train), labels (to evaluate), images (neither),
             or any: captions where the source has some, else labels.
         strict: a shard that is not whole is an error.
+        streaming: that remote tars are read whole, through a cache; by ranges if None.
 
     Raises:
         DataError: there is no such source, or no usable sample in it; the hint says what helps.
@@ -63,20 +65,22 @@ def open_source(
         "progress": progress,
     }
     named = [split_weight(str(spec)) for spec in specs]
-    sources = [_open(text, strict, cache, options) for text, _ in named]
+    sources = [_open(text, strict, streaming, cache, options) for text, _ in named]
     weights = [weight for _, weight in named]
     return sources[0] if weights == [1.0] else Concatenation(sources, weights)
 
 
-def _open(spec: str, strict: bool, cache: Path, options: dict[str, Any]) -> Source:
+def _open(
+    spec: str, strict: bool, streaming: Streaming | None, cache: Path, options: dict[str, Any]
+) -> Source:
     """One SOURCE without a weight."""
     if spec.startswith("hf:") and not spec.startswith("hf://"):
         from catlipctl.data.sources.hub import open_hub
 
-        return open_hub(spec, strict=strict, cache=cache, **options)
+        return open_hub(spec, strict=strict, streaming=streaming, cache=cache, **options)
     found = locate(spec, cache, options["progress"])
     if found.kind == "tar":
-        return TarSource(spec, found.files, strict=strict, cache=cache, **options)
+        return open_tars(spec, found.files, strict=strict, streaming=streaming, cache=cache, **options)
     if found.kind == "parquet":
         from catlipctl.data.sources.parquet import open_parquet
 

@@ -86,12 +86,17 @@ class Concatenation:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def __getitem__(self, index: int) -> Sample:
+    def place(self, index: int) -> tuple[Weighted, int]:
+        """The part in which a sample stands, and its number there."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
         part = bisect_right(self._ends, index)
-        return self.parts[part][index - (self._ends[part - 1] if part else 0)]
+        return self.parts[part], index - (self._ends[part - 1] if part else 0)
+
+    def __getitem__(self, index: int) -> Sample:
+        part, number = self.place(index)
+        return part[number]
 
     def captions(self) -> Iterator[tuple[str, ...]]:
         """The captions of all samples in storage order."""

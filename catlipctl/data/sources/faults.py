@@ -26,6 +26,9 @@ LARGE_IMAGE = "image over 256 MiB"
 EMPTY_CAPTION = "empty caption"
 OTHER_SCRIPT = "caption in another script"
 NO_ROW = "row without JSON object"
+MISSING = "sample missing from its shard"
+BEYOND = "sample beyond its shard's count"
+EMPTY_SHARD = "shard without samples"
 
 _CONSEQUENCE = {
     TRUNCATED: "the whole samples before the cut are used",
@@ -39,6 +42,9 @@ _CONSEQUENCE = {
     LARGE_IMAGE: "left out",
     EMPTY_CAPTION: "left out",
     NO_ROW: "left out",
+    MISSING: "fewer than counted: others of its shard take their places",
+    BEYOND: "left out; catlipctl data index counts",
+    EMPTY_SHARD: "those of the next shard take their places",
     OTHER_SCRIPT: "letters, but none of them Latin",
 }
 SHARD_KINDS = (TRUNCATED, DAMAGED, UNREADABLE)

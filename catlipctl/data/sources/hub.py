@@ -11,7 +11,7 @@ from catlipctl.data.sources.arrow import DatasetSource
 from catlipctl.data.sources.columns import Columns
 from catlipctl.data.sources.locate import Located, look_at_all
 from catlipctl.data.sources.parquet import quiet_datasets
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.streams import Streaming, open_tars
 from catlipctl.errors import DataError, UsageError
 from catlipctl.progress import SILENT, Progress
 
@@ -57,6 +57,7 @@ def open_hub(
     label_key: str | None = None,
     need: Need = "captions",
     strict: bool = False,
+    streaming: Streaming | None = None,
     cache: Path,
     progress: Progress = SILENT,
 ) -> Source:
@@ -68,9 +69,10 @@ def open_hub(
     name = HubName.parse(spec)
     tars = tar_urls(name)
     if tars:
-        return TarSource(
+        return open_tars(
             spec,
             look_at_all(tars),
+            streaming=streaming,
             image_key=image_key,
             caption_keys=caption_keys,
             label_key=label_key,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from catlipctl.data.sources.patterns import expand
-from catlipctl.data.sources.storage import File, is_url, local, look_at
+from catlipctl.data.sources.storage import File, is_url, listed, local, look_at
 from catlipctl.errors import DataError, UsageError
 from catlipctl.progress import Progress
 
@@ -211,5 +211,12 @@ def look_at_all(paths: Sequence[str], look: Callable[[str], File] = look_at) -> 
     """
     if not any(map(is_url, paths)):
         return [look(path) for path in paths]
+    known: dict[str, File] = {}
+    folders: dict[str, list[str]] = {}
+    for path in filter(is_url, paths):
+        folders.setdefault(path.rpartition("/")[0], []).append(path)
+    for inside in folders.values():
+        if len(inside) > _REQUESTS:
+            known |= listed(inside)
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        return list(pool.map(look, paths))
+        return list(pool.map(lambda path: known.get(path) or look(path), paths))

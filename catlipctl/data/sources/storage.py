@@ -8,7 +8,7 @@ import errno
 import io
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
@@ -23,6 +23,9 @@ REMOTE_BUFFER = 8 * 2**20
 PAUSES = (0.2, 0.8, 3.2)
 """Seconds before each new try of a read that failed: object stores do so now and then for hours."""
 
+ANSWER_SECONDS = 30
+"""How long a server may say nothing in the midst of a read, before it has failed."""
+
 _HTTP = ("http", "https")
 _REMOTE = (*_HTTP, "s3", "s3a", "gs", "gcs")
 """Protocols whose packages the extra `remote` brings."""
@@ -34,8 +37,11 @@ _ABSENT = {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.
 class ReadFailed(MachineError):
     """A read that failed each time it was tried: the disk, its mount or permissions, the network, a server.
 
-    A `MachineError`, not a `DataError`: the data may be whole, and another machine or hour may read it.
+    A `MachineError`, not a `DataError`: the data may be whole, and another machine or hour may read it. Its
+    exit code is that of data, for that is what to look at.
     """
+
+    exit_code = 3
 
     @classmethod
     def of(cls, address: str, error: BaseException) -> "ReadFailed":
@@ -62,15 +68,31 @@ def is_absent(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno in _ABSENT)
 
 
-def persistently(read: Callable[[], T], address: str) -> T:
-    """What `read` gives, tried again after a pause where it fails.
+class _Retries:
+    """How many reads of this process were tried again."""
+
+    count = 0
+
+
+def retries() -> int:
+    """How often a read was tried again so far: by this process, and by loader workers whose chunks it has."""
+    return _Retries.count
+
+
+def count_retries(more: int) -> None:
+    """Add those of another process."""
+    _Retries.count += more
+
+
+def persistently(read: Callable[[], T], address: str, pauses: Sequence[float] | None = None) -> T:
+    """What `read` gives, tried again after a pause where it fails. pauses: seconds, `PAUSES` if None.
 
     Raises:
         ReadFailed: it failed each time. OSError: there is nothing to read (`is_absent`).
     """
     # Each of fsspec's file systems has exceptions of its own, which are no OSError.
     failures = Exception if is_url(address) else OSError
-    for pause in (*PAUSES, None):
+    for pause in (*(PAUSES if pauses is None else pauses), None):
         try:
             return read()
         except CatlipctlError:
@@ -80,8 +102,8 @@ def persistently(read: Callable[[], T], address: str) -> T:
                 raise
             if pause is None:
                 raise ReadFailed.of(address, error) from error
-            # A handle from before a network disk came back stays stale.
-            _descriptor.cache_clear()
+            close_files()
+            count_retries(1)
             time.sleep(pause)
     raise AssertionError("the last try returns or raises")
 
@@ -121,20 +143,51 @@ class File(NamedTuple):
         except OSError as error:
             raise ReadFailed.of(self.path, error) from error
 
+    def next_piece(self, offset: int, size: int, pauses: Sequence[float]) -> bytes:
+        """`size` bytes from `offset`, tried again after each of `pauses`, in seconds.
+
+        From a server that knows no ranges, the whole file.
+
+        Raises:
+            ReadFailed: each try failed, or the file has become shorter.
+        """
+
+        def read() -> bytes:
+            if is_url(self.path):
+                (body,) = self._cat([offset], [offset + size])
+            else:
+                (body,) = self._read_local([offset], [size])
+            if len(body) not in (size, self.size):
+                raise OSError(errno.EIO, f"{len(body):,} bytes came, {size:,} were asked for")
+            return body
+
+        try:
+            return persistently(read, self.path, pauses)
+        except OSError as error:
+            raise ReadFailed.of(self.path, error) from error
+
     def _read_local(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
         # Named until the reads are done: of two threads that open a file at once, one's handle is not kept.
         handle = _descriptor(self)
-        return [_read_at(handle, *place) for place in zip(offsets, sizes, strict=True)]
+        number = handle.fileno()
+        return [
+            body if len(body := os.pread(number, size, offset)) == size else _read_at(handle, offset, size)
+            for offset, size in zip(offsets, sizes, strict=True)
+        ]
 
     def _read_remote(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        filesystem, path = _filesystem(self.path)
-        ends = [offset + size for offset, size in zip(offsets, sizes, strict=True)]
-        found = filesystem.cat_ranges([path] * len(ends), list(offsets), ends, on_error="raise")
+        found = self._cat(offsets, [offset + size for offset, size in zip(offsets, sizes, strict=True)])
         if any(len(body) > size for body, size in zip(found, sizes, strict=True)):
             raise MachineError(
                 f"the server of {self.path} sends whole files where a part is asked for",
-                "download the file first, or serve it by a server that knows range requests",
+                "download the file first, or serve it by a server that knows range requests; "
+                "--set data.window=N reads whole shards",
             )
+        return found
+
+    def _cat(self, starts: Sequence[int], ends: Sequence[int]) -> list[bytes]:
+        filesystem, path = _filesystem(self.path)
+        found = filesystem.cat_ranges([path] * len(ends), list(starts), list(ends), on_error="raise")
         return [bytes(body) for body in found]
 
 
@@ -194,6 +247,30 @@ def _descriptor(file: File) -> BinaryIO:
     return open(file.path, "rb", buffering=0)
 
 
+def close_files() -> None:
+    """Let go of all local files that are open: of one that is deleted, the disk then has its space back.
+
+    And a handle from before a network disk came back stays stale.
+    """
+    _descriptor.cache_clear()
+
+
+def read_small(path: str, limit: int) -> bytes | None:
+    """The bytes of a small file, local or behind a URL; None where there is none, or it is larger.
+
+    Raises:
+        ReadFailed: it cannot be read.
+    """
+    if not is_url(path):
+        return read_file(Path(path), limit)
+    filesystem, inner = _filesystem(path)
+    try:
+        body = bytes(persistently(lambda: filesystem.cat_file(inner), path))
+    except OSError:
+        return None
+    return body if len(body) <= limit else None
+
+
 def _read_at(handle: BinaryIO, offset: int, size: int) -> bytes:
     body = os.pread(handle.fileno(), size, offset)
     # A network disk may give less than it has.
@@ -207,15 +284,25 @@ def _filesystem(url: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     protocol = url.partition("://")[0]
-    # As requests and huggingface_hub do, aiohttp goes through the proxies of the environment.
-    options = {"client_kwargs": {"trust_env": True}} if protocol in _HTTP else {}
     try:
-        return url_to_fs(url, **options)
+        return url_to_fs(url, **(_http_options() if protocol in _HTTP else {}))
     except ImportError as error:
         hint = "pip install 'catlipctl[remote]'" if protocol in _REMOTE else "install it beside catlipctl"
         raise MachineError(f"{url} needs another package: {error}", hint) from error
     except ValueError as error:
         raise DataError(f"{url}: {error}", "use a path, or a URL of a protocol that fsspec knows") from error
+
+
+@lru_cache
+def _http_options() -> dict[str, Any]:
+    """aiohttp goes through the proxies of the environment, as requests does, and waits for no dead server.
+
+    Its own limit, five minutes for a whole request, is too long for one and too short for the other.
+    """
+    import aiohttp
+
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=ANSWER_SECONDS, sock_read=ANSWER_SECONDS)
+    return {"client_kwargs": {"trust_env": True, "timeout": limits}}
 
 
 def look_at(path: str) -> File:
@@ -233,20 +320,43 @@ def look_at(path: str) -> File:
     info = persistently(lambda: filesystem.info(inner), path)
     if info.get("size") is None:
         raise DataError(f"the server of {path} does not tell the file's size", "download the file first")
+    return _described(path, info)
+
+
+def _described(path: str, info: Mapping[str, Any]) -> File:
+    """The file of which a file system of fsspec says `info`."""
     marks = (info.get(mark) for mark in _MARKS)
     return File(path, int(info["size"]), str(next((mark for mark in marks if mark is not None), "")))
+
+
+def listed(urls: Sequence[str]) -> dict[str, File]:
+    """Those of some files in one folder of a server that its listing describes: a request for a thousand.
+
+    Empty where it lists nothing, or tells no sizes, as http(s) does not.
+    """
+    if urls[0].partition("://")[0] in _HTTP:
+        return {}
+    filesystem, inner = _filesystem(urls[0])
+    folder = inner.rpartition("/")[0]
+    try:
+        infos = persistently(lambda: filesystem.ls(folder, detail=True), urls[0].rpartition("/")[0])
+    except OSError:
+        return {}
+    by_name = {info["name"].rpartition("/")[2]: info for info in infos if info.get("size") is not None}
+    names = {url: url.rpartition("/")[2] for url in urls}
+    return {url: _described(url, by_name[name]) for url, name in names.items() if name in by_name}
 
 
 def _refuse_silent(url: str) -> None:
     """See that something answers at an http(s) URL's host, rather than wait for minutes.
 
     Raises:
-        MachineError: nothing does.
+        ReadFailed: nothing does.
     """
     protocol, _, rest = url.partition("://")
     if protocol in _HTTP and (why := _silence_of(f"{protocol}://{rest.partition('/')[0]}")):
         _silence_of.cache_clear()
-        raise MachineError(
+        raise ReadFailed(
             f"{url} cannot be read: its server does not answer ({why})",
             "check the address and the network; then run the same command again",
         )

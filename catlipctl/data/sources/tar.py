@@ -1,33 +1,33 @@
-"""Webdataset shards: sample `i` is a few reads at known places of a tar; captions alone are a stream."""
+"""Webdataset shards: sample `i` is one read at a known place of a tar; captions alone are a stream."""
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
-
-import numpy as np
 
 from catlipctl.data.sample import Need, Sample
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.shard import CaptionShard
 from catlipctl.data.sources.storage import File, ReadFailed
-from catlipctl.data.sources.tar_columns import Samples, fields
-from catlipctl.data.sources.tar_index import ShardIndex, read_indexes
-from catlipctl.errors import DataError
+from catlipctl.data.sources.tar_columns import Cell, Keys
+from catlipctl.data.sources.tar_index import NOT_TEXT
+from catlipctl.data.sources.tar_index_file import read_index
+from catlipctl.data.sources.tar_run import Plan
+from catlipctl.data.sources.tar_samples import Samples
+from catlipctl.data.sources.tar_section import Section
+from catlipctl.data.sources.tar_usable import check_fields, count_damage, keep_usable, no_samples, usable
 from catlipctl.progress import SILENT, Progress
-
-_PROBED = 32
 
 
 class TarSource:
     """Pairs in webdataset tars, in the order of the shards, in a shard that of each sample's first member.
 
     captions are read from each of `caption_keys`; without any from `txt`, else from `json:caption`.
-    `need` says what a sample must have to be one.
+    `need` says what a sample must have to be one. cache: where the index is kept; None keeps it nowhere.
 
     Raises:
         DataError: no sample is left, or `strict` and a shard is not whole. ReadFailed: one cannot be read.
@@ -43,40 +43,44 @@ class TarSource:
         label_key: str | None = None,
         need: Need = "captions",
         strict: bool = False,
-        cache: Path,
+        cache: Path | None,
         progress: Progress = SILENT,
     ) -> None:
         self.name = name
         found = Faults()
-        used, indexes = _with_samples(files, read_indexes(files, cache, progress), found)
+        index = read_index(files, cache, progress)
+        count_damage(files, index, found)
         if strict:
             found.refuse_damaged_shards()
-        if not indexes:
-            raise _empty(name, files, found)
-        self._samples = Samples(used, indexes, image_key, caption_keys, label_key)
-        self._check_fields(asked=bool(caption_keys), need=need, label_asked=label_key is not None)
-        self._keep_usable(indexes, need, label_key, found)
-        for column in self._samples.captions:
-            found.add(kinds.NOT_UTF8, int((column.has & ~column.utf8).sum()))
-            found.add(kinds.LONG_CAPTION, int(column.too_long.sum()))
-        self._labelled = bool(self._samples.label.has.any())
-        self.faults: Mapping[str, int] = found.counts()
-        chosen = [
-            [list(key) for key in column.keys] for column in [self._samples.image, *self._samples.captions]
+        if not len(index):
+            raise no_samples(name, files, found)
+        keys = Keys(image_key, caption_keys, label_key)
+        self._samples = samples = Samples(files, index, keys)
+        captions = keys.captions if need == "captions" or caption_keys else []
+        check_fields(name, samples, captions, keys.label if label_key else None)
+        keep_usable(name, samples, need, found)
+        for number in range(len(keys.captions)):
+            column = [cells.captions[number] for cells in samples.cells]
+            found.add(kinds.NOT_UTF8, samples.count([cell.state == NOT_TEXT for cell in column]))
+            found.add(kinds.LONG_CAPTION, samples.count([cell.too_long for cell in column]))
+        self._labelled = samples.count([cells.label.has for cells in samples.cells]) > 0
+        self._plans = [
+            Plan.of(signature, cells.image, [*cells.captions, cells.label])
+            for signature, cells in zip(index.signatures, samples.cells, strict=True)
         ]
-        identity = [[list(file) for file in used], chosen, label_key, need]
+        self.faults: Mapping[str, int] = found.counts()
+        used = [list(file) for file, size in zip(files, index.shards[:, 0], strict=True) if size]
+        self.shards = len(used)
+        """How many tars are used."""
+        chosen = [[list(key) for key in column] for column in [keys.image, *keys.captions]]
+        identity = [used, chosen, label_key, need]
         self.fingerprint = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
         found.tell(progress)
 
     @property
-    def shards(self) -> int:
-        """How many tars are used."""
-        return len(self._samples.files)
-
-    @property
     def shard_sizes(self) -> list[int]:
         """How many samples each tar with any holds."""
-        return [size for size in np.bincount(self._samples.shard).tolist() if size]
+        return [size for size in self._samples.shard_sizes if size]
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -85,91 +89,40 @@ class TarSource:
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        samples, row = self._samples, range(index, index + 1)
-        file = samples.files[samples.shard[index]]
+        place = self._samples.place(index)
+        plan, cells = self._plans[place.signature], self._samples.cells[place.signature]
         try:
-            label = samples.label.texts(file, row)[0] if self._labelled else ()
-            return Sample(
-                key=samples.key(index),
-                image=self._read_image(file, index),
-                captions=tuple(text for column in samples.captions for text in column.texts(file, row)[0]),
-                label=label[0] if label else None,
-            )
+            bodies = place.file.read_many(*place.ranges(plan))
         except ReadFailed as error:
-            raise error.in_sample(samples.key(index)) from error
+            # Its key stands where nothing can be read.
+            raise error.in_sample(str(index)) from error
+        key, found = place.key(plan, bodies), place.members(plan, bodies)
+        label = cells.label.texts(found.get(cells.label.member))
+        return Sample(
+            key=str(index) if key is None else key.decode(errors="replace"),
+            # None where it has none, or the tar has become shorter since it was indexed.
+            image=found.get(cells.image.member),
+            captions=tuple(text for cell in cells.captions for text in cell.texts(found.get(cell.member))),
+            label=label[0] if label else None,
+        )
 
     def captions(self) -> Iterator[tuple[str, ...]]:
         """The captions of all samples in storage order."""
-        for file, rows in self._samples.runs():
-            columns = [column.texts(file, rows) for column in self._samples.captions]
-            for groups in zip(*columns, strict=True):
-                yield tuple(text for group in groups for text in group)
+        for _, columns, found in _texts(self._samples, [cells.captions for cells in self._samples.cells]):
+            for cells, members in zip(columns, found, strict=True):
+                said = [cell.texts(members.get(cell.member)) for cell in cells]
+                yield said[0] if len(said) == 1 else tuple(chain.from_iterable(said))
 
     def labels(self) -> list[str | None]:
         """The class label of every sample in storage order."""
         if not self._labelled:
             return [None] * len(self)
-        runs = (self._samples.label.texts(file, rows) for file, rows in self._samples.runs())
-        return [label[0] if label else None for run in runs for label in run]
-
-    def _read_image(self, file: File, index: int) -> bytes | None:
-        """Its bytes; None where it has none, or the tar has become shorter since it was indexed."""
-        column = self._samples.image
-        if column.which[index] < 0:
-            return None
-        size = int(column.size[index])
-        image = file.read(int(column.offset[index]), size)
-        return image if len(image) == size else None
-
-    def _keep_usable(
-        self, indexes: Sequence[ShardIndex], need: Need, label_key: str | None, found: Faults
-    ) -> None:
-        """Keep the samples that have what is needed; what is left out is counted.
-
-        Raises:
-            DataError: none is left.
-        """
-        samples, asked = self._samples, need
-        caption = samples.has_caption
-        if need == "any":
-            need = "captions" if (samples.image.has & caption).any() else "labels"
-        needed, lacking = {
-            "captions": (caption, kinds.NO_CAPTION),
-            "labels": (samples.label.has, kinds.NO_LABEL),
-            "images": (np.ones_like(caption), ""),
-        }[need]
-        usable = samples.usable(needed, lacking, caption, found)
-        if not len(usable):
-            raise _unusable(self.name, indexes, asked, samples, label_key, found)
-        samples.keep(usable)
-
-    def _check_fields(self, *, asked: bool, need: Need, label_asked: bool) -> None:
-        """Look into a few JSON members for the fields that were asked for: a misspelt one would give nothing.
-
-        Raises:
-            DataError: none of the looked-at members has the field.
-        """
-        samples = self._samples
-        columns = [*samples.captions] if need == "captions" or asked else []
-        columns += [samples.label] if label_asked else []
-        for column in columns:
-            rows = np.flatnonzero(column.has & samples.image.has)
-            keys = {column.keys[which] for which in np.unique(column.which[rows])}
-            if not keys or any(key.field is None for key in keys):
-                continue
-            seen: Counter[str] = Counter()
-            for row in rows[np.linspace(0, len(rows) - 1, min(len(rows), _PROBED)).astype(int)]:
-                size = min(int(column.size[row]), column.keys[0].max_bytes)
-                document = fields(samples.files[samples.shard[row]].read(int(column.offset[row]), size))
-                seen.update(name for name, value in document.items() if value is not None)
-            if not any(key.field in seen for key in keys):
-                there = ", ".join(f"{name} ({count})" for name, count in sorted(seen.items())[:40])
-                wanted = " or ".join(str(key) for key in keys)
-                option = "--label-key" if column is samples.label else "--caption-key"
-                raise DataError(
-                    f"{self.name} has no {wanted}: the fields in {_PROBED} JSON members are {there}",
-                    f"choose one with {option} {next(iter(keys)).extension}:FIELD",
-                )
+        labels = (
+            cell.texts(members.get(cell.member))
+            for _, columns, found in _texts(self._samples, [(cells.label,) for cells in self._samples.cells])
+            for (cell,), members in zip(columns, found, strict=True)
+        )
+        return [label[0] if label else None for label in labels]
 
 
 @dataclass(frozen=True)
@@ -183,81 +136,32 @@ class TarCaptions(CaptionShard):
     kind: ClassVar[str] = "tar"
 
     def _samples(self, found: Faults) -> Iterator[tuple[str, ...]]:
-        used, indexes = _with_samples([self.file], read_indexes([self.file], self.cache), found)
-        if not indexes:
-            return
-        samples = Samples(used, indexes, self.image_key, self.caption_keys)
-        blank = np.logical_or.reduce([column.blank for column in samples.captions])
-        there = samples.has_caption | blank
-        samples.keep(samples.usable(there, kinds.NO_CAPTION, there, found))
-
-        def fault(row: int, kind: str) -> None:
-            found.add(kind, 1, samples.where(row))
-
-        for file, rows in samples.runs():
-            columns = [column.texts(file, rows, fault, blank=("",)) for column in samples.captions]
-            for row, groups in zip(rows, zip(*columns, strict=True), strict=True):
-                said = tuple(text for group in groups for text in group)
+        index = read_index([self.file], self.cache)
+        count_damage([self.file], index, found)
+        samples = Samples([self.file], index, Keys(self.image_key, self.caption_keys, None))
+        there = [cells.has_caption or cells.has_blank for cells in samples.cells]
+        samples.keep(usable(samples, there, kinds.NO_CAPTION, there, found))
+        for section, columns, read in _texts(samples, [cells.captions for cells in samples.cells]):
+            for number, (cells, members) in enumerate(zip(columns, read, strict=True)):
+                wrong: list[str] = []
+                said = tuple(
+                    text
+                    for cell in cells
+                    for text in cell.texts(members.get(cell.member), wrong.append, blank=("",))
+                )
+                for kind in wrong if said else [*wrong, kinds.NO_CAPTION]:
+                    # A name costs a read; the first is told.
+                    name = "" if kind in found.examples() else samples.name(section.place(number))
+                    found.add(kind, 1, name)
                 if said:
                     yield said
-                else:
-                    fault(row, kinds.NO_CAPTION)
 
 
-def _with_samples(
-    files: Sequence[File], indexes: Sequence[ShardIndex], found: Faults
-) -> tuple[list[File], list[ShardIndex]]:
-    """The shards with a sample in them; the damage of all is counted."""
-    for file, index in zip(files, indexes, strict=True):
-        if index.damage and (len(index) or index.damaged_at):
-            found.add(index.damage, 1, f"{file.path} at byte {index.damaged_at:,} of {file.size:,}")
-        elif index.damage:
-            found.add(kinds.UNREADABLE, 1, f"{file.path}: {'empty file' if file.size == 0 else 'not a tar'}")
-    kept = [(file, index) for file, index in zip(files, indexes, strict=True) if len(index)]
-    return [file for file, _ in kept], [index for _, index in kept]
-
-
-def _empty(name: str, files: Sequence[File], found: Faults) -> DataError:
-    what = (
-        f"{name} holds no samples"
-        if len(files) == 1
-        else f"the {len(files)} shards of {name} hold no samples"
-    )
-    if found:
-        return DataError(f"{what}: {found}", "fetch it again: nothing in it can be read")
-    return DataError(
-        f"{what}: no member is named KEY.EXTENSION", "SOURCE wants webdataset shards: KEY.jpg, KEY.txt, ..."
-    )
-
-
-def _unusable(
-    name: str,
-    indexes: Sequence[ShardIndex],
-    need: Need,
-    samples: Samples,
-    label_key: str | None,
-    found: Faults,
-) -> DataError:
-    """Why no sample is left: what was looked for, what is there, and the option that chooses."""
-    counts: Counter[str] = Counter()
-    for index in indexes:
-        for number, count in enumerate(np.bincount(index.extension, minlength=len(index.extensions))):
-            counts[index.extensions[number]] += int(count)
-    there = ", ".join(f"{extension} ({count:,})" for extension, count in sorted(counts.items())[:40])
-    there += f"; {found}" if found else ""
-    if not samples.image.has.any():
-        looked = ", ".join(str(key) for key in samples.image.keys)
-        return DataError(
-            f"{name} has no images: its shards hold {there}; looked for {looked}",
-            "say which extension is the image: --image-key EXTENSION",
-        )
-    if need == "labels":
-        return DataError(
-            f"{name} has images but no labels: its shards hold {there}; looked for {label_key or 'cls'}",
-            "say where the class is: --label-key cls or --label-key json:FIELD",
-        )
-    looked = ", ".join(str(key) for column in samples.captions for key in column.keys)
-    return DataError(
-        f"{name} has images but no captions to them: its shards hold {there}; looked for {looked}",
-        "say where the caption is: --caption-key EXTENSION or --caption-key json:FIELD",
-    )
+def _texts(
+    samples: Samples, columns: Sequence[tuple[Cell, ...]]
+) -> Iterator[tuple[Section, list[tuple[Cell, ...]], Iterator[dict[int, bytes]]]]:
+    """Samples in storage order, some at a time: of each the cells of its signature, and what is in them."""
+    signatures = samples.index.signatures
+    plans = [Plan.of(signature, texts=cells) for signature, cells in zip(signatures, columns, strict=True)]
+    for section in samples.sections():
+        yield section, [columns[number] for number in section.signatures.tolist()], section.read(plans)

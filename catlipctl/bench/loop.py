@@ -1,0 +1,168 @@
+"""`bench loop`: images a second of the loop that trains, over those of a bare loop that does the same sums.
+
+Both have the same tower, batch, precision, optimiser and average; the batch is on the device already. Ours
+is `training.loop.train`, as `pretrain` runs it, with its reports, signals and guard; it only never saves. The
+bare loop is written by hand, and looks at nothing. They take turns of some steps each, every other round in
+the other order; the ratio is taken within each round.
+"""
+
+import os
+from itertools import repeat
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import nn
+
+from catlipctl.bench import configuration as configurations
+from catlipctl.bench.learners import OPTIMISER, Comparison, catlip_objective, made_up_batch
+from catlipctl.bench.result import LoopBenchmark, LoopRow, Spread
+from catlipctl.bench.step import StepSettings
+from catlipctl.bench.turns import Way, in_turns
+from catlipctl.objectives.catlip import sparse_bce
+from catlipctl.progress import SILENT, Progress
+from catlipctl.signals import Signals
+from catlipctl.training.compilation import Compilation
+from catlipctl.training.guard import Guard
+from catlipctl.training.learner import Learner
+from catlipctl.training.loop import train
+from catlipctl.training.optimiser import create, parameter_groups
+from catlipctl.training.report import Report, RunState
+from catlipctl.training.saving import Saves
+from catlipctl.training.steps import StepSchedule
+from catlipctl.training.tuning import float32_products, garbage_frozen
+from catlipctl.training.world import World
+
+MOMENTUM = 5e-4
+"""Of the average (CatLIP Table 6)."""
+FEWEST_STEPS = 3
+"""Of a turn: ours reads a step when the next one is launched."""
+ROUNDS = 12
+
+
+class LoopSettings(StepSettings):
+    """Settings of `bench loop`: `bench step`'s, for CatLIP alone. compile: both towers."""
+
+    rounds: int | None = ROUNDS
+    compile: bool = False
+
+
+def loop(settings: LoopSettings, progress: Progress = SILENT) -> LoopBenchmark:
+    """Measure both loops in this process."""
+    world, load = World(), os.getloadavg()[0]
+    comparison = settings.comparison(world.device)
+    progress.note(f"warming up {comparison.model} with {comparison.batch_size} images a step")
+    with TemporaryDirectory() as folder, float32_products(world.device, "auto"), garbage_frozen():
+        ways = {
+            "loop": ours(comparison, world, Path(folder) / "metrics.jsonl", compiled=settings.compile),
+            "bare loop": bare(comparison, world, compiled=settings.compile),
+        }
+        taken = in_turns(ways, settings.rounds or ROUNDS, world.device, progress, fewest=FEWEST_STEPS)
+    speeds = {name: [comparison.batch_size / seconds for seconds in all_] for name, all_ in taken.items()}
+    kind = str(world.precision("auto")).removeprefix("torch.")
+    return LoopBenchmark(
+        protocol=f"loop of training steps, same batch: {comparison.model}, {comparison.classes} classes, "
+        f"{comparison.batch_size} images, {kind} on {world.device.type}",
+        seed=comparison.seed,
+        data={"images": "synthetic", "labels": "synthetic"},
+        model=comparison.model,
+        image_size=configurations.image_size(configurations.find(comparison.model)),
+        classes=comparison.classes,
+        batch_size=comparison.batch_size,
+        device=world.device.type,
+        precision=kind,
+        compiled=settings.compile,
+        rows=[
+            LoopRow(name=name, images_per_second=Spread.of(found), rounds=found)
+            for name, found in speeds.items()
+        ],
+        ratio=Spread.of([ours / bare for ours, bare in zip(*speeds.values(), strict=True)]),
+        load=(round(load, 2), round(os.getloadavg()[0], 2)),
+    )
+
+
+class _NoSaves(Saves):
+    """A run's checkpoints, of which there are none."""
+
+    def __init__(self) -> None:
+        pass
+
+    @property
+    def overdue(self) -> bool:
+        return False
+
+    def kept_at(self, step: int) -> bool:  # noqa: ARG002
+        return False
+
+    def finish(self) -> None:
+        pass
+
+
+def ours(comparison: Comparison, world: World, metrics: Path, *, compiled: bool) -> Way:
+    """The loop and the learner of `pretrain`; a row of metrics for each step."""
+    learner = Learner(
+        catlip_objective(comparison, world),
+        OPTIMISER,
+        world,
+        momentum=MOMENTUM,
+        precision=world.precision("auto"),
+        compile=compiled,
+    )
+    batch = made_up_batch(comparison, world).to(world.device)
+
+    def way(count: int) -> None:
+        step, state = batch.step, RunState()
+        schedule = StepSchedule(
+            np.full(count, step.size, np.int32),
+            np.full(count, step.rows, np.int64),
+            np.arange(count + 1) * step.rows,
+            step.size,
+        )
+        saves = _NoSaves()
+        with SILENT.task("") as task:
+            train(
+                learner,
+                state,
+                schedule,
+                repeat([batch]),
+                lambda _: OPTIMISER.lr,
+                saves=saves,
+                report=Report(metrics, task, state, steps=count, every=1, source_size=step.rows),
+                signals=Signals(),
+                guard=Guard(saves, state, SILENT),
+            )
+
+    return way
+
+
+def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
+    """Forward, loss, backward, clipping, optimiser, average, as one writes them by hand."""
+    device, precision = world.device, world.precision("auto")
+    torch.manual_seed(comparison.seed)
+    tower = configurations.image_tower(comparison.model, comparison.classes)
+    module = tower.module.to(device).train()
+    optimiser = create(OPTIMISER, parameter_groups(dict(module.named_parameters()), OPTIMISER.weight_decay))
+    if compiled:
+        Compilation(module)
+    parameters = list(module.parameters())
+    averages = [parameter.detach().clone() for parameter in parameters]
+    batch = made_up_batch(comparison, world).to(device)
+    rows = torch.arange(len(batch), device=device).repeat_interleave(batch.targets["counts"])
+    classes = batch.targets["classes"]
+    assert OPTIMISER.clip_norm is not None
+    most: float = OPTIMISER.clip_norm
+
+    def way(count: int) -> None:
+        for _ in range(count):
+            images = tower.preprocessing.prepared(batch.images)
+            with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+                loss = sparse_bce(module(images), rows, classes)
+            loss.backward()
+            nn.utils.clip_grad_norm_(parameters, most)
+            optimiser.step()
+            optimiser.zero_grad()
+            with torch.no_grad():
+                torch._foreach_lerp_(averages, parameters, MOMENTUM)
+
+    return way

@@ -1,0 +1,69 @@
+"""`runs replay`: the steps that ended a pre-training run, taken again by one process on its own data."""
+
+from pathlib import Path
+
+import torch
+
+from catlipctl import checkpoints, vocabulary
+from catlipctl import recipe as recipes
+from catlipctl.checkpoints.directory import WEIGHTS
+from catlipctl.checkpoints.loading import read_tensors
+from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.pretraining.pretrain import given_vocabulary, make_loader, make_objective, open_source, outputs
+from catlipctl.progress import SILENT, Progress
+from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training import Learner, capture
+from catlipctl.training.directory import RunDirectory
+from catlipctl.training.replay import Replay, replayed
+from catlipctl.training.resuming import is_of
+from catlipctl.training.saved import Saved
+from catlipctl.training.world import World
+
+
+def replay(
+    run: Path, *, cpu: bool = False, cache_dir: Path | None = None, progress: Progress = SILENT
+) -> Replay:
+    """Take the steps of the run's capture again, from the weights that they had; nothing is written.
+
+    CheckpointError where the run has no capture, or its checkpoint is gone; UsageError for a run that is no
+    pre-training; DataError where the data is another.
+    """
+    found = capture.read(run)
+    directory = RunDirectory(run)
+    if not is_of(PretrainRecipe, directory):
+        raise UsageError(f"{run} is no run of pretrain", "its capture.json names the samples to look at")
+    recipe = recipes.load(PretrainRecipe, directory.recipe, environment={}).value
+    world = World(cpu=cpu)
+    source = open_source(recipe, cache_dir, progress)
+    classes = given_vocabulary(recipe, directory)
+    encode = None if classes is None else vocabulary.Encoder(classes)
+    objective = make_objective(recipe, outputs(recipe, classes), encode, found.length)
+    # Compiled it would be the same, minutes later.
+    options = {**recipe.learner_options(found.length), "compile": False}
+    precision = getattr(torch, found.precision)
+    learner = Learner(objective, recipe.optimiser, world, precision=precision, **options)
+    restore(learner, run / found.checkpoint)
+    progress.note(f"replaying {len(found.steps)} steps from {run / found.checkpoint}")
+    steps = replayed(learner, make_loader(recipe, source, objective, world.device), found)
+    return Replay(
+        inputs={"run": str(run), "data": source.name},
+        run=str(run),
+        checkpoint=str(run / found.checkpoint),
+        processes=found.processes,
+        device=world.device.type,
+        precision=found.precision,
+        shown=any(step.fault is not None for step in steps),
+        steps=steps,
+    )
+
+
+def restore(learner: Learner, checkpoint: Path) -> None:
+    """Put a checkpoint's weights and moments into a learner."""
+    tensors, saved = checkpoints.read_state(checkpoint, Saved)
+    try:
+        learner.load_state_dict(read_tensors(checkpoint / WEIGHTS), tensors, saved.without_moments)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{checkpoint} holds another model than the run's recipe: {str(error).splitlines()[0]}",
+            "give the run its recipe.yaml back",
+        ) from error
