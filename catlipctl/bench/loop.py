@@ -7,6 +7,7 @@ the other order; the ratio is taken within each round.
 """
 
 import os
+from functools import partial
 from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,10 +29,11 @@ from catlipctl.training.guard import Guard
 from catlipctl.training.learner import Learner
 from catlipctl.training.loop import train
 from catlipctl.training.optimiser import create, parameter_groups
-from catlipctl.training.report import Report, RunState
+from catlipctl.training.report import Report, RunState, append_row
 from catlipctl.training.saving import Saves
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.tuning import float32_products, garbage_frozen
+from catlipctl.training.utilisation import Utilisation
 from catlipctl.training.world import World
 
 MOMENTUM = 5e-4
@@ -128,7 +130,18 @@ def ours(comparison: Comparison, world: World, metrics: Path, *, compiled: bool)
                 repeat([batch]),
                 lambda _: OPTIMISER.lr,
                 saves=saves,
-                report=Report(metrics, task, state, steps=count, every=1, source_size=step.rows),
+                report=Report(
+                    partial(append_row, metrics),
+                    SILENT,
+                    task,
+                    state,
+                    Utilisation(world, learner.precision, {}),
+                    learner.compilation,
+                    steps=count,
+                    every=1,
+                    source_size=step.rows,
+                    workers=0,
+                ),
                 signals=Signals(),
                 guard=Guard(saves, state, SILENT),
             )

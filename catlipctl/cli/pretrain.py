@@ -199,6 +199,7 @@ def _without(arguments: Sequence[str], options: Mapping[str, int]) -> list[str]:
 def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:
     """The run in a few lines, and its loss as RUN/loss.png."""
     from catlipctl import reports
+    from catlipctl.reports.logs import Evaluated
 
     run = Path(result.run)
     written = save({run / "loss": lambda: reports.run_loss(run)}, plots, out)
@@ -208,10 +209,12 @@ def _show(out: Output, result: "PretrainResult", plots: Kinds) -> None:
         "steps": f"{result.steps:,} ({result.samples:,} images in {result.seconds:,.1f} s, "
         f"{result.images_per_second:,.0f} images/s)",
         "loss": losses(result.first_loss, result.final_loss),
+        "held-out pairs": Evaluated.model_validate(result.validation).told() if result.validation else None,
         "vocabulary": None if result.vocabulary_size is None else f"{result.vocabulary_size:,} classes",
         "passed over": ", ".join(f"{kind}: {count:,}" for kind, count in result.faults.items()),
         "images without a label": _share(result.unlabelled_share),
         "unreadable, replaced": f"{result.replaced:,} times" if result.replaced else None,
+        "skipped, not finite": f"{result.skipped:,} steps" if result.skipped else None,
         "plot": written[0] if written else None,
     }
     # Transfer Init takes rows of classes that mean something, which a contrastive run has not.

@@ -1,5 +1,6 @@
 """What a run will take, before it is started: memory by a rehearsal without numbers, and a device's speed."""
 
+import os
 import shutil
 import time
 import weakref
@@ -18,6 +19,8 @@ from catlipctl.errors import CatlipctlError
 from catlipctl.objectives import Objective
 from catlipctl.pretraining.pretrain import make_objective
 from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.settings.training import Sharding
+from catlipctl.training.distribution import size, units
 from catlipctl.training.launch import Devices
 from catlipctl.training.learner import checkpoint_activations
 from catlipctl.training.world import World
@@ -74,7 +77,7 @@ def memory(
             objective = make_objective(plain, outputs, lambda _: [], step.steps)
         if recipe.activation_checkpointing:
             checkpoint_activations(objective)
-        weights = BYTES * sum(parameter.numel() for parameter in objective.parameters())
+        held, gathered = spread_over(objective, recipe.sharding, step.processes)
         precision = torch.bfloat16 if low else torch.float32
         computed = rehearsed(objective, step.size, rows, min(step.pieces, 2), precision)
     except CatlipctlError:
@@ -82,17 +85,32 @@ def memory(
     except Exception:  # towers do what they like, and some of it needs numbers
         return None
     return {
-        "weights": weights,
-        "moments": 2 * weights,
-        "average": weights if recipe.ema.momentum is not None else 0,
-        # DDP keeps gradients in buckets.
-        "buckets": weights if step.processes > 1 else 0,
+        "weights": held,
+        "moments": 2 * held,
+        "average": held if recipe.ema.momentum is not None else 0,
+        "buckets": gathered,
         "activations and gradients": computed,
         "range_augment": AUGMENTED * BYTES * pixels if recipe.range_augment is not None else 0,
         # On a GPU the next step's are under way meanwhile.
         "images": step.pieces * pixels * (2 if device == "cuda" else 1),
         "libraries": psutil.Process().memory_info().rss if device == "cpu" else 0,
     }
+
+
+def spread_over(objective: Objective, sharding: Sharding, processes: int) -> tuple[int, int]:
+    """Bytes that each process holds of the weights, and of what it keeps beside for sending and gathering.
+
+    Sharded, two blocks are gathered at once, and what is in no block. Of the gradients nothing is taken off:
+    under accumulation each process has all of its own.
+    """
+    whole = BYTES * size(objective)
+    if processes == 1:
+        return whole, 0
+    if sharding == "none":
+        return whole, whole  # DDP keeps gradients in buckets
+    shards = processes if sharding == "full" else int(os.environ.get("LOCAL_WORLD_SIZE", processes))
+    alone = sorted(BYTES * size(unit) for unit in units(objective))
+    return -(-whole // shards), whole - sum(alone[:-2])
 
 
 def rehearsed(objective: Objective, size: int, rows: int, pieces: int, precision: torch.dtype) -> int:

@@ -30,7 +30,7 @@ from catlipctl.settings.pretraining import (
 )
 from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.directory import RunDirectory
-from catlipctl.training.report import RunState, first_and_final_loss
+from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import planned
 from catlipctl.training.world import World
 from catlipctl.vocabulary import Vocabulary
@@ -56,8 +56,12 @@ class PretrainResult(Result):
     """What was passed over when the source was opened, by kind: damaged shards, images without caption."""
     replaced: int
     """How often an image could not be read, and the next one took its place."""
+    skipped: int
+    """Steps whose loss or gradient was not finite: they changed nothing."""
     unlabelled_share: float | None
     """Share of the images seen whose captions gave no label: trained on, as showing none of the classes."""
+    validation: dict[str, Any] | None = None
+    """The last row of `evaluations.jsonl`: what the weights are worth on held-out pairs, if there are any."""
 
 
 def pretrain(
@@ -322,5 +326,7 @@ def summary(
         vocabulary_size=None if classes is None else len(classes),
         faults=dict(source.faults),
         replaced=int(state.totals["replaced"]),
+        skipped=int(state.totals.get("skipped", 0)),
         unlabelled_share=None if unlabelled is None else unlabelled / samples,
+        validation=next(reversed(read_metrics(run.directory.evaluations, Row)), None),
     )

@@ -38,6 +38,7 @@ class Logged(BaseModel):
     epoch: float = 0
     seconds: float = 0
     replaced: int = 0
+    skipped: int = 0
     unlabelled: float | None = None
 
 
@@ -55,6 +56,17 @@ class Evaluated(BaseModel):
     images: int | None = None
     classes: int | None = None
     weights: str | None = None
+
+    def told(self) -> str:
+        """What the weights after the step are worth, in one line."""
+        mean, classes = self.mean_average_precision, self.classes or 0
+        said = [
+            None if self.loss is None else f"loss {self.loss:.4g}",
+            None if mean is None else f"mAP {mean:.1%} over {classes:,} classes",
+            None if self.accuracy is None else f"accuracy {self.accuracy:.1%}",
+            f"{self.images or 0:,} images, {self.weights or 'raw'} weights, step {self.step:,}",
+        ]
+        return ", ".join(filter(None, said))
 
 
 def logged(path: Path) -> list[Logged]:

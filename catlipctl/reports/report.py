@@ -10,7 +10,7 @@ from catlipctl.labels.targets import HOWS
 from catlipctl.reports.curves import curves, of
 from catlipctl.reports.evaluations import evaluations
 from catlipctl.reports.findings import RECIPE, Findings, Found, RunFiles, find
-from catlipctl.reports.logs import METRICS, Evaluated, Logged
+from catlipctl.reports.logs import METRICS, Logged
 from catlipctl.reports.overlap import coverage, overlap
 from catlipctl.reports.page import Figure, Folded, Link, Links, Part, Section, Table, page
 from catlipctl.reports.provenance import provenance
@@ -104,9 +104,10 @@ def _training(run: RunFiles) -> list[Part]:
         "speed": f"{last.samples / last.seconds:,.0f} images/s, {last.seconds:,.0f} s in all"
         if last.seconds
         else None,
-        "held-out pairs": _held_out(run.evaluated[-1]) if run.evaluated else None,
+        "held-out pairs": run.evaluated[-1].told() if run.evaluated else None,
         "images without a label": _share(_unlabelled(run.metrics)),
         "unreadable images, replaced": f"{last.replaced:,}",
+        "steps skipped, not finite": f"{last.skipped:,}" if last.skipped else None,
     }
     measured = of((), run.evaluated)
     validation = Figure(lambda: curves({str(run.path): measured}, "Held-out pairs on the way"))
@@ -117,19 +118,6 @@ def _training(run: RunFiles) -> list[Part]:
         _ways(run),
         *[Folded("The whole recipe", run.recipe_text)] * bool(run.recipe_text),
     ]
-
-
-def _held_out(row: Evaluated) -> str:
-    """What a run's last weights were worth."""
-    said = [
-        None if row.loss is None else f"loss {row.loss:.4g}",
-        None
-        if row.mean_average_precision is None
-        else f"mAP {row.mean_average_precision:.1%} over {row.classes or 0:,} classes",
-        None if row.accuracy is None else f"accuracy {row.accuracy:.1%}",
-        f"{row.images or 0:,} images, {row.weights or 'raw'} weights, step {row.step:,}",
-    ]
-    return ", ".join(filter(None, said))
 
 
 def _unlabelled(rows: Sequence[Logged]) -> float | None:

@@ -23,7 +23,7 @@ def synchronise(module: nn.Module, counts: Callable[[], bool]) -> None:
     """
     for part in module.modules():
         if isinstance(part, _BatchNorm):
-            part.__class__ = _synchronised(type(part))
+            part.__class__ = _synchronised(type(part))  # type: ignore[arg-type]
             part.counts = counts  # type: ignore[assignment]
 
 
@@ -48,13 +48,14 @@ class Synchronised(_BatchNorm):
         normalised, mean, variance, count = _Normalise.apply(
             images, self.weight, self.bias, self.eps, self.counts()
         )
-        if self.track_running_stats:
+        means, variances, seen = self.running_mean, self.running_var, self.num_batches_tracked
+        if means is not None and variances is not None and seen is not None:
             with torch.no_grad():
-                self.num_batches_tracked.add_(1)
-                share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+                seen.add_(1)
+                share = 1 / seen if self.momentum is None else self.momentum
                 unbiased = variance * (count / (count - 1).clamp(min=1))
-                self.running_mean.lerp_(mean.to(self.running_mean), share)
-                self.running_var.lerp_(unbiased.to(self.running_var), share)
+                means.lerp_(mean.to(means), share)
+                variances.lerp_(unbiased.to(variances), share)
         return normalised
 
 

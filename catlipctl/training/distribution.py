@@ -8,7 +8,7 @@ kernels work on all of them. Saved names are the objective's own, whatever the d
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -69,7 +69,7 @@ class Distribution:
         """What is saved of what this process holds. Names are `PARAMETER` or `PARAMETER/MOMENT`."""
         return dict(values)
 
-    def own(self, name: str, saved: Mapping[str, Tensor], key: str) -> Tensor:
+    def own(self, name: str, saved: Mapping[str, Tensor], key: str) -> Tensor:  # noqa: ARG002
         """What this process holds of a parameter or buffer, of the tensor that is saved as `key`."""
         return saved[key]
 
@@ -88,19 +88,13 @@ class Sharded(Distribution):
         # `fully_shard` cuts no scalars.
         scalars = [parameter for parameter in objective.parameters() if parameter.ndim == 0]
         self._scalars = [parameter for parameter in scalars if parameter.requires_grad]
-        repeated = blocks(objective)
-        largest = max(map(_size, repeated), default=0)
-        for unit in repeated:
-            # A stem's and the like are not worth a gathering of their own.
-            if _size(unit) >= largest / 10:
-                fully_shard(unit, mesh=self._mesh)
-        head = objective.tower.head
-        if isinstance(head, nn.Linear):
-            # What autocast would make of both its weights: gathered in low precision it is the same.
-            # Elsewhere it is not: autocast leaves norms and positions in float32.
-            low = None if precision == torch.float32 else precision
-            policy = MixedPrecisionPolicy(low, torch.float32 if low else None, cast_forward_inputs=False)
-            fully_shard(head, mesh=self._mesh, mp_policy=policy)
+        whole = MixedPrecisionPolicy(cast_forward_inputs=False)
+        # Autocast takes a linear layer's weights in low precision: gathered so, they are the same. Elsewhere
+        # they are not: it leaves norms and positions in float32.
+        low = MixedPrecisionPolicy(precision, torch.float32, cast_forward_inputs=False)
+        for unit in units(objective):
+            is_low = isinstance(unit, nn.Linear) and precision != torch.float32
+            fully_shard(unit, mesh=self._mesh, mp_policy=low if is_low else whole)
         root: Any = fully_shard(objective, mesh=self._mesh, ignored_params=set(scalars))
         if world.device.type == "cpu":
             root.set_force_sum_reduction_for_comms(True)  # gloo knows no average
@@ -143,13 +137,13 @@ class Sharded(Distribution):
     def grad_norm(self, learned: Iterable[Tensor]) -> Tensor:
         """The norm of the gradients of what all processes hold."""
         scalars = set(self._scalars)
-        shards, wholes = [], []
-        for tensor in learned:
-            (wholes if tensor in scalars else shards).append(tensor)
+        shards = [tensor for tensor in learned if tensor not in scalars]
         # In float64: the square of a large norm is finite too.
         square = get_total_norm(_gradients(shards)).double().square()
         torch.distributed.all_reduce(square, group=self._mesh.get_group(self._mesh.ndim - 1))
-        return (square + get_total_norm(_gradients(wholes)).to(square).square()).sqrt().float()
+        if whole := _gradients(self._scalars):
+            square = square + get_total_norm(whole).double().square()
+        return square.sqrt().float()
 
     def whole(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On the CPU of the first process, one after the other; nothing elsewhere."""
@@ -166,14 +160,16 @@ class Sharded(Distribution):
         return found
 
     def pieces(self, values: Mapping[str, Tensor]) -> dict[str, Tensor | Piece]:
-        """This process's rows; of several nodes that hold the same, those of the first one alone."""
+        """This process's rows; where several nodes hold the same, only the first one's have any."""
         found: dict[str, Tensor | Piece] = {}
+        is_first = torch.distributed.get_rank() < self._shards
         for key, value in values.items():
             like = self._sharded.get(key.partition("/")[0])
             if like is None or value.ndim == 0:
                 found[key] = value
-            elif torch.distributed.get_rank() < self._shards:
-                found[key] = Piece(value, self._first(len(like)), tuple(like.shape))
+            else:
+                own = value if is_first else value.new_empty((0, *value.shape[1:]))
+                found[key] = Piece(own, self._first(len(like)), tuple(like.shape))
         return found
 
     def own(self, name: str, saved: Mapping[str, Tensor], key: str) -> Tensor:
@@ -203,6 +199,16 @@ def spread(
     return Sharded(objective, world, hybrid=sharding == "hybrid", precision=precision)
 
 
+def units(objective: Objective) -> list[nn.Module]:
+    """What is gathered by itself: the blocks, and the head, which is the largest layer."""
+    repeated = blocks(objective)
+    largest = max(map(size, repeated), default=0)
+    # A stem's few layers are not worth a gathering of their own.
+    found = [block for block in repeated if size(block) >= largest / 10]
+    head = objective.tower.head
+    return [*found, head] if isinstance(head, nn.Linear) else found
+
+
 def blocks(module: nn.Module) -> list[nn.Module]:
     """What a tower repeats: the modules of one class that stand together in a list, the innermost such lists.
 
@@ -217,7 +223,8 @@ def blocks(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-def _size(module: nn.Module) -> int:
+def size(module: nn.Module) -> int:
+    """How many numbers learn in it."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -242,5 +249,5 @@ def _local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def _gradients(parameters: Iterable[Tensor]) -> Sequence[Tensor]:
+def _gradients(parameters: Iterable[Tensor]) -> list[Tensor]:
     return [parameter.grad for parameter in parameters if parameter.grad is not None]

@@ -16,10 +16,13 @@ from catlipctl.training.world import LONG_WAIT
 
 
 class Guard:
-    """Watches a run's steps; all processes see the same outcomes. Steps in a row count from its making."""
+    """Watches a run's steps; all processes see the same outcomes. Steps in a row count from its making.
 
-    def __init__(self, saves: Saves, state: RunState, progress: Progress) -> None:
-        self._saves, self._state, self._progress = saves, state, progress
+    replays: can `runs replay` take the steps again?
+    """
+
+    def __init__(self, saves: Saves, state: RunState, progress: Progress, *, replays: bool = False) -> None:
+        self._saves, self._state, self._progress, self._replays = saves, state, progress, replays
         self._skipped: list[tuple[Underway, Outcome]] = []
 
     def watch(self, underway: Underway, outcome: Outcome) -> None:
@@ -43,9 +46,9 @@ class Guard:
         raise NonFiniteLoss(
             f"{said}, and in the {MOST_SKIPPED - 1} steps before it: in batches with samples "
             f"{_first(samples, 16)} of {'process' if len(ranks) == 1 else 'processes'} {_first(ranks, 8)}",
-            f"catlipctl runs replay {run} shows where it begins. --resume goes on after these steps, which "
-            f"changed no weight ({run / capture.checkpoint}); lower optimiser.lr, or raise "
-            "schedule.warmup_steps, if it comes again",
+            (f"catlipctl runs replay {run} shows where it begins. " if self._replays else "")
+            + f"--resume goes on after these steps, which changed no weight ({run / capture.checkpoint}); "
+            "lower optimiser.lr, or raise schedule.warmup_steps, if it comes again",
         )
 
     def _captured(self) -> Capture:

@@ -173,8 +173,7 @@ class Learner:
 
     def tower_weights(self) -> dict[str, Tensor]:
         """Those of the tower with its head, under its own names."""
-        tower = states.TOWER
-        return {n.removeprefix(tower): v for n, v in self.weights().items() if n.startswith(tower)}
+        return states.of_tower(self.weights())
 
     def state_dict(self) -> dict[str, Tensor | Piece]:
         """What resuming needs beside `tower_weights`: all other weights and the optimiser. All ranks call.

@@ -81,10 +81,10 @@ def fit(
         )
         return state
     utilisation = Utilisation(world, learner.precision, flops)
-    run.training_begins(recipe, len(schedule), utilisation.peak)
     whole, done = schedule.samples(), schedule.samples(state.step)
     with ExitStack() as inside:
         inside.enter_context(float32_products(world.device, recipe.precision))
+        run.training_begins(recipe, len(schedule), utilisation.peak)
         warm_up(learner, schedule, state.step, recipe.device_batch_size, run.progress)
         inside.enter_context(garbage_frozen())
         inside.enter_context(run.trackers.tracking(recipe, state.step))
@@ -97,6 +97,7 @@ def fit(
             task,
             state,
             utilisation,
+            learner.compilation,
             steps=len(schedule),
             every=recipe.log_every,
             source_size=len(loader.source),
@@ -111,7 +112,7 @@ def fit(
             saves=saves,
             report=report,
             signals=run.signals,
-            guard=Guard(saves, state, run.progress),
+            guard=Guard(saves, state, run.progress, replays=run.task == "pretrain"),
             after_step=after_step,
         )
     return state

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,15 +14,17 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from catlipctl.data.batch import Step
+from catlipctl.data.feeding import advice, cores
+from catlipctl.data.sources.storage import retries
 from catlipctl.errors import DataError
 from catlipctl.files import FileKind, write_text
 from catlipctl.progress import Progress, Task
+from catlipctl.training.compilation import Compilation
 from catlipctl.training.underway import Outcome
 from catlipctl.training.utilisation import Utilisation
 
 STEPS_TO_JUDGE = 50
-MOST_WAITING = 0.1
-"""Share of the time that may go by waiting for data before a run is warned."""
+"""After so many a run that waits for its data is warned."""
 KIND = FileKind("a row of metrics", 2**30, DataError, "delete that line: nothing else of the run needs it")
 
 
@@ -61,6 +64,7 @@ class Report:
         task: Task,
         state: RunState,
         utilisation: Utilisation,
+        compilation: Compilation | None = None,
         *,
         steps: int,
         every: int,
@@ -68,6 +72,7 @@ class Report:
         workers: int,
     ) -> None:
         self._write, self._task, self._state, self._utilisation = write, task, state, utilisation
+        self._compilation = compilation
         self._steps, self._every, self._source_size = steps, every, source_size
         self._last = time.perf_counter()
         self._window = _Window(self._last)
@@ -105,7 +110,9 @@ class Report:
             self._window = _Window(outcome.done)
 
     def _row(self, step: Step, outcome: Outcome, rate: float) -> dict[str, Any]:
-        """`loss` to `grad_norm` are the step's own, the rest is of all steps since the row before."""
+        """`loss` to `grad_norm` are the step's own; means, rates, `saving` and `evaluating` are of the steps
+        since the row before; counts and `seconds` of the run (of this start: `retries`, `recompilations`).
+        """
         samples, totals, window = step.start + step.rows, self._state.totals, self._window
         seconds = outcome.done - window.begun
         return {
@@ -124,6 +131,8 @@ class Report:
             "seconds": round(totals["seconds"], 3),
             "replaced": int(totals["replaced"]),
             "skipped": int(totals["skipped"]),
+            "retries": retries(),
+            **({"recompilations": self._compilation.late.total()} if self._compilation else {}),
         }
 
 
@@ -132,6 +141,7 @@ class Waiting:
 
     def __init__(self, progress: Progress, workers: int) -> None:
         self._progress, self._workers = progress, workers
+        self._cores = max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         self._steps, self._seconds = 0, 0.0
         self._waits: list[float] = []
 
@@ -141,11 +151,10 @@ class Waiting:
         if self._steps == 1:
             return
         self._waits, self._seconds = added(self._waits, waits), self._seconds + seconds
-        if self._steps == STEPS_TO_JUDGE and max(self._waits) > MOST_WAITING * self._seconds:
-            self._progress.warn(
-                f"{max(self._waits) / self._seconds:.0%} of the time goes by waiting for data "
-                f"with {self._workers} workers a process: set the recipe's workers higher"
-            )
+        if self._steps == STEPS_TO_JUDGE:
+            told = advice(max(self._waits) / self._seconds, self._workers, self._cores)
+            if told is not None:
+                self._progress.warn(told)
 
 
 def added(sums: Sequence[float], values: Sequence[float]) -> list[float]:

@@ -22,6 +22,7 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.training.learner import Learner, nothing
 from catlipctl.training.report import RunState
 from catlipctl.training.saved import Saved, differences
+from catlipctl.training.state import of_tower
 from catlipctl.training.steps import StepSchedule
 from catlipctl.training.world import World
 from catlipctl.training.writer import Writer
@@ -98,7 +99,7 @@ class Saves:
         in a row raises its error here.
         """
         self._settle(last=False)
-        weights, used = self.learner.tower_weights(), self.learner.weights()
+        used = self.learner.weights()
         saved, without = self.learner.state_dict(), self.learner.without_moments()
         pieces = {name: value for name, value in saved.items() if isinstance(value, Piece)}
         directory = self.run / "checkpoints" / step_name(state.step)
@@ -120,7 +121,7 @@ class Saves:
             content.update(
                 checkpoints.contents(
                     tower=self.learner.objective.tower,
-                    weights=weights,
+                    weights=of_tower(used),
                     config={**parts.pop("config"), "step": state.step, "samples": samples},
                     state={name: value for name, value in saved.items() if not isinstance(value, Piece)},
                     state_json=document,

@@ -18,6 +18,11 @@ TOWER = "model."
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
+def of_tower(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An objective's weights that are the tower's with its head, under its own names."""
+    return {name.removeprefix(TOWER): v for name, v in weights.items() if name.startswith(TOWER)}
+
+
 def saved(
     distribution: Distribution, optimiser: Optimizer, average: Average | None
 ) -> dict[str, Tensor | Piece]:

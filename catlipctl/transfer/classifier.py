@@ -40,15 +40,15 @@ def save_head(path: Path, weight: Tensor, bias: Tensor) -> None:
 
 
 def answers(
-    tower: Tower, weights: Mapping[str, Tensor], test: Labelled, *, workers: int = 0
+    tower: Tower, weights: Mapping[str, Tensor], test: Labelled, device: torch.device, *, workers: int = 0
 ) -> tuple[Answers, int]:
-    """What a tower with these weights says of the test images, on their device; how many are unreadable.
+    """What a tower with these weights says of the test images; how many are unreadable.
 
     Raises DataError where none can be read.
     """
     module = copy.deepcopy(tower.module)
     module.load_state_dict(weights)
-    device = next(module.parameters()).device
+    module.to(device)
     reader = read_images(
         test.source, tower.preprocessing, test.indices.tolist(), batch=BATCH, workers=workers
     )

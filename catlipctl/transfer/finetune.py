@@ -151,12 +151,16 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     source = Selection(sets.train.source, sets.train.indices.tolist())
     schedule = planned(recipe, size, len(source), (run.start.step, run.start.samples))
     assert schedule is not None, "the source is open, so its epochs have a length"
-    return FineTuning(recipe, run, sets, source, schedule, tower, prior, str(checkpoint.path or tower.name))
+    origin = str(checkpoint.path or tower.name)
+    return FineTuning(recipe, run, sets, source, schedule, tower, copy.deepcopy(tower), prior, origin)
 
 
 @dataclass(frozen=True)
 class FineTuning:
-    """One run: the labelled images, the steps, and the tower with its classifier as they start."""
+    """One run: the labelled images, the steps, and the tower with its classifier as they start.
+
+    copy: of the tower, on which weights are evaluated: what learns may be spread over processes.
+    """
 
     recipe: FinetuneRecipe
     run: Run
@@ -164,6 +168,7 @@ class FineTuning:
     source: Selection
     schedule: StepSchedule
     tower: Tower
+    copy: Tower
     prior: TransferredHead | None
     origin: str
 
@@ -212,7 +217,8 @@ class FineTuning:
 
     def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers, int]:
         """What the tower with these weights says of the test images; how many are unreadable."""
-        return answers(self.tower, weights, self.sets.test, workers=self.recipe.workers)
+        device = self.run.world.device
+        return answers(self.copy, weights, self.sets.test, device, workers=self.recipe.workers)
 
     def figures(self, found: Answers) -> dict[str, Any]:
         """What the answers are worth."""

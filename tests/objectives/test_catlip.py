@@ -121,12 +121,16 @@ def test_objective_gives_torchs_dense_loss_of_the_normalised_images() -> None:
     mean, std = (torch.tensor(v)[:, None, None] for v in (tower.preprocessing.mean, tower.preprocessing.std))
     logits = tower.module((whole.images.float() / 255 - mean) / std)
     rows, classes = torch.tensor([0, 0, 2, 2, 2, 4]), torch.tensor([1, 5, 0, 2, 3, 8])
-    loss, parts = objective(whole)
+    loss, parts, scores = objective(whole)
     torch.testing.assert_close(loss, dense(logits, rows, classes))
     assert parts["unlabelled"].item() == pytest.approx(2 / 5)
-    assert set(parts) == {"unlabelled"}
+    assert parts["labels"].item() == pytest.approx(6 / 5)
+    assert set(parts) == {"labels", "unlabelled"}
     weighted = (objective(first).loss * 2 + objective(second).loss * 3) / 5
     torch.testing.assert_close(weighted, loss)
+    # In eval mode alone: in training nobody asks for them, and they would stay in memory.
+    torch.testing.assert_close(scores, logits)
+    assert objective.train()(whole).scores is None
 
 
 class Brighter(torch.nn.Module):
@@ -150,7 +154,7 @@ def test_augmentation_works_on_images_from_0_to_1_and_its_loss_is_added(training
     plain = objectives.Catlip.build(None, Context(tower=tower, encode=encode))
     augmented = objectives.Catlip.build(None, Context(tower=tower, encode=encode, range_augment=Brighter()))
     (batch,) = batches(160, slice(0, 5))
-    loss, parts = augmented.train(training)(batch)
+    loss, parts, _ = augmented.train(training)(batch)
     if not training:
         assert torch.equal(loss, plain.eval()(batch).loss)
         return

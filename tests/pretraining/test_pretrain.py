@@ -167,7 +167,9 @@ def test_one_step_that_is_nan_is_skipped_and_the_third_in_a_row_ends_the_run(
 
     monkeypatch.setitem(OBJECTIVES, "catlip", Failing)
     told = Told()
-    with pytest.raises(NonFiniteLoss, match="at step 7 in a batch with samples") as caught:
+    with pytest.raises(
+        NonFiniteLoss, match="at step 7, and in the 2 steps before it: in batches with samples"
+    ) as caught:
         pretrain(recipe, out=tmp_path / "run", progress=told)
     assert caught.value.exit_code == 6
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["exit_code"] == 6

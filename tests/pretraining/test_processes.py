@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,6 +57,7 @@ JOBS = {
     "nine": NINE,
     "clip": CLIP,
     "clip in pieces": {**CLIP, "device_batch_size": 1},
+    "sharded": {**EVERYTHING, "sharding": "full", "save_every": 4},
 }
 
 
@@ -192,6 +194,20 @@ def test_two_processes_have_the_losses_of_one(runs: Path, job: str) -> None:
     for key in ("step", "samples", "size", "lr"):
         assert [row[key] for row in rows[0]] == [row[key] for row in rows[1]]
     assert json.loads((checkpoints.resolve(two) / "state" / "state.json").read_text())["processes"] == 2
+
+
+def test_a_sharded_run_goes_on_in_one_process_that_shards_nothing(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "sharded" / "2", tmp_path / "run")
+    written = {path.name for path in (checkpoints.resolve(tmp_path / "run") / "state").iterdir()}
+    assert {"state-00000-of-00002.safetensors", "state-00001-of-00002.safetensors"} <= written
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000008")
+    recipe = json.loads((runs / "jobs.json").read_text())["sharded"]
+    found = pretrain(
+        PretrainRecipe.model_validate({**recipe, "sharding": "none"}), out=tmp_path / "run", resume=True
+    )
+    assert losses(tmp_path / "run") == pytest.approx(losses(runs / "sharded" / "1"), rel=1e-5)
+    opened = timm.create_model(f"local-dir:{found.checkpoint}", pretrained=True)
+    assert opened.num_classes == 10
 
 
 def test_clip_in_pieces_has_the_losses_of_one_batch(runs: Path) -> None:

@@ -42,7 +42,7 @@ LARGE_HEAD = 200_000
 
 @dataclass(frozen=True)
 class Case:
-    """What learns. everything: in pieces of one image, of which one is idle; averaged; RangeAugment."""
+    """What learns. everything: in pieces of one image, averaged, with RangeAugment."""
 
     objective: str = "catlip"
     everything: bool = False
@@ -50,21 +50,21 @@ class Case:
 
     @property
     def rows(self) -> int:
-        return 5 if self.everything else 7
+        return 4 if self.everything else 7
 
 
 PLAIN, PIECES = Case(), Case(everything=True)
 CLIP, CLIP_PIECES = Case("clip"), Case("clip", everything=True)
 STATISTICS = Case(tower="test_efficientnet")
 JOBS = {
-    4: [(CLIP_PIECES, "hybrid")],
-    3: [(PIECES, "none"), (PLAIN, "full"), (PIECES, "full"), (CLIP_PIECES, "full"), (STATISTICS, "none")],
+    4: [],
+    3: [(PIECES, "none"), (PIECES, "full"), (CLIP_PIECES, "full"), (STATISTICS, "none")],
     2: [
-        *((case, sharding) for case in (PLAIN, PIECES, CLIP, CLIP_PIECES) for sharding in ("none", "full")),
-        (STATISTICS, "full"),
+        *((case, "none") for case in (PLAIN, CLIP_PIECES)),
+        *((case, "full") for case in (PLAIN, PIECES, CLIP, CLIP_PIECES, STATISTICS)),
     ],
 }
-"""By processes: what they train, and how it is spread over them."""
+"""By processes: what they train, and how it is spread. Of four images three have an idle piece each step."""
 RELAY = [(4, "hybrid"), (3, "none"), (2, "full"), (1, "none")]
 """One run, five steps in each of these worlds."""
 
@@ -100,7 +100,7 @@ def exact(objective: Objective) -> Objective:
 def pieces(case: Case, index: int, world: World, classes: int = CLASSES) -> tuple[Step, list[Batch]]:
     """A process's share of a step; a piece that does not count is made of some row."""
     rows = case.rows
-    draw = torch.Generator().manual_seed(index % 2)
+    draw = torch.Generator().manual_seed(index % 5)
     images = torch.randint(0, 256, (rows, 3, SIZE, SIZE), generator=draw, dtype=torch.uint8)
     tokens = torch.randint(1, 49407, (rows, TEXT.context_length), generator=draw)
     labels = torch.randint(0, classes, (rows,), generator=draw)
@@ -119,7 +119,7 @@ def pieces(case: Case, index: int, world: World, classes: int = CLASSES) -> tupl
 
 def train(learner: Learner, case: Case, steps: range) -> list[list[float]]:
     """Losses and gradient norms."""
-    outcomes = [learner.step(*pieces(case, index, learner.world), 1e-3).outcome() for index in steps]
+    outcomes = [learner.step(*pieces(case, index, learner.world), 5e-4).outcome() for index in steps]
     return [[outcome.loss, outcome.grad_norm] for outcome in outcomes]
 
 
@@ -220,12 +220,13 @@ def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def alone() -> dict[Case, tuple[list[list[float]], Mapping[str, Tensor]]]:
-    """Of each case what one process found, and its weights."""
+def alone() -> dict[Case, tuple[list[list[float]], Mapping[str, Tensor], Mapping[str, Tensor]]]:
+    """Of each case what one process found, its weights, and those that it had at its start."""
     found = {}
     for case in {case for jobs in JOBS.values() for case, _ in jobs}:
         one = learner(case, World(cpu=True))
-        found[case] = train(one, case, range(STEPS)), one.weights()
+        start = copy.deepcopy(one.weights())
+        found[case] = train(one, case, range(STEPS)), one.weights(), start
     return found
 
 
@@ -236,17 +237,17 @@ def test_all_processes_have_the_losses_norms_and_weights_of_one(
     spread: Path, alone: dict[Case, Any], size: int, case: Case, sharding: str
 ) -> None:
     key = f"{size} {sharding} {case}"
-    losses, weights = alone[case]
+    losses, weights, start = alone[case]
     results = [json.loads((spread / f"{rank}.json").read_text()) for rank in range(size)]
     assert all(found[key] == results[0][key] for found in results)
     for (loss, norm), (wanted, wanted_norm) in zip(results[0][key], losses, strict=True):
         assert loss == pytest.approx(wanted, rel=1e-5)
         assert norm == pytest.approx(wanted_norm, rel=1e-3)
-    assert losses[-1][0] < 0.98 * losses[0][0]
     saved = load_file(spread / f"{key}.safetensors")
     assert saved.keys() == weights.keys()
+    assert all(not torch.equal(saved[name], start[name]) for name in start if name.endswith(".weight"))
     for name, value in weights.items():
-        torch.testing.assert_close(saved[name], value, rtol=0, atol=1e-3, msg=lambda m, n=name: n + m)
+        torch.testing.assert_close(saved[name], value, rtol=0, atol=5e-4, msg=lambda m, n=name: n + m)
     if sharding != "none":
         scalars = {name for name, value in weights.items() if value.ndim == 0 and value.is_floating_point()}
         assert set(results[0][f"{key} whole"]) == scalars
@@ -264,7 +265,7 @@ def test_a_run_goes_from_hsdp_to_ddp_to_fsdp_and_to_one_process(spread: Path, al
 
 
 def of_uneven_shares(world: World) -> list[str]:
-    """Of torch's BatchNorm over five images, and ours over 3, 2, and one that does not count; what differs."""
+    """How torch's BatchNorm over five images and ours differ: over 3, 2, and one that does not count."""
     draw = torch.Generator().manual_seed(0)
     images, factors = torch.randn(2, 5, 4, 3, 3, generator=draw, dtype=torch.float64)
     own = [range(3), range(3, 5), range(0)][world.rank]

@@ -153,7 +153,11 @@ def test_pieces_of_any_length_and_one_that_does_not_count() -> None:
     values = learner.gradients(batch.step, cuts)
     shares = dict(zip(values.names, values.totals()[1:-1].tolist(), strict=True))
     assert values.totals()[0].item() == pytest.approx(loss, rel=1e-12)
-    assert shares == {"unlabelled": pytest.approx((labels(7).sum(1) == 0).double().mean().item())}
+    each = labels(7).sum(1).double()
+    assert shares == {
+        "labels": pytest.approx(each.mean().item()),
+        "unlabelled": pytest.approx((each == 0).double().mean().item()),
+    }
     assert_same(gradients(learner), wanted, True)
 
 

@@ -117,7 +117,7 @@ def test_a_run_that_waits_for_its_data_is_warned_once(waits: tuple[float, ...], 
     heard = Heard()
     reported(heard, 120, 50, 100.0, waits)
     assert len(heard.warnings) == told
-    assert all(warning.startswith("30% of the time") for warning in heard.warnings)
+    assert all(warning.startswith("training waits for data 30 % of the time") for warning in heard.warnings)
 
 
 def test_what_is_not_finite_is_null_and_read_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Fine-tuning on drawn images: what it learns, what it writes, who opens it, and that it goes on exactly."""
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,10 +20,13 @@ from catlipctl import checkpoints, data, models, transfer
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.data.batch import Batch, Step
-from catlipctl.errors import DataError, Stopped, UsageError
+from catlipctl.errors import DataError, NonFiniteLoss, Stopped, UsageError
 from catlipctl.labels.targets import LabelSet
+from catlipctl.objectives import Classification, Output
+from catlipctl.pretraining import replay
 from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.settings.models import ModelSettings
+from catlipctl.training import capture
 from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import read_metrics
@@ -271,3 +275,30 @@ def test_a_head_without_a_prior_is_fresh(sets: tuple[Source, Source], tmp_path: 
     result = finetune(recipe(bare, length={"steps": 2}), bare, *sets, out=tmp_path / "ft")
     assert (result.init, result.prior) == ("random", {})
     assert isinstance(checkpoints.load(tmp_path / "ft").tower.head, nn.Linear)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_three_in_a_row_end_it(
+    checkpoint: Checkpoint, sets: tuple[Source, Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = {2}
+    forward = Classification.forward
+
+    def broken(self: Classification, batch: Batch) -> Output:
+        output = forward(self, batch)
+        return output._replace(loss=output.loss * math.nan) if batch.step.index in bad else output
+
+    monkeypatch.setattr(Classification, "forward", broken)
+    result = finetune(recipe(checkpoint, length={"steps": 4}), checkpoint, *sets, out=tmp_path / "one")
+    assert result.steps == 4
+    rows = read_metrics(tmp_path / "one" / "metrics.jsonl")
+    assert [(row["step"], row["skipped"]) for row in rows] == [(1, 0), (2, 0), (3, 1), (4, 1)]
+    assert all(value.isfinite().all() for value in saved(tmp_path / "one").values())
+    bad |= {1, 3}
+    with pytest.raises(
+        NonFiniteLoss, match="the loss became non-finite at step 4, and in the 2 steps"
+    ) as caught:
+        finetune(recipe(checkpoint, length={"steps": 6}), checkpoint, *sets, out=tmp_path / "three")
+    assert "replay" not in caught.value.hint
+    assert [step.step for step in capture.read(tmp_path / "three").steps] == [2, 3, 4]
+    with pytest.raises(UsageError, match="is no run of pretrain"):
+        replay(tmp_path / "three", cpu=True)
