@@ -109,9 +109,9 @@ def _lines(result: "LoaderBenchmark") -> list[str]:
         "fast: simplejpeg and torch's resize, of JPEGs. exact: Pillow.",
     ]
     rows = {(row.name, row.size): row.rounds for row in result.rows}
-    for (name, size), taken in rows.items():
+    for (name, size), speeds in rows.items():
         if name in STREAMS:
-            ratios = [ours / other for ours, other in zip(taken, rows["fast", size], strict=True)]
+            ratios = [ours / other for ours, other in zip(speeds, rows["fast", size], strict=True)]
             lines.append(
                 f"{name} at {size} px ({STREAMS[name]}): {statistics.median(ratios):.3f} times fast."
             )
