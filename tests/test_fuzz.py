@@ -25,7 +25,7 @@ from catlipctl.labels import targets
 from catlipctl.settings.models import ModelSettings
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.report import MetricsRow, read_metrics
-from catlipctl.training.saving import Saved
+from catlipctl.training.saved import Saved
 from catlipctl.transfer.initialise import read_account
 from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.exchange import imported

@@ -5,7 +5,7 @@ on how long the text tower's input is: both are as in real data.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class Comparison(BaseModel):
     """What all sides have in common.
 
     model: an open_clip configuration, by name or as a JSON file of the same form.
-    batch_size: images of each process.
+    batch_size: images of each process. compile: the image towers of ours, by `torch.compile`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +47,7 @@ class Comparison(BaseModel):
     batch_size: int
     classes: int
     seed: int
+    compile: bool = False
 
 
 class Contestant(Protocol):
@@ -67,12 +68,27 @@ class Engine:
     the learner steps as it does in training.
     """
 
-    def __init__(self, objective: Objective, towers: Sequence[nn.Module], batch: Batch, world: World) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        towers: Sequence[nn.Module],
+        batch: Batch,
+        world: World,
+        *,
+        compile: bool = False,
+    ) -> None:
         self.module = objective
         self.batch = batch.to(world.device)
-        self._learner = _Observed(objective, OPTIMISER, world, precision=world.precision("auto"))
+        precision = world.precision("auto")
+        self._learner = _Observed(objective, OPTIMISER, world, precision=precision, compile=compile)
+
+        # A hook is a part of what is compiled; a clock is not.
+        @torch.compiler.disable
+        def forward_ends(*_: Any) -> None:
+            self._learner.mark("forward")
+
         for tower in towers:
-            tower.register_forward_hook(lambda *_: self._learner.mark("forward"))
+            tower.register_forward_hook(forward_ends)
         self._learner.module.register_forward_hook(lambda *_: self._learner.mark("loss"))
 
     def step(self, mark: Mark) -> float:
@@ -104,7 +120,8 @@ def catlip_objective(comparison: Comparison, world: World) -> Catlip:
 def catlip(comparison: Comparison, world: World) -> Contestant:
     """CatLIP, as it trains."""
     objective = catlip_objective(comparison, world)
-    return Engine(objective, [objective.model], made_up_batch(comparison, world), world)
+    batch = made_up_batch(comparison, world)
+    return Engine(objective, [objective.model], batch, world, compile=comparison.compile)
 
 
 def clip(comparison: Comparison, world: World) -> Contestant:
@@ -116,7 +133,8 @@ def clip(comparison: Comparison, world: World) -> Contestant:
     )
     tower = configurations.image_tower(comparison.model, settings.embed_dim, bias=False)
     objective = Clip.build(settings, _context(tower, comparison, world))
-    return Engine(objective, [objective.model, objective.text], made_up_batch(comparison, world), world)
+    batch = made_up_batch(comparison, world)
+    return Engine(objective, [objective.model, objective.text], batch, world, compile=comparison.compile)
 
 
 def _context(tower: configurations.OpenClipTower, comparison: Comparison, world: World) -> Context:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from catlipctl.bench import configuration as configurations
 from catlipctl.bench.learners import OPTIMISER, Comparison, catlip_objective, made_up_batch
@@ -158,7 +158,7 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
     optimiser = create(OPTIMISER, parameter_groups(dict(module.named_parameters()), OPTIMISER.weight_decay))
     if compiled:
         Compilation(module)
-    parameters = list(module.parameters())
+    parameters: list[Tensor] = list(module.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]
     batch = made_up_batch(comparison, world).to(device)
     rows = torch.arange(len(batch), device=device).repeat_interleave(batch.targets["counts"])

@@ -42,12 +42,7 @@ def loss(settings: LossSettings, progress: Progress = SILENT) -> LossBenchmark:
     """Measure in this process; OutOfMemory where the logits do not fit."""
     world, load = World(), os.getloadavg()[0]
     device, precision = world.device, world.precision("auto")
-    torch.manual_seed(settings.seed)
-    head = nn.Linear(settings.width, settings.classes, device=device)
-    features = torch.randn(settings.batch_size, settings.width, device=device, dtype=precision)
-    classes, counts = zipf_labels(np.random.default_rng(settings.seed), settings.batch_size, settings.classes)
-    rows = torch.arange(settings.batch_size).repeat_interleave(counts).to(device)
-    classes = classes.to(device)
+    head, features, rows, classes = made_up_head(settings, world)
     dense = torch.zeros(settings.batch_size, settings.classes, device=device)
     dense[rows, classes] = 1
 
@@ -95,6 +90,16 @@ def loss(settings: LossSettings, progress: Progress = SILENT) -> LossBenchmark:
         ],
         load=(round(load, 2), round(os.getloadavg()[0], 2)),
     )
+
+
+def made_up_head(settings: LossSettings, world: World) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
+    """A head, features `[B, D]` in the precision of a step, and the rows and classes of their labels."""
+    torch.manual_seed(settings.seed)
+    device, images = world.device, settings.batch_size
+    head = nn.Linear(settings.width, settings.classes, device=device)
+    features = torch.randn(images, settings.width, device=device, dtype=world.precision("auto"))
+    classes, counts = zipf_labels(np.random.default_rng(settings.seed), images, settings.classes)
+    return head, features, torch.arange(images).repeat_interleave(counts).to(device), classes.to(device)
 
 
 def products(weight: Tensor, features: Tensor) -> Way:

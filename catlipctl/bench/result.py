@@ -55,6 +55,35 @@ class Benchmark(Measurement):
     files: list[str] = Field(default_factory=list)
 
 
+class Fitting(BaseModel):
+    """The largest batch of one process that fits into memory. searched_to: no larger one was tried."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_size: int
+    peak_memory_bytes: int
+    searched_to: int
+
+
+class DeviceUse(BaseModel):
+    """What the steps make of a device.
+
+    products: operations a second that a large matrix product reaches on it. peak: those that its maker
+    states, and of what; None where it is not known. head_and_loss: seconds of CatLIP's head and loss alone,
+    forward and backward. recompiled: what was compiled while steps were timed. largest: None where it was
+    not searched.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    products: float
+    peak: float | None
+    peak_of: str | None
+    head_and_loss: Spread
+    recompiled: int
+    largest: Fitting | None
+
+
 class StepBenchmark(Benchmark):
     """One training step of CatLIP against one of CLIP at the same batch.
 
@@ -62,7 +91,8 @@ class StepBenchmark(Benchmark):
     or open_clip step over ours, of each round's pair; empty where none was measured.
     batch_size: images of each process.
     model: the open_clip configuration, whose image tower both have.
-    context: tokens that the text tower reads of each caption.
+    context: tokens that the text tower reads of each caption. compiled: the image towers of ours.
+    use: None in results of earlier versions.
     """
 
     model: str
@@ -77,6 +107,8 @@ class StepBenchmark(Benchmark):
     rows: list[ObjectiveRow]
     ratio: Spread
     plain: dict[str, Spread] = Field(default_factory=dict)
+    compiled: bool = False
+    use: DeviceUse | None = None
 
     def bars(self) -> tuple[dict[str, dict[str, float]], str]:
         """What `reports.step` draws: medians of the phases by objective; and the ratio of the pairs, in

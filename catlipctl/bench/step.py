@@ -7,18 +7,21 @@ meanwhile hits all alike; ratios are taken within each round, of steps that foll
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.flop_counter import FlopCounterMode
 
 from catlipctl.bench import configuration as configurations
+from catlipctl.bench.device import device_use, find_batch
 from catlipctl.bench.learners import CLASSES, OPTIMISER, Comparison, Contestant, catlip, clip
 from catlipctl.bench.memory import peak_memory
 from catlipctl.bench.plain import plain_open_clip, plain_timm
-from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
+from catlipctl.bench.result import DeviceUse, ObjectiveRow, Spread, StepBenchmark
 from catlipctl.errors import OutOfMemory
 from catlipctl.progress import SILENT, Progress
+from catlipctl.training.compilation import compiled
 from catlipctl.training.world import World
 
 PHASES = ("forward", "loss", "backward", "optimiser")
@@ -46,7 +49,8 @@ class StepSettings(BaseModel):
     """Settings of `bench step`; a model and a batch that are None are chosen for the device.
 
     rounds: steps of each that count, rounded up to an even number; None takes as many as fit in a quarter of
-    a minute. plain: measure the plain steps too.
+    a minute. plain: measure the plain steps too. compile: the image towers of ours. find_batch: search the
+    largest batch at which a CatLIP step fits into memory.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -56,6 +60,8 @@ class StepSettings(BaseModel):
     rounds: int | None = Field(default=None, ge=1)
     classes: int = Field(default=CLASSES, ge=1)
     plain: bool = False
+    compile: bool = False
+    find_batch: bool = False
     seed: int = 0
 
     def comparison(self, device: torch.device) -> Comparison:
@@ -66,6 +72,7 @@ class StepSettings(BaseModel):
             batch_size=self.batch_size or batch_size,
             classes=self.classes,
             seed=self.seed,
+            compile=self.compile,
         )
 
 
@@ -80,6 +87,7 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
     comparison = settings.comparison(world.device)
     configurations.find(comparison.model)
     names = [name for name in CONTESTANTS if settings.plain or name in PLAIN]
+    largest = find_batch(comparison, world, progress) if settings.find_batch else None
     peaks = {}
     for name in names:
         progress.note(f"measuring the peak memory of {name} in a separate process")
@@ -88,12 +96,18 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
     try:
         contestants = {name: CONTESTANTS[name](comparison, world) for name in TURNS if name in names}
         flops = {name: count_flops(one, world.device) for name, one in contestants.items()}
-        rounds = _rounds(contestants, settings.rounds, world, progress)
+        for _ in range(2 if settings.compile else 1):
+            warm = _round(contestants, list(contestants), world)
+        before = compiled()
+        rounds = _rounds(contestants, settings.rounds, warm, world, progress)
+        recompiled = compiled() - before
     except (OutOfMemory, torch.OutOfMemoryError) as error:
         raise OutOfMemory(
             f"{comparison.batch_size} images a step fit into memory for each, but not for all at once",
             "take a smaller --batch-size",
         ) from error
+    tower: Any = contestants["CatLIP"].module
+    use = device_use(comparison, tower.tower.linear_head().in_features, recompiled, largest, world)
     world.close()
     rows = [
         ObjectiveRow(
@@ -109,15 +123,18 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
         for name in names
     ]
     plain = {ours: ratios(rounds, other, ours) for ours, other in PLAIN.items() if other in names}
-    return _result(comparison, rows, ratios(rounds, "CLIP", "CatLIP"), plain, world)
+    return _result(comparison, rows, ratios(rounds, "CLIP", "CatLIP"), plain, use, world)
 
 
 def _rounds(
-    contestants: Mapping[str, Contestant], count: int | None, world: World, progress: Progress
+    contestants: Mapping[str, Contestant],
+    count: int | None,
+    warm: dict[str, Seconds],
+    world: World,
+    progress: Progress,
 ) -> list[dict[str, Seconds]]:
-    """After one more step of each that does not count: the seconds of all phases, round by round."""
+    """The seconds of all phases, round by round. warm: those of a round that does not count."""
     turns = list(contestants)
-    warm = _round(contestants, turns, world)
     fitting = int(len(turns) * SECONDS / sum(sum(seconds.values()) for seconds in warm.values()))
     if count and count % 2:
         count += 1
@@ -169,13 +186,19 @@ def count_flops(contestant: Contestant, device: torch.device) -> int:
 
     torch counts matrix products, convolutions and attention; what is done element by element is not in it.
     """
-    with FlopCounterMode(display=False) as counter:
+    # What is compiled dispatches no operation that could be counted.
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         timed(contestant, device)
     return int(counter.get_total_flops())
 
 
 def _result(
-    comparison: Comparison, rows: list[ObjectiveRow], ratio: Spread, plain: dict[str, Spread], world: World
+    comparison: Comparison,
+    rows: list[ObjectiveRow],
+    ratio: Spread,
+    plain: dict[str, Spread],
+    use: DeviceUse,
+    world: World,
 ) -> StepBenchmark:
     configuration = configurations.find(comparison.model)
     kind = str(world.precision("auto")).removeprefix("torch.")
@@ -196,4 +219,6 @@ def _result(
         rows=rows,
         ratio=ratio,
         plain=plain,
+        compiled=comparison.compile,
+        use=use,
     )

@@ -9,8 +9,6 @@ from catlipctl.doctor.check import Check
 STEP_OPERATIONS = 6 * 17.58e9
 """Of ViT-B/16 at 224 px a training image: 17.58 G multiply-adds forward [timm's model card], thrice that with
 backward, and two operations each."""
-PEAKS = {"A100": 312e12, "H100 PCIe": 756e12, "H100": 989e12, "H200": 989e12}
-"""Dense bfloat16 operations a second, by a part of the device's name [NVIDIA's data sheets]."""
 USED = 0.5
 """The share of the peak that a good run reaches."""
 WIDTH, HEIGHT, SIZE = 512, 384, 224
@@ -30,14 +28,18 @@ def feeding() -> Check:
 
 def verdict(of_a_core: float, cores: int, gpus: int, device: str) -> Check:
     """What it means that each of so many cores decodes `of_a_core` images a second. device: a GPU's name."""
+    import torch
+
+    from catlipctl.training.utilisation import published_peak
+
     name = "feeding the devices"
     found = f"{cores} core{'s' * (cores > 1)} decode about {round(of_a_core * cores, -1):,.0f} images/s"
     found += f" (JPEGs of {WIDTH} x {HEIGHT} px, cropped to {SIZE})"
-    peak = next((peak for part, peak in PEAKS.items() if part in device.replace("-", " ")), None)
+    peak = published_peak(device, torch.bfloat16)
     if not gpus or peak is None:
         of_each = f": {of_a_core * cores / gpus:,.0f} for each of {gpus} GPUs" if gpus else ""
         return Check(name=name, status="ok", found=found + of_each)
-    taken = peak * USED / STEP_OPERATIONS
+    taken = peak.flops * USED / STEP_OPERATIONS
     found += f"; {gpus} x {device} take {gpus * taken:,.0f} in ViT-B/16 steps at half the published peak"
     wanted = math.ceil(taken / of_a_core)
     if cores >= gpus * wanted:

@@ -16,7 +16,7 @@ from catlipctl.training import Learner, capture
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.replay import Replay, replayed
 from catlipctl.training.resuming import is_of
-from catlipctl.training.saving import Saved
+from catlipctl.training.saved import Saved
 from catlipctl.training.world import World
 
 

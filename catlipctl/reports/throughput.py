@@ -111,14 +111,15 @@ def _bars(
 
 
 def _rows(axes: "Axes", names: list[str]) -> None:
-    """A name at the left of each row, the first one at the top, and the legend below all."""
+    """A name at the left of each row, the first one at the top, and a legend below all."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", labelcolor=INK, labelsize=10)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
-    axes.figure.legend(loc="outside lower center", ncols=3, **LEGEND)  # type: ignore[union-attr]
+    if axes.get_legend_handles_labels()[0]:
+        axes.figure.legend(loc="outside lower center", ncols=3, **LEGEND)  # type: ignore[union-attr]
 
 
 def _times(ratio: float) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from catlipctl.data.batch import Batch, Step
 from catlipctl.objectives import Objective
@@ -66,17 +67,25 @@ def warm_up(
     """Have a compiled tower compiled in all shapes of the steps from `begun` on. All processes call.
 
     By one made-up step of each size, the largest first, so that a batch too large for the memory is known at
-    once. Nothing that learns is changed, nor any generator. Does nothing where the tower is not compiled.
+    once. Nothing that learns is changed, nor any generator. One step is made up, too, for DDP over three
+    processes and more: after its first backward pass it sums in another order, which would otherwise begin
+    one step after a start, and so elsewhere in a run that was resumed.
     """
     compilation, world = learner.compilation, learner.world
+
+    def rehearse(step: Step) -> None:
+        pieces = schedule.pieces(step, world.rank, world.size, device_batch)
+        learner.rehearse(step, [made_up(learner.objective, step, rows) for rows in pieces])
+
     if compilation is None:
+        if world.size > 2 and isinstance(learner.module, DistributedDataParallel):
+            rehearse(schedule[begun])
         return
     _, first = np.unique(schedule.sizes[begun:], return_index=True)
     steps = [schedule[begun + int(number)] for number in first[::-1]]
     with progress.task("compiling the tower", total=len(steps), unit="sizes") as task:
         for step in steps:
-            pieces = schedule.pieces(step, world.rank, world.size, device_batch)
-            learner.rehearse(step, [made_up(learner.objective, step, rows) for rows in pieces])
+            rehearse(step)
             task.advance(1, size=step.size)
     compilation.complete(progress)
 

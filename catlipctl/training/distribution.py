@@ -137,16 +137,13 @@ class Sharded(Distribution):
     def grad_norm(self, learned: Iterable[Tensor]) -> Tensor:
         """The norm of the gradients of what all processes hold."""
         scalars = set(self._scalars)
-        learned = list(learned)
-        wholes = [tensor for tensor in learned if tensor in scalars]
+        shards = [tensor for tensor in learned if tensor not in scalars]
         # In float64: the square of a large norm is finite too.
-        square = (
-            get_total_norm(_gradients(tensor for tensor in learned if tensor not in scalars))
-            .double()
-            .square()
-        )
+        square = get_total_norm(_gradients(shards)).double().square()
         torch.distributed.all_reduce(square, group=self._mesh.get_group(self._mesh.ndim - 1))
-        return (square + get_total_norm(_gradients(wholes)).to(square).square()).sqrt().float()
+        if whole := _gradients(self._scalars):
+            square = square + get_total_norm(whole).double().square()
+        return square.sqrt().float()
 
     def whole(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On the CPU of the first process, one after the other; nothing elsewhere."""

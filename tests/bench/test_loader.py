@@ -100,3 +100,22 @@ def test_without_webdataset_nothing_is_compared(tmp_path: Path, monkeypatch: pyt
 def test_a_source_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="0 of its images can be read"):
         benchmark.loader(shard(tmp_path, readable=False), [8])
+
+
+def test_a_stream_is_timed_beside_random_access(tmp_path: Path) -> None:
+    pytest.importorskip("webdataset")
+    with tarfile.open(tmp_path / "source.tar", "w") as tar:
+        for number in range(150):
+            stream = io.BytesIO()
+            Image.new("RGB", (20, 20), (number, 0, 0)).save(stream, "jpeg")
+            member = tarfile.TarInfo(f"{number}.jpg")
+            member.size = stream.tell()
+            stream.seek(0)
+            tar.addfile(member, stream)
+    result = benchmark.loader(
+        open_source(tmp_path / "source.tar", need="images"), [8], rounds=1, streamed=True
+    )
+    assert [row.name for row in result.rows] == ["fast", "window", "streamed", "webdataset"]
+    for row in result.rows[:3]:
+        assert row.ratio is not None
+        assert row.ratio.median == pytest.approx(row.rounds[0] / result.rows[3].rounds[0])

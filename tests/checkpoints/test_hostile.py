@@ -14,7 +14,7 @@ from catlipctl import checkpoints, models
 from catlipctl.checkpoints.writing import write_manifest
 from catlipctl.errors import CheckpointError
 from catlipctl.settings.models import ModelSettings
-from catlipctl.training.saving import Saved
+from catlipctl.training.saved import Saved
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from catlipctl import reports
 from catlipctl.bench import step as benchmark
+from catlipctl.bench import turns
 from catlipctl.bench.result import StepBenchmark
 from catlipctl.cli.main import app
 from catlipctl.errors import MachineError
@@ -62,6 +63,10 @@ def test_rows_hold_what_was_measured(result: dict[str, Any]) -> None:
         for phase, spread in row["phases"].items():
             assert spread["median"] == statistics.median(phases[phase] for phases in row["rounds"])
         assert row["peak_memory_bytes"] > 16 * row["parameters"]
+    # Nothing is compiled, nor was a larger batch asked for; a CPU has no published peak.
+    use = result["use"]
+    assert (use["recompiled"], use["largest"], use["peak"]) == (0, None, None)
+    assert use["products"] > 0
 
 
 def test_ratio_is_taken_within_each_round(result: dict[str, Any]) -> None:
@@ -305,3 +310,22 @@ def test_sizes_that_are_none_are_exit_2(shard: Path, tmp_path: Path, sizes: str)
     run = CliRunner().invoke(app, ["bench", "loader", str(shard), "--sizes", sizes, "--out", str(tmp_path)])
     assert run.exit_code == 2
     assert "--sizes" in run.stderr
+
+
+TURNS = ["--rounds", "2", "--classes", "50", "--batch-size", "2", "--plots", "svg", "--json"]
+
+
+@pytest.mark.parametrize(("name", "rows"), [("loop", 2), ("loss", 3)])
+def test_loop_and_loss_are_timed_and_kept(
+    name: str, rows: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(turns, "SECONDS", 0)
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    model = ["--model", str(tmp_path / "tiny.json")] if name == "loop" else ["--width", "8"]
+    run = CliRunner().invoke(app, ["bench", name, *model, "--out", str(tmp_path / "out"), *TURNS])
+    assert run.exit_code == 0, run.output
+    result = json.loads(run.stdout)["result"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}-1.json", f"{name}-1.svg"]
+    assert [len(row["rounds"]) for row in result["rows"]] == [2] * rows
+    plot = (tmp_path / "out" / f"{name}-1.svg").read_text()
+    assert all(row["name"] in plot for row in result["rows"])

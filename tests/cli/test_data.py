@@ -101,3 +101,23 @@ def test_bad_input_is_exit_3_with_a_hint(shard, tmp_path):
         assert done.exit_code == 3, arguments
         assert [line.split(" ")[0] for line in done.stderr.splitlines()[-2:]] == ["error:", "hint:"]
         assert not done.stdout
+
+
+def test_index_counts_each_shard_once(shard, tmp_path):
+    counting = typer.Typer(pretty_exceptions_enable=False)
+    counting.command("index")(data.index)
+
+    def index(*arguments: object):
+        told = ["--data", str(shard), "--cache-dir", str(tmp_path / "cache"), *map(str, arguments)]
+        return CliRunner().invoke(counting, told)
+
+    first = index("--workers", 1)
+    assert first.exit_code == 0, first.output
+    assert "samples that can be used" in first.output
+    assert "1 image without caption: left out" in first.stderr
+    (source,) = json.loads(index("--json").stdout)["result"]["sources"]
+    assert (source["shards"], source["samples"], source["counted"], source["kept"]) == (1, 2, 0, 1)
+    (shard.parent / "a.csv").write_text("filepath,title\n")
+    wrong = CliRunner().invoke(counting, ["--data", str(shard.parent / "a.csv")])
+    assert wrong.exit_code == 3
+    assert "holds no tars" in wrong.output

@@ -23,7 +23,7 @@ from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import launch
 from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
-from catlipctl.training.saving import Saved
+from catlipctl.training.saved import Saved
 
 from .conftest import starts
 

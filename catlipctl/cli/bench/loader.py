@@ -1,5 +1,6 @@
 """`catlipctl bench loader`: how fast a shard becomes training images."""
 
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from catlipctl.bench.result import LoaderBenchmark
 
 EMOJI = "emoji:pairs"
+STREAMS = {
+    "window": "by the local order, where the shards lie",
+    "streamed": "and through a cache that is empty at each turn",
+}
 
 
 def loader(
@@ -38,6 +43,10 @@ def loader(
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Processes that load; 0: the speed of one core.")
     ] = 0,
+    streamed: Annotated[
+        bool,
+        typer.Option("--streamed", help="Compare a stream with random access, both decoded fast."),
+    ] = False,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     out: OutFolder = Path("bench"),
@@ -59,7 +68,7 @@ def loader(
         if source is None:
             out_.note("images: the embedded emoji, drawings as PNG; --data takes yours")
         opened = open_source(name, image_key=image_key, need="images", cache_dir=cache_dir, progress=out_)
-        result = benchmark.loader(opened, asked, workers=workers, progress=out_)
+        result = benchmark.loader(opened, asked, workers=workers, streamed=streamed, progress=out_)
         subtitle = f"{_images(result)}; x: times webdataset"
         keep(result, lambda: reports.loader(*result.bars(), subtitle), out / "loader", plots, out_)
         out_.uses("data", name)
@@ -99,7 +108,16 @@ def _lines(result: "LoaderBenchmark") -> list[str]:
         f"{_clock(result.workers)}.",
         "fast: simplejpeg and torch's resize, of JPEGs. exact: Pillow.",
     ]
-    if not result.left_out:
+    rows = {(row.name, row.size): row.rounds for row in result.rows}
+    for (name, size), speeds in rows.items():
+        if name in STREAMS:
+            ratios = [ours / other for ours, other in zip(speeds, rows["fast", size], strict=True)]
+            lines.append(
+                f"{name} at {size} px ({STREAMS[name]}): {statistics.median(ratios):.3f} times fast."
+            )
+    if any(name in STREAMS for name, _ in rows):
+        lines.append("webdataset: shard in order, DataLoader, our fast decode and crops.")
+    elif not result.left_out:
         lines.append(
             "webdataset: shard in order, DataLoader, Pillow, torchvision's v2 transforms; bytes, not floats."
         )

@@ -62,6 +62,11 @@ def step(
         bool,
         typer.Option("--plain", help="Time a plain timm step beside ours, and a plain open_clip step."),
     ] = False,
+    compile: Compile = False,
+    find_batch: Annotated[
+        bool,
+        typer.Option("--find-batch", help="Search the largest batch of CatLIP that fits into memory."),
+    ] = False,
     gpus: Gpus = None,
     processes: Processes = None,
     out: OutFolder = Path("bench"),
@@ -87,6 +92,8 @@ def step(
             rounds=rounds,
             classes=classes or CLASSES,
             plain=plain,
+            compile=compile,
+            find_batch=find_batch,
         )
         result = benchmark.step(settings, out_, cpu=cpu)
         if is_main():
@@ -132,6 +139,7 @@ def _lines(result: "StepBenchmark") -> list[str]:
     return [
         f"\nCLIP step / CatLIP step = {_times(result.ratio)}, median of pairs",
         *plain,
+        *_use(result),
         "",
         f"The image tower of {result.model} at {result.image_size} px on both sides, with {result.classes:,} "
         f"classes or with a text tower of {result.context} tokens.",
@@ -140,6 +148,31 @@ def _lines(result: "StepBenchmark") -> list[str]:
         "The same made-up batch on this machine, without loading of data: not the paper's protocol (a global "
         "batch of 65,536 over many GPUs), so not to be held against its 2.7x.",
     ]
+
+
+def _use(result: "StepBenchmark") -> list[str]:
+    """What a CatLIP step makes of the device."""
+    if (use := result.use) is None:
+        return []
+    catlip = result.rows[0]
+    reached = catlip.flops_per_sample * catlip.images_per_second / result.processes
+    share = use.head_and_loss.median / catlip.step.median
+    published = "no published peak is known"
+    if use.peak is not None:
+        published = f"{reached / use.peak:.1%} of the published {use.peak / 1e12:,.0f} ({use.peak_of})"
+    lines = [
+        "",
+        f"A CatLIP step reaches {reached / 1e12:,.3g} TFLOP/s a process: {reached / use.products:.1%} of "
+        f"what a large matrix product reaches here, {use.products / 1e12:,.3g}; {published}.",
+        f"Head and loss alone: {_ms(use.head_and_loss.median)} ms, {share:.1%} of the step.",
+    ]
+    if result.compiled:
+        lines.append(f"Image towers compiled; compiled again while steps were timed: {use.recompiled} times.")
+    if (found := use.largest) is not None:
+        more = ", the most that was tried" if found.batch_size == found.searched_to else ""
+        peak = found.peak_memory_bytes / 2**30
+        lines.append(f"Largest batch of CatLIP that fits: {found.batch_size} images{more}, {peak:.2f} GiB.")
+    return lines
 
 
 def _times(ratio: "Spread") -> str:

@@ -152,9 +152,11 @@ def _kind(spec: str, paths: Sequence[str]) -> Kind:
     """The one kind of file that `paths` are."""
     suffixes = set()
     for path in paths:
-        _refuse_compressed(path)
         plain = path.split("?")[0] if is_url(path) else path
-        suffixes.add(os.path.splitext(plain)[1].lower())
+        suffix = os.path.splitext(plain)[1].lower()
+        suffixes.add(suffix)
+        if suffix not in _KINDS:
+            _refuse_compressed(path)
         if not is_url(path) and not os.path.exists(path):
             raise _missing(spec, path, paths)
     kinds = {_KINDS.get(suffix) for suffix in suffixes}
@@ -219,4 +221,6 @@ def look_at_all(paths: Sequence[str], look: Callable[[str], File] = look_at) -> 
         if len(inside) > _REQUESTS:
             known |= listed(inside)
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        return list(pool.map(lambda path: known.get(path) or look(path), paths))
+        left = [path for path in paths if path not in known]
+        known |= zip(left, pool.map(look, left), strict=True)
+    return [known[path] for path in paths]

@@ -89,7 +89,7 @@ def members(stream: BinaryIO, size: int, start: int = 0) -> Iterator[Member]:
         if kind in b"gK":
             continue
         if kind in b"07\0":
-            stated = stated and block[DIGITS].isdigit() and stated_size(block, 0) == length
+            stated = stated and block[DIGITS].isdigit() and block[DIGITS.stop] in b"\0 "
             yield Member(name or short_name, start, data, length, stated)
         start, name, override = offset, b"", -1
 

@@ -32,14 +32,14 @@ from catlipctl.data.sources.tar_members import BLOCK, Damage, Member, end_of, me
 
 
 class _Members:
-    """What one pass finds: a row for each member, and for each sample which members it has.
+    """What one pass finds: for each sample which members it has, and for each member a row.
 
+    rows: its sample, the bytes at which it starts and ends, and its size, one row after the other.
     The lists of members are a tree, and a sample's is a node of it: most samples share a few.
     """
 
     def __init__(self) -> None:
-        self.sample, self.start, self.end, self.size = array("q"), array("q"), array("q"), array("q")
-        self.node_of = array("q")
+        self.rows, self.node_of = array("q"), array("q")
         self._nodes: list[tuple[int, str, int, int]] = [(0, "", 0, 0)]
         self._below: dict[tuple[int, str, int, int], int] = {}
         self._latest: dict[bytes, int] = {}
@@ -54,14 +54,12 @@ class _Members:
         self._seen.add((sample, extension))
         lead = (member.data - member.start) // BLOCK if member.stated else 0
         node = (self.node_of[sample], extension, state, lead)
-        if node not in self._below:
-            self._below[node] = len(self._nodes)
+        number = self._below.get(node, 0)
+        if not number:
+            number = self._below[node] = len(self._nodes)
             self._nodes.append(node)
-        self.node_of[sample] = self._below[node]
-        self.sample.append(sample)
-        self.start.append(member.start)
-        self.end.append(end_of(member.data, member.size))
-        self.size.append(member.size)
+        self.node_of[sample] = number
+        self.rows.extend((sample, member.start, end_of(member.data, member.size), member.size))
 
     def signature(self, node: int, largest: int, adjoining: bool) -> Signature:
         """What a node of the tree stands for."""
@@ -110,10 +108,9 @@ def _state(size: int, text: bytes) -> int:
 def _packed(found: _Members, damage: dict[int, tuple[str, int]]) -> TarIndex:
     """The index of one shard. Members are sorted by sample; of each sample the first is at `first`."""
     samples = len(found.node_of)
-    order = np.argsort(np.array(found.sample, np.int64), kind="stable")
-    sample, start, end, size = (
-        np.array(column, np.int64)[order] for column in (found.sample, found.start, found.end, found.size)
-    )
+    columns = np.array(found.rows, np.int64).reshape(-1, 4).T
+    order = np.argsort(columns[0], kind="stable")
+    sample, start, end, size = columns[:, order]
     count = np.bincount(sample, minlength=samples)
     first = np.cumsum(count) - count
     rows = np.arange(len(sample))

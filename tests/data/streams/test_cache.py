@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from catlipctl.data.sources.storage import File, ReadFailed, look_at
-from catlipctl.data.sources.streams import cache
+from catlipctl.data.sources.streams import cache, locks
 from catlipctl.data.sources.streams.cache import ShardCache
 
 SIZE = 25 * 4096
@@ -21,7 +21,7 @@ FETCH = """
 import sys
 from pathlib import Path
 from catlipctl.data.sources.storage import look_at
-from catlipctl.data.sources.streams import cache
+from catlipctl.data.sources.streams import cache, locks
 cache.PIECE = 5000
 room = cache.ShardCache(Path(sys.argv[1]), 10**9)
 print("ready", flush=True)
@@ -89,13 +89,13 @@ def test_a_downloader_that_is_killed_leaves_nothing_to_wait_for(shards, serve, t
     begun = time.monotonic()
     path = second.communicate("\n", timeout=60)[0].strip()
     assert Path(path).read_bytes() == shards[0].read_bytes()
-    assert time.monotonic() - begun < cache.DEAD / 4, "nobody waits until the lock is stale"
+    assert time.monotonic() - begun < locks.DEAD / 4, "nobody waits until the lock is stale"
     assert taken(tmp_path / "c") == SIZE
     assert not list((tmp_path / "c").glob("*.lock"))
 
 
 def test_a_lock_of_another_machine_is_taken_over_when_nobody_touches_it(shards, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "DEAD", 0.3)
+    monkeypatch.setattr(locks, "DEAD", 0.3)
     room, file = ShardCache(tmp_path / "c", 10**9), look_at(str(shards[0]))
     room.folder.mkdir()
     lock = room.folder / f"{room.place(file).name}.lock"

@@ -1,8 +1,7 @@
 """Shards on this machine's disk: each fetched once for all its processes, and dropped when no longer needed.
 
-A shard is a folder, which is renamed into place when it is whole. Who fetches one holds a lock: a file that
-only one process can create, and that it touches as it goes on, so that no file system needs to know `flock`.
-A lock only saves work: two who fetch the same shard make the same file, and one of them is thrown away.
+A shard is a folder, which is renamed into place when it is whole. Who fetches one holds its lock. A lock only
+saves work: two who fetch the same shard make the same file, and one of them is thrown away.
 
 Whoever needs a shard touches its folder now and then. What was not touched for a while may be dropped.
 """
@@ -14,12 +13,14 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-from catlipctl.data.sources.storage import File, ReadFailed
+from catlipctl.data.sources.storage import File, ReadFailed, is_url
+from catlipctl.data.sources.streams import locks
+from catlipctl.data.sources.streams.locks import Lock
 from catlipctl.errors import CatlipctlError
 
 PAUSES = (0.2, 0.8, 3.2, 12.8, 25.6)
@@ -28,8 +29,6 @@ PIECE = 8 * 2**20
 """Bytes that are asked for at once: what a connection that drops costs, at most."""
 NEEDED = 60.0
 """Seconds for which a shard counts as needed after it was touched."""
-DEAD = 120.0
-"""Seconds after which a lock that nobody touches is taken over, if its process cannot be asked."""
 PATIENCE = 5.0
 """Seconds in which whoever must have a shard comes to drop any other for it, the longest untouched first."""
 GIB = 2**30
@@ -80,7 +79,7 @@ class ShardCache:
         Raises:
             ReadFailed: it cannot be read, with its address. CatlipctlError: the disk is full.
         """
-        lock = _Lock(self.folder / f"{self.place(file).name}.lock")
+        lock = Lock(self.folder / f"{self.place(file).name}.lock")
         while not self.has(file):
             if lock.take():
                 self._fetch_locked(file, lock, told, wait=True)
@@ -101,12 +100,12 @@ class ShardCache:
         Raises:
             ReadFailed, CatlipctlError: as `fetch`.
         """
-        lock = _Lock(self.folder / f"{self.place(file).name}.lock")
+        lock = Lock(self.folder / f"{self.place(file).name}.lock")
         if self.has(file) or not lock.take():
             return False
         return self._fetch_locked(file, lock, told, wait=False)
 
-    def _fetch_locked(self, file: File, lock: "_Lock", told: Callable[[int], object], *, wait: bool) -> bool:
+    def _fetch_locked(self, file: File, lock: Lock, told: Callable[[int], object], *, wait: bool) -> bool:
         if self.has(file):  # its lock was dropped between our look and our taking it
             lock.drop()
             return True
@@ -182,7 +181,7 @@ class ShardCache:
         excess = sum(size for _, _, size in there) - self.bound
         for touched, place, size in sorted(there):
             coming = place.name.startswith(".")
-            if excess > 0 and place != ours and now - touched >= (DEAD if coming else spared):
+            if excess > 0 and place != ours and now - touched >= (locks.DEAD if coming else spared):
                 _delete(place)
                 excess -= size
         # One that is larger than the bound is still to be read.
@@ -199,17 +198,26 @@ class ShardCache:
 
 def _copy(file: File, to: Path, told: Callable[[int], object]) -> None:
     """Fetch all of a file, piece by piece, so that a connection that drops is gone on with where it was."""
-    with to.open("r+b") as stream:
-        while (at := stream.tell()) < file.size:
-            size = min(PIECE, file.size - at)
-            body = file.next_piece(at, size, PAUSES)
-            if len(body) != size:
-                stream.seek(0)
-            stream.write(body)
-            told(len(body))
-        stream.flush()
+    with to.open("r+b", buffering=0) as stream:
+        if not is_url(file.path) and file.copy_local(stream):
+            told(file.size)
+        else:
+            _copy_pieces(file, stream, told)
         # Or a power cut might leave a file of the right size with other bytes.
         os.fsync(stream.fileno())
+
+
+def _copy_pieces(file: File, to: BinaryIO, told: Callable[[int], object]) -> None:
+    to.seek(0)
+    at = 0
+    while at < file.size:
+        size = min(PIECE, file.size - at)
+        body = file.next_piece(at, size, PAUSES)
+        if len(body) != size:  # all of it, from a server without ranges
+            at = to.seek(0)
+        at += to.write(body)
+        told(len(body))
+    to.truncate(file.size)
 
 
 def _delete(place: Path) -> None:
@@ -217,75 +225,3 @@ def _delete(place: Path) -> None:
     with contextlib.suppress(OSError):
         os.rename(place, gone)  # or somebody might see half of it
         shutil.rmtree(gone, ignore_errors=True)
-
-
-class _Lock:
-    """A file that one process creates and touches; another looks at whether it still does."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._failure = path, path.with_suffix(".failed")
-        self._watched: tuple[float, float] | None = None
-        self._waited = False
-
-    def take(self) -> bool:
-        """Create it, unless it is there."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("x") as stream:
-                stream.write(f"{os.getpid()} {socket.gethostname()}")
-        except FileExistsError:
-            self._waited = True
-            return False
-        if self._waited and self._failure.exists():
-            self.drop()
-            return False
-        self._failure.unlink(missing_ok=True)
-        return True
-
-    def touch(self) -> None:
-        """Say that the work goes on."""
-        with contextlib.suppress(OSError):
-            os.utime(self._path)
-
-    def drop(self) -> None:
-        """Let others have it."""
-        self._path.unlink(missing_ok=True)
-
-    def fail(self, error: ReadFailed) -> None:
-        """Tell those who wait that it cannot be done, so that they need not try as long as we did."""
-        with contextlib.suppress(OSError):
-            self._failure.write_text(json.dumps([error.message, error.hint]))
-
-    def failed(self) -> tuple[str, str] | None:
-        """Why the one that was waited for could not do it."""
-        if not self._waited or self._path.exists():
-            return None
-        try:
-            message, hint = json.loads(self._failure.read_text())
-        except (OSError, ValueError):
-            return None
-        return str(message), str(hint)
-
-    def is_dead(self) -> bool:
-        """Whether its process is gone, or has not touched it for long by our own clock."""
-        try:
-            touched = self._path.stat().st_mtime
-            pid, _, host = self._path.read_text().partition(" ")
-        except OSError:
-            return False
-        if host == socket.gethostname() and pid.isdigit() and not _is_alive(int(pid)):
-            return True
-        now = time.monotonic()
-        if self._watched is None or self._watched[0] != touched:
-            self._watched = touched, now
-        return now - self._watched[1] > DEAD
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # another user's
-    return True
