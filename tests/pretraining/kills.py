@@ -149,14 +149,18 @@ class Job:
                 self._train(number, rank, file)
             ranks.append(child)
             os.setpgid(child, ranks[0])
-        return Start(ranks)
+        return Start(ranks, self.ledger_of(number, 0))
+
+    def ledger_of(self, start: int, rank: int) -> Path:
+        """Where a process of a start writes down what it draws."""
+        return self.out.with_name(f"{self.out.name}.ledger.{start:03d}.{rank}")
 
     def _train(self, number: int, rank: int, file: Path) -> None:
         """In a child: train on, and write down what the loader gives."""
         signal.alarm(600)  # whatever becomes of who would kill it
         log = os.open(self.out.with_name(f"{self.out.name}.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 2)
-        ledger = self.out.with_name(f"{self.out.name}.ledger.{number:03d}.{rank}")
+        ledger = self.ledger_of(number, rank)
         given = Loader.__call__
 
         def written(loader: Loader, steps: Any) -> Iterator[list[Batch]]:
@@ -209,6 +213,11 @@ class Start:
     """The processes of one start."""
 
     ranks: list[int]
+    ledger: Path
+
+    def drawn(self) -> int:
+        """Steps that its first process has drawn."""
+        return self.ledger.read_text().count("\n") if self.ledger.exists() else 0
 
     def ended(self) -> bool:
         """Have all ended? AssertionError where one has failed."""
@@ -239,44 +248,44 @@ def being_written(out: Path) -> set[str]:
     return {path.name for path in (out / "checkpoints").glob(".*.tmp")}
 
 
-def steps(out: Path) -> int:
-    """That the run has told of."""
-    return len(read_metrics(out / "metrics.jsonl"))
-
-
-def in_peace(job: Job, processes: int, changes: dict[str, Any]) -> tuple[float, float]:
-    """Run it to its end: seconds to its first step, and from there."""
+def in_peace(job: Job, processes: int, changes: dict[str, Any]) -> float:
+    """Run it to its end: seconds to its first step."""
     begun = time.monotonic()
     start = job.start(processes, changes)
-    while not steps(job.out) and not start.ended():
+    while not start.drawn() and not start.ended():
         time.sleep(0.01)
     first = time.monotonic()
     start.finish()
-    return first - begun, time.monotonic() - first
+    print(f"in peace by {processes}: {time.monotonic() - first:.1f} s", flush=True)
+    return first - begun
 
 
-def kill_and_resume(job: Job, name: str, kills: int, seconds: tuple[float, float]) -> None:
+def kill_and_resume(job: Job, name: str, kills: int, before: float) -> None:
     """Start, kill and resume the job, and at last let it come to its end.
 
-    seconds: to its first step, and from there to its end, in peace. All kills together leave it half of that.
+    before: seconds to its first step. A start lives for so few steps that all kills together leave some.
     """
     chance, within = random.Random(name), 0
+    most = int(0.7 * (job.recipe.length.steps or 0) / kills)
     for number in count():
         processes, changes = SETS[name][number % len(SETS[name])]
-        before = being_written(job.out)
+        written = being_written(job.out)
         start = job.start(processes, changes)
         if number == kills:
             start.finish()
             break
-        if number % 4 != 3:
-            # Rarely before its first step, and never so late that little is left for those after it.
-            earliest = 0 if chance.random() < 0.2 else seconds[0]
-            time.sleep(chance.uniform(earliest, seconds[0] + seconds[1] / kills))
-        else:
-            while not being_written(job.out) - before and not start.ended():
+        if number % 4 == 3:
+            while not being_written(job.out) - written and not start.ended():
                 time.sleep(0.0005)
+        elif number % 4 == 2:
+            time.sleep(chance.uniform(0, before))
+        else:
+            steps = chance.randint(1, most)
+            while start.drawn() < steps and not start.ended():
+                time.sleep(0.002)
+            time.sleep(chance.uniform(0, 0.05))
         assert start.kill(), f"{name}: the run ended before the kills did: give it more steps"
-        within += bool(being_written(job.out) - before)
+        within += bool(being_written(job.out) - written)
     print(f"{name}: {kills} kills, {within} of them in a save", flush=True)
 
 
@@ -377,14 +386,13 @@ def main() -> None:
         peace: dict[int, Job] = {}
         for processes in (1, 2) if "two" in asked.sets else (1,):
             peace[processes] = Job(folder / f"peace-{processes}", settings)
-            seconds = in_peace(peace[processes], processes, {"data.workers": processes - 1})
-            print(f"in peace by {processes}: {asked.steps} steps in {seconds[1]:.1f} s", flush=True)
+            before = in_peace(peace[processes], processes, {"data.workers": processes - 1})
         wanted = ledger(peace[1])
         for name in asked.sets.split(","):
             if name == "stream":
                 settings = recipe(folder, [f"{url}/{name}" for name in shards], asked.steps, asked.set)
             job = Job(folder / name, settings)
-            kill_and_resume(job, name, asked.kills, seconds)
+            kill_and_resume(job, name, asked.kills, before)
             check_ledger(wanted, job)
             if name in ("one", "two"):
                 check_equal(peace[SETS[name][0][0]], job)
