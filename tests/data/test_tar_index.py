@@ -220,7 +220,7 @@ def test_an_index_that_is_gone_is_told_to_who_comes_later(tmp_path, write_tar):
         pickle.loads(sent)
 
 
-def test_a_worker_that_is_forked_while_a_thread_makes_an_index_does_not_hold_up_others(
+def test_a_worker_that_is_forked_while_an_index_is_made_holds_up_nobody(
     tmp_path: Path,
 ) -> None:
     begun, end, waits, taken = (threading.Event() for _ in range(4))
