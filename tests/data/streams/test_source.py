@@ -16,7 +16,7 @@ from catlipctl.data.order import LocalOrder
 from catlipctl.data.sources import Streaming
 from catlipctl.data.sources.storage import ReadFailed, retries
 from catlipctl.data.sources.streams import StreamSource
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.tars import TarSource
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import DataError, UsageError
 from catlipctl.settings.data import Augmentation

@@ -22,7 +22,7 @@ from catlipctl.data.sample import Need
 from catlipctl.data.sources.faults import EMPTY_SHARD
 from catlipctl.data.sources.storage import File, ReadFailed, is_url, read_small
 from catlipctl.data.sources.streams.cache import ShardCache
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.tars import TarSource
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 

@@ -17,7 +17,7 @@ from catlipctl.data.sources.streams.counts import UNKNOWN, Count, known_counts
 from catlipctl.data.sources.streams.index import STREAMS, count_missing
 from catlipctl.data.sources.streams.shards import Shards
 from catlipctl.data.sources.streams.source import StreamSource
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.tars import TarSource
 from catlipctl.errors import CatlipctlError, DataError, UsageError
 from catlipctl.progress import SILENT, Progress
 
