@@ -45,6 +45,12 @@ def test_counts_are_those_of_whoever_wrote_the_shards_or_ours(folder, tmp_path):
         sizes(folder, tmp_path / "a")
 
 
+def test_a_server_that_forbids_what_it_has_not_tells_no_counts(folder, serve, tmp_path):
+    url = serve(folder, withheld=True)
+    opened = open_source(f"{url}/{{00000..00006}}.tar", streaming=STREAM, cache_dir=tmp_path / "c")
+    assert list(opened.shard_sizes) == list(SAMPLES)
+
+
 def test_many_shards_that_nobody_has_counted_are_not_counted_by_surprise(
     folder, in_memory, tmp_path, monkeypatch
 ):
