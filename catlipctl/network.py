@@ -71,6 +71,11 @@ def failure(error: BaseException | None) -> str:
     return found
 
 
+def is_withheld(error: BaseException) -> bool:
+    """Whether a server does not give something to us, or to nobody (401, 403)."""
+    return isinstance(error, PermissionError) or _status(error) in (401, 403)
+
+
 def _status(error: BaseException) -> int | None:
     """The HTTP status that an error stands for, as httpx, requests, aiohttp or urllib keep it."""
     response: Any = getattr(error, "response", None)

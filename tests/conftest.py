@@ -117,10 +117,11 @@ class Files(SimpleHTTPRequestHandler):
     """Files with range requests, as servers of large files have; some paths fail.
 
     ranges: whether it knows ranges. drops: every so-manieth answer ends in its midst. delays: and so-manieth
-    comes late. requests: what was asked for, as (path, first byte).
+    comes late. requests: what was asked for, as (path, first byte). withheld: 403 of what is not there.
     """
 
     ranges = True
+    withheld = False
     drops = 0
     delays = 0
     numbers: Iterator[int]
@@ -134,6 +135,8 @@ class Files(SimpleHTTPRequestHandler):
             self.send_response(HTTPStatus.NOT_FOUND)
             self.send_header("X-Error-Code", "RepoNotFound")
             self.end_headers()
+        elif self.withheld and not os.path.exists(self.translate_path(self.path)):
+            self.send_error(HTTPStatus.FORBIDDEN)
         elif asked and self.ranges:
             self.answer(int(asked[1]), int(asked[2]))
         else:

@@ -17,7 +17,7 @@ from catlipctl.data.sources.patterns import split_weight
 from catlipctl.data.sources.saved import SavedCaptions
 from catlipctl.data.sources.shard import Broken, CaptionShard
 from catlipctl.data.sources.storage import File, ReadFailed, look_at
-from catlipctl.data.sources.tar import TarCaptions, TarSource
+from catlipctl.data.sources.tars import TarCaptions, TarSource
 from catlipctl.data.sources.text_files import FolderCaptions, line_shards
 from catlipctl.errors import DataError, UsageError
 from catlipctl.files import cache_dir as default_cache_dir

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catlipctl.data.decode import FORMATS, MAX_PIXELS, UnreadableImage, decode, decode_jpeg
-from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
+from catlipctl.data.sources.tars import IMAGE_EXTENSIONS
 
 RNG = np.random.default_rng(0)
 PICTURE = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8))

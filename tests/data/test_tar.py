@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from catlipctl.data import open_source
 from catlipctl.data.sources import storage
 from catlipctl.data.sources.storage import look_at
-from catlipctl.data.sources.tar_members import Damage, members, split_name
-from catlipctl.data.sources.tar_pass import build
+from catlipctl.data.sources.tars.building import build
+from catlipctl.data.sources.tars.members import Damage, members, split_name
 from catlipctl.errors import DataError
 
 _NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=300)

@@ -11,7 +11,7 @@ from catlipctl.data.sample import Sample
 from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
 from catlipctl.data.sources.patterns import expand
 from catlipctl.data.sources.storage import read_file
-from catlipctl.data.sources.tar_index import IMAGE_EXTENSIONS
+from catlipctl.data.sources.tars import IMAGE_EXTENSIONS
 from catlipctl.errors import DataError
 
 IMAGE_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)

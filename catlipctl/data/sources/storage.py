@@ -268,14 +268,25 @@ def close_files() -> None:
 def read_small(path: str, limit: int) -> bytes | None:
     """The bytes of a small file, local or behind a URL; None where there is none, or it is larger.
 
+    None, too, where a server keeps it from us: S3 says 403, not 404, to whoever may not list the folder.
+
     Raises:
         ReadFailed: it cannot be read.
     """
     if not is_url(path):
         return read_file(Path(path), limit)
     filesystem, inner = _filesystem(path)
+
+    def read() -> bytes:
+        try:
+            return bytes(filesystem.cat_file(inner))
+        except Exception as error:
+            if network.is_withheld(error):
+                raise FileNotFoundError(path) from None
+            raise
+
     try:
-        body = bytes(persistently(lambda: filesystem.cat_file(inner), path))
+        body = persistently(read, path)
     except OSError:
         return None
     return body if len(body) <= limit else None

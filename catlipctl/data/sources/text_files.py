@@ -20,7 +20,7 @@ from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, Faults, texts
 from catlipctl.data.sources.image_files import ImageFileSource, Picture, files_below, fingerprint_of, shown
 from catlipctl.data.sources.shard import CaptionShard
 from catlipctl.data.sources.storage import File, read_file
-from catlipctl.data.sources.tar_columns import Key, fields
+from catlipctl.data.sources.tars import Key, fields
 from catlipctl.errors import DataError, UsageError
 from catlipctl.progress import SILENT, Progress
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,3 +176,15 @@ def test_a_shard_that_has_become_shorter_is_no_shard(shards, tmp_path):
     with pytest.raises(ReadFailed, match="bytes came"):
         room.fetch(File(file.path, file.size, file.modified))
     assert not room.has(file)
+
+
+def test_who_was_taken_for_dead_in_the_midst_of_a_shard_has_it_in_the_end(shards, tmp_path):
+    room, file, cleared = ShardCache(tmp_path / "c", 10**9), look_at(shards[0].as_uri()), []
+
+    def clear(_: int) -> None:
+        if not cleared:
+            cleared.extend(room.folder.glob(f".{room.place(file).name}-*"))
+            shutil.rmtree(cleared[0])
+
+    assert room.fetch(file, clear).read(0, SIZE) == shards[0].read_bytes()
+    assert cleared

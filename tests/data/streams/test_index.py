@@ -45,6 +45,12 @@ def test_counts_are_those_of_whoever_wrote_the_shards_or_ours(folder, tmp_path):
         sizes(folder, tmp_path / "a")
 
 
+def test_a_server_that_forbids_what_it_has_not_tells_no_counts(folder, serve, tmp_path):
+    url = serve(folder, withheld=True)
+    opened = open_source(f"{url}/{{00000..00006}}.tar", streaming=STREAM, cache_dir=tmp_path / "c")
+    assert list(opened.shard_sizes) == list(SAMPLES)
+
+
 def test_many_shards_that_nobody_has_counted_are_not_counted_by_surprise(
     folder, in_memory, tmp_path, monkeypatch
 ):
@@ -52,7 +58,11 @@ def test_many_shards_that_nobody_has_counted_are_not_counted_by_surprise(
     url = f"{in_memory(folder)}/*.tar"
     with pytest.raises(DataError, match="how many samples 7 of its 7 shards hold") as error:
         open_source(url, streaming=STREAM, cache_dir=tmp_path / "c")
-    assert error.value.hint == f"count them once: catlipctl data index --data '{url}'"
+    command = f"count them once: catlipctl data index --data '{url}'"
+    assert error.value.hint == f"{command} --cache-dir {tmp_path / 'c'}"
+    with pytest.raises(DataError) as error:
+        open_source(url, streaming=STREAM, image_key="png", caption_keys=["txt", "json:alt"])
+    assert error.value.hint == f"{command} --image-key png --caption-key txt --caption-key json:alt"
     found = index_source([url], cache_dir=tmp_path / "c")
     (one,) = found.sources
     assert (one.shards, one.samples, one.counted, one.smallest, one.largest) == (7, 58, 7, 5, 12)

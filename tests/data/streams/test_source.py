@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from catlipctl.data import open_source
+from catlipctl.data.batch import Step
 from catlipctl.data.content import content_hash
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import LocalOrder
 from catlipctl.data.sources import Streaming
 from catlipctl.data.sources.storage import ReadFailed, retries
 from catlipctl.data.sources.streams import StreamSource
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.tars import TarSource
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import DataError, UsageError
 from catlipctl.settings.data import Augmentation
@@ -175,3 +176,18 @@ def test_steps_know_their_window():
         inside = order.first_samples(order.window_at(position))
         assert firsts[shard_of[sample]] in inside
         assert len(inside) <= 2
+
+
+def test_a_stream_beside_local_shards_fetches_its_own(folder, in_memory, tmp_path):
+    sources = [str(folder), f"{in_memory(folder)}/*.tar"]
+    stream = Streaming(window=1, cache_bytes=10**8)
+    expected = open_source([sources[0], sources[0]], cache_dir=tmp_path / "a")
+    for weights in ("", "=0.3", "=2"):
+        specs = [sources[0], sources[1] + weights]
+        source = open_source(specs, streaming=stream, cache_dir=tmp_path / "b")
+        order = LocalOrder(source.shard_sizes, 3, 1)
+        load = Loader(source, order, TrainTransform(Augmentation(), 0), lambda *_: {}, 0)
+        steps = ((Step(n, 16, 8, 8 * n), [range(8)]) for n in range(len(source) // 8))
+        seen = np.concatenate([batches[0].samples.numpy() for batches in load(steps)])
+        assert len(set(seen.tolist())) == len(seen)
+    assert [source[i].captions for i in range(116)] == [expected[i].captions for i in range(116)]

@@ -64,7 +64,8 @@ class Ahead:
             # The next epoch's may hold the same shards.
             more = [one for one in self._wanted_in(coming) if one not in wanted]
             size += sum(one.file.size for one in more)
-            if size > min(one.stream.cache.bound for one in [*first, *more]):
+            # Windows of sources beside the streams have no shard to fetch.
+            if size > min((one.stream.cache.bound for one in [*first, *more]), default=0):
                 break
             wanted |= dict.fromkeys(more)
         with self._lock:

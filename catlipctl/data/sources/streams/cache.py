@@ -135,7 +135,9 @@ class ShardCache:
             if not self.has(file):
                 # Somebody has kept an index beside a shard that had been dropped.
                 _delete(self.place(file))
-                os.rename(folder, self.place(file))
+                with contextlib.suppress(FileNotFoundError):
+                    # Or a server was silent for so long that another took us for dead, and fetches it now.
+                    os.rename(folder, self.place(file))
 
     @contextlib.contextmanager
     def _room(self, file: File, *, wait: bool) -> Iterator[Path | None]:

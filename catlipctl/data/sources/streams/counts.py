@@ -22,7 +22,7 @@ from catlipctl.data.sample import Need
 from catlipctl.data.sources.faults import EMPTY_SHARD
 from catlipctl.data.sources.storage import File, ReadFailed, is_url, read_small
 from catlipctl.data.sources.streams.cache import ShardCache
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.tars import TarSource
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 
@@ -225,6 +225,8 @@ def _in_order(files: Sequence[File]) -> Iterator[int | None]:
 
 
 def _stats(file: File) -> int | None:
+    if not file.path.endswith(".tar"):  # a signed URL, which is good for the shard alone
+        return None
     body = read_small(file.path.removesuffix(".tar") + _STATS, _MOST_BYTES)
     try:
         return None if body is None else natural(json.loads(body)["successes"])

@@ -1,7 +1,8 @@
 """From the tars of a SOURCE to a source: random access by an index of all, or a stream."""
 
+import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from catlipctl.data.sources.streams.counts import UNKNOWN, Count, known_counts
 from catlipctl.data.sources.streams.index import STREAMS, count_missing
 from catlipctl.data.sources.streams.shards import Shards
 from catlipctl.data.sources.streams.source import StreamSource
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.tars import TarSource
 from catlipctl.errors import CatlipctlError, DataError, UsageError
+from catlipctl.files import cache_dir
 from catlipctl.progress import SILENT, Progress
 
 MOST_UNASKED = 256
@@ -73,7 +75,7 @@ def open_tars(
         raise DataError(
             f"{name}: nobody tells how many samples {unknown:,} of its {len(files):,} shards hold: neither "
             "sizes.json, nor img2dataset's _stats.json, nor a count of ours",
-            f"count them once: catlipctl data index --data '{name}'",
+            f"count them once: {_index_command(name, keys, cache)}",
         )
     count = Count(room, keys, need)
     counts = count_missing(files, counts, cache, count, _WORKERS, Faults(), progress)
@@ -86,6 +88,17 @@ def open_tars(
     return StreamSource(
         name, shards, room, keys=keys, need=need, strict=strict, window=streaming.window, progress=progress
     )
+
+
+def _index_command(name: str, keys: Mapping[str, Any], cache: Path) -> str:
+    """What counts the very samples that are meant: counts are kept by keys, in the cache folder."""
+    words = ["--data", name]
+    if keys["image_key"]:
+        words += ["--image-key", keys["image_key"]]
+    words += [word for key in keys["caption_keys"] for word in ("--caption-key", key)]
+    if cache != cache_dir():
+        words += ["--cache-dir", str(cache)]
+    return shlex.join(["catlipctl", "data", "index", *words])
 
 
 def _check_writable(folder: Path) -> None:

@@ -19,7 +19,7 @@ from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.storage import File, ReadFailed, close_files
 from catlipctl.data.sources.streams.cache import ShardCache
 from catlipctl.data.sources.streams.shards import Shards
-from catlipctl.data.sources.tar import TarSource
+from catlipctl.data.sources.tars import TarSource
 from catlipctl.errors import DataError
 from catlipctl.progress import SILENT, Progress
 

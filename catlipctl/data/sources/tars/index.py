@@ -2,7 +2,7 @@
 
 A sample's members nearly always stand side by side. So the index has where they begin, how long they are, and
 which of the few signatures that a source has is theirs; sizes and names are read with the members, from their
-headers. Arrays may be views of a file that all processes of a machine share (`tar_index_file`).
+headers. Arrays may be views of a file that all processes of a machine share (`index_file`).
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ class TarIndex:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.path is not None:
             # Another process maps the file itself.
-            from catlipctl.data.sources.tar_index_file import load_again
+            from catlipctl.data.sources.tars.index_file import load_again
 
             return load_again, (self.path,)
         return TarIndex, (*(getattr(self, name) for name in ARRAYS), self.signatures, self.damage)

@@ -13,13 +13,13 @@ from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.shard import CaptionShard
 from catlipctl.data.sources.storage import File, ReadFailed
-from catlipctl.data.sources.tar_columns import Cell, Keys
-from catlipctl.data.sources.tar_index import NOT_TEXT
-from catlipctl.data.sources.tar_index_file import read_index
-from catlipctl.data.sources.tar_run import Plan
-from catlipctl.data.sources.tar_samples import Samples
-from catlipctl.data.sources.tar_section import Section
-from catlipctl.data.sources.tar_usable import check_fields, count_damage, keep_usable, no_samples, usable
+from catlipctl.data.sources.tars.columns import Cell, Keys
+from catlipctl.data.sources.tars.index import NOT_TEXT
+from catlipctl.data.sources.tars.index_file import read_index
+from catlipctl.data.sources.tars.run import Plan
+from catlipctl.data.sources.tars.samples import Samples
+from catlipctl.data.sources.tars.section import Section
+from catlipctl.data.sources.tars.usable import check_fields, count_damage, keep_usable, no_samples, usable
 from catlipctl.progress import SILENT, Progress
 
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, texts
-from catlipctl.data.sources.tar_index import (
+from catlipctl.data.sources.tars.index import (
     EMPTY,
     IMAGE_EXTENSIONS,
     LONG,

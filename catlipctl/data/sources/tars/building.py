@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_index import (
+from catlipctl.data.sources.tars.index import (
     AFTER,
     BEFORE,
     EMPTY,
@@ -28,7 +28,7 @@ from catlipctl.data.sources.tar_index import (
     Signature,
     TarIndex,
 )
-from catlipctl.data.sources.tar_members import BLOCK, Damage, Member, end_of, members, split_name
+from catlipctl.data.sources.tars.members import BLOCK, Damage, Member, end_of, members, split_name
 
 
 class _Members:

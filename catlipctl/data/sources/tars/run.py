@@ -7,9 +7,9 @@ from itertools import islice
 from typing import BinaryIO, NamedTuple
 
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_columns import Cell
-from catlipctl.data.sources.tar_index import Signature
-from catlipctl.data.sources.tar_members import (
+from catlipctl.data.sources.tars.columns import Cell
+from catlipctl.data.sources.tars.index import Signature
+from catlipctl.data.sources.tars.members import (
     BLOCK,
     Damage,
     end_of,

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_columns import Keys
-from catlipctl.data.sources.tar_index import BEFORE, LARGEST, NUMBER, PIECE, SCATTERED, TarIndex, sections_of
-from catlipctl.data.sources.tar_members import BLOCK
-from catlipctl.data.sources.tar_run import Place, first_name
-from catlipctl.data.sources.tar_section import Section
+from catlipctl.data.sources.tars.columns import Keys
+from catlipctl.data.sources.tars.index import BEFORE, LARGEST, NUMBER, PIECE, SCATTERED, TarIndex, sections_of
+from catlipctl.data.sources.tars.members import BLOCK
+from catlipctl.data.sources.tars.run import Place, first_name
+from catlipctl.data.sources.tars.section import Section
 
 
 class Samples:

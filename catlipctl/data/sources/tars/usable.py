@@ -7,10 +7,10 @@ from catlipctl.data.sample import Need
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_columns import Cell, Key, fields
-from catlipctl.data.sources.tar_index import TarIndex
-from catlipctl.data.sources.tar_run import Plan, read_all
-from catlipctl.data.sources.tar_samples import Samples
+from catlipctl.data.sources.tars.columns import Cell, Key, fields
+from catlipctl.data.sources.tars.index import TarIndex
+from catlipctl.data.sources.tars.run import Plan, read_all
+from catlipctl.data.sources.tars.samples import Samples
 from catlipctl.errors import DataError
 
 _PROBED = 32

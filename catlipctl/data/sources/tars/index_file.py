@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_index import ARRAYS, ENTRY, Signature, TarIndex, joined
-from catlipctl.data.sources.tar_pass import build
+from catlipctl.data.sources.tars.building import build
+from catlipctl.data.sources.tars.index import ARRAYS, ENTRY, Signature, TarIndex, joined
 from catlipctl.errors import CatlipctlError, MachineError
 from catlipctl.files import replacing
 from catlipctl.progress import SILENT, Progress

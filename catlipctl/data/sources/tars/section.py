@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from catlipctl.data.sources.storage import File
-from catlipctl.data.sources.tar_members import BLOCK, DIGITS
-from catlipctl.data.sources.tar_run import BYTES_AT_ONCE, Place, Plan, by_size, read_all
+from catlipctl.data.sources.tars.members import BLOCK, DIGITS
+from catlipctl.data.sources.tars.run import BYTES_AT_ONCE, Place, Plan, by_size, read_all
 
 _WIDTH = DIGITS.stop - DIGITS.start
 _WORTH = 8 ** np.arange(_WIDTH - 1, -1, -1)
