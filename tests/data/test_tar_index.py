@@ -20,13 +20,8 @@ from hypothesis import strategies as st
 
 from catlipctl.data import open_source
 from catlipctl.data.sources.storage import File, look_at
-<<<<<<< HEAD
-from catlipctl.data.sources.tar import TarSource
-from catlipctl.data.sources.tar_index_file import alone, read_index
-=======
 from catlipctl.data.sources.tars import TarSource
-from catlipctl.data.sources.tars.index_file import read_index
->>>>>>> review-b
+from catlipctl.data.sources.tars.index_file import alone, read_index
 from catlipctl.errors import MachineError
 from catlipctl.progress import Silent
 
