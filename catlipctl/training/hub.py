@@ -100,7 +100,10 @@ class Lines:
             self.connection.sendall(json.dumps(message).encode() + b"\n")
 
     def heard(self) -> Iterator[dict[str, Any] | None]:
-        """The messages that have come, at most after the connection's timeout; None once it has ended."""
+        """The messages that have come, at most after the connection's timeout; None once it has ended.
+
+        It ends where what comes is no message: whoever scans a machine's ports finds this one, too.
+        """
         try:
             part = self.connection.recv(2**16)
         except TimeoutError:
@@ -108,7 +111,15 @@ class Lines:
         except OSError:
             part = b""
         *lines, self._rest = (self._rest + part).split(b"\n")
-        yield from map(json.loads, lines)
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                message = None
+            if not isinstance(message, dict):
+                yield None
+                return
+            yield message
         if not part:
             yield None
 
@@ -154,6 +165,8 @@ class Hub:
                     self._take(key.data, message)
             if self._judged_at is not None and self._cause is None and time.monotonic() > self._judged_at:
                 self._judge()
+        self._server.close()
+        self._selector.close()
         self._closed.set()
 
     def _accept(self) -> None:
@@ -191,8 +204,11 @@ class Hub:
             self._ask()
 
     def _forget(self, lines: Lines) -> None:
+        if lines.connection.fileno() < 0:  # its last words came together
+            return
         self._ranks.pop(lines, None)
         self._selector.unregister(lines.connection)
+        lines.connection.close()
 
     def _ask(self) -> None:
         """Ask all where they stand, and judge when they have had their time: a death is heard of by then."""

@@ -1,5 +1,6 @@
 """The training loop, for every task, objective and number of processes. `fit` sets it going."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +28,9 @@ from catlipctl.training.tuning import float32_products, garbage_frozen
 from catlipctl.training.underway import DataWait, Told, Underway
 from catlipctl.training.utilisation import Utilisation
 from catlipctl.training.world import LONG_WAIT, SHORT_WAIT, STREAM_WAIT
+
+SLOWER = 10
+"""A step that takes so many times as long as any before it hangs: a larger image size does not."""
 
 
 def fit(
@@ -175,6 +179,7 @@ def train(
     world = learner.world
     late: deque[Underway] = deque()
     data_wait = DataWait(world.device)
+    longest = 0.0
 
     def read(leave: int) -> tuple[int, bool]:
         """Read the steps under way but for `leave`; did a process get a signal, is a save overdue for one?"""
@@ -200,6 +205,7 @@ def train(
         late[-1].waited = waited
         done = step.index + 1
         signal, overdue = read(leave=1)
+        longest = max(longest, time.perf_counter() - begun)
         if signal or overdue or saves.kept_at(done):
             read(leave=0)
         if signal and done < len(schedule):
@@ -213,11 +219,16 @@ def train(
             with report.apart("evaluating"):
                 after_step(done)
         # Not before the first step: it starts workers, and may compile.
-        world.wait_at_most(patience)
+        world.wait_at_most(max(patience, between_steps(longest)))
     world.wait_at_most(LONG_WAIT)
     saves.finish()
     # One that came in the last step; whoever defers signals answers it, in all processes alike.
     (signals.received,) = world.maximum(signals.received)
+
+
+def between_steps(longest: float) -> timedelta:
+    """What processes wait for one another between steps, of which the longest so far took so many seconds."""
+    return max(SHORT_WAIT, SLOWER * timedelta(seconds=math.ceil(longest)))
 
 
 def tell(signals: Signals, saves: Saves, waited: float) -> Told:

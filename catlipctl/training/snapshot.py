@@ -107,15 +107,15 @@ class Layout:
 class Save:
     """One save under way: first a copy is made, then a writer turns it into files.
 
-    copied: set when the host's tensors may change again. done: set when the writer has answered. error: why
-    there is no checkpoint. waited: seconds for which steps waited for the copy. seconds: from its beginning
-    until it was done.
+    copied: set when the host's tensors may change again. handed: set when the writer has been told. done: set
+    when it has answered. error: why there is no checkpoint. waited: seconds for which steps waited for the
+    copy. seconds: from its beginning until it was done.
     """
 
     def __init__(self) -> None:
         self.waited = self.seconds = 0.0
         self.begun = time.perf_counter()
-        self.copied, self.done = threading.Event(), threading.Event()
+        self.copied, self.handed, self.done = threading.Event(), threading.Event(), threading.Event()
         self.error: CatlipctlError | None = None
         self.event: torch.cuda.Event | None = None
 

@@ -19,8 +19,9 @@ T = TypeVar("T")
 
 LONG_WAIT = timedelta(hours=12)
 """Rank 0 may count a vocabulary over a web-sized source while the others wait."""
-SHORT_WAIT = timedelta(seconds=90)
-"""Between steps the others are a step behind at most: a process that hangs is told of soon."""
+SHORT_WAIT = timedelta(seconds=180)
+"""Between steps the others are a step behind at most: a process that hangs is told of soon. But one whose
+storage is gone tells it by its own error, once its last try of a read has failed: that takes two minutes."""
 STREAM_WAIT = timedelta(minutes=15)
 """Where data is a stream: a shard may be late, and who waits for one does not hang."""
 LONGER = timedelta(seconds=30)

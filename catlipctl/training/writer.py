@@ -45,8 +45,8 @@ class Writer:
         self._process: subprocess.Popen[str] | None = None
         self._stream: torch.cuda.Stream | None = None
         self.last = Save()
-        self.last.copied.set()
-        self.last.done.set()
+        for event in (self.last.copied, self.last.handed, self.last.done):
+            event.set()
 
     def start(self) -> None:
         """Start the process if there is none; it is ready long before it is needed."""
@@ -110,17 +110,18 @@ class Writer:
             texts = {name: file() for name, file in content.items() if not isinstance(file, Mapping)}
             if save.event is not None:
                 save.event.synchronize()
-            save.error = self._answer(replace(part, files=layout.files, texts=texts))
+            save.error = self._answer(save, replace(part, files=layout.files, texts=texts))
         except Exception as error:
             save.error = CatlipctlError(f"cannot save {part.directory}: {type(error).__name__}: {error}")
         finally:
             save.copied.set()
+            save.handed.set()
             save.seconds = time.perf_counter() - save.begun
             save.done.set()
         if save.error is not None:
             self._failed(save.error)
 
-    def _answer(self, part: Part) -> CatlipctlError | None:
+    def _answer(self, save: Save, part: Part) -> CatlipctlError | None:
         """Hand a part to the process; how it ended."""
         self.start()
         assert self._process is not None
@@ -129,6 +130,7 @@ class Writer:
         try:
             self._process.stdin.write(part.line())
             self._process.stdin.flush()
+            save.handed.set()
             for line in self._process.stdout:
                 answer = loads(line)
                 if "note" not in answer:
@@ -143,6 +145,8 @@ class Writer:
 
     def abandon(self, reason: str) -> None:
         """Wait no longer for the parts of other processes."""
+        # Said before the process has its own part, it would be taken for a word about an earlier save.
+        self.last.handed.wait()
         if not self.last.done.is_set() and self._process is not None and self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.write(reason.replace("\n", " ") + "\n")

@@ -69,7 +69,7 @@ def happens(what: str) -> None:
 
 def rank_of(fault: Fault, rank: int, recipe: PretrainRecipe, out: Path) -> int:
     """One process of the run, to its end: its exit code, as the command line has it."""
-    loop.SHORT_WAIT = timedelta(seconds=2)  # type: ignore[misc]
+    loop.SHORT_WAIT, loop.SLOWER = timedelta(seconds=2), 0  # type: ignore[misc]
     joined, save, opened = Loader._joined, saving.Saves.save, pretrain.__globals__["open_source"]
 
     def drawn(self: Loader, chunks: Any, requests: Any) -> Any:
