@@ -20,7 +20,7 @@ from catlipctl.data.order import LocalOrder
 from catlipctl.data.sample import Sample, Source
 from catlipctl.data.sources.concatenation import inspect_command
 from catlipctl.data.sources.storage import count_retries, retries
-from catlipctl.data.sources.streams import Ahead
+from catlipctl.data.sources.streams import Ahead, streams
 from catlipctl.data.transform import Transform
 from catlipctl.data.workers import AHEAD, ahead, in_thread, shared_bytes
 from catlipctl.errors import DataError
@@ -83,6 +83,11 @@ class Loader:
     collate: Callable[[Sequence[Sample], NDArray[np.int64]], Targets]
     workers: int = 0
     device: torch.device = CPU
+
+    @property
+    def streamed(self) -> bool:
+        """Are shards fetched as the run goes on?"""
+        return isinstance(self.order, LocalOrder) and any(streams(self.source))
 
     def __call__(self, steps: Iterable[StepPieces]) -> Iterator[list[Batch]]:
         """The batches of each step, on the device. On a GPU the next step's are under way meanwhile."""

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 
 from catlipctl.data.batch import Batch
@@ -25,7 +26,7 @@ from catlipctl.training.steps import StepSchedule
 from catlipctl.training.tuning import float32_products, garbage_frozen
 from catlipctl.training.underway import DataWait, Told, Underway
 from catlipctl.training.utilisation import Utilisation
-from catlipctl.training.world import LONG_WAIT, SHORT_WAIT
+from catlipctl.training.world import LONG_WAIT, SHORT_WAIT, STREAM_WAIT
 
 
 def fit(
@@ -114,6 +115,7 @@ def fit(
             signals=run.signals,
             guard=Guard(saves, state, run.progress, replays=run.task == "pretrain"),
             after_step=after_step,
+            patience=STREAM_WAIT if loader.streamed else SHORT_WAIT,
         )
     return state
 
@@ -161,10 +163,12 @@ def train(
     signals: Signals,
     guard: Guard,
     after_step: Callable[[int], None] | None = None,
+    patience: timedelta = SHORT_WAIT,
 ) -> None:
     """Take `state` to the end of the schedule; save on the way, at the end, and at a signal (raises Stopped).
 
-    batches: of the steps from the state's on, as `Loader` gives them. rate: step -> learning rate. A step is
+    batches: of the steps from the state's on, as `Loader` gives them. rate: step -> learning rate.
+    patience: how long a process may be late for a step before it counts as one that hangs. A step is
     read when the next one is launched: the host waits for no device, and no process for another's host. So
     all hear of a signal at the same step, one or two after it came.
     """
@@ -209,7 +213,7 @@ def train(
             with report.apart("evaluating"):
                 after_step(done)
         # Not before the first step: it starts workers, and may compile.
-        world.wait_at_most(SHORT_WAIT)
+        world.wait_at_most(patience)
     world.wait_at_most(LONG_WAIT)
     saves.finish()
     # One that came in the last step; whoever defers signals answers it, in all processes alike.

@@ -21,6 +21,8 @@ LONG_WAIT = timedelta(hours=12)
 """Rank 0 may count a vocabulary over a web-sized source while the others wait."""
 SHORT_WAIT = timedelta(seconds=90)
 """Between steps the others are a step behind at most: a process that hangs is told of soon."""
+STREAM_WAIT = timedelta(minutes=15)
+"""Where data is a stream: a shard may be late, and who waits for one does not hang."""
 LONGER = timedelta(seconds=30)
 """What collectives wait beyond that: who hangs is found out first, and told by its name."""
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 from catlipctl.data import open_source
 from catlipctl.data.sources.storage import File, look_at
 from catlipctl.data.sources.tars import TarSource
-from catlipctl.data.sources.tars.index_file import read_index
+from catlipctl.data.sources.tars.index_file import alone, read_index
 from catlipctl.errors import MachineError
 from catlipctl.progress import Silent
 
@@ -217,3 +218,39 @@ def test_an_index_that_is_gone_is_told_to_who_comes_later(tmp_path, write_tar):
     assert source[4].key == "0-00004"
     with pytest.raises(MachineError, match="the cache folder was emptied"):
         pickle.loads(sent)
+
+
+def test_a_worker_that_is_forked_while_an_index_is_made_holds_up_nobody(
+    tmp_path: Path,
+) -> None:
+    begun, end, waits, taken = (threading.Event() for _ in range(4))
+
+    class Heard(Silent):
+        def note(self, text: str) -> None:  # noqa: ARG002
+            waits.set()
+
+    def make() -> None:
+        with alone(tmp_path / "a.index", Silent()):
+            begun.set()
+            end.wait()
+
+    def wait() -> None:
+        with alone(tmp_path / "a.index", Heard()):
+            taken.set()
+
+    maker, waiter = threading.Thread(target=make), threading.Thread(target=wait, daemon=True)
+    maker.start()
+    begun.wait()
+    waiter.start()
+    waits.wait()
+    time.sleep(0.2)  # it says so just before it waits
+    worker = os.fork()
+    if worker == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        end.set()
+        assert taken.wait(20)
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        os.waitpid(worker, 0)

@@ -44,7 +44,7 @@ class Ahead:
         self._begun = self._beaten = 0.0
         self._bytes = 0
         self._over = threading.Event()
-        self._streamed = any(_streams(source))
+        self._streamed = any(streams(source))
 
     def begin(self, position: int) -> None:
         """Start, for a run that is at a position."""
@@ -144,7 +144,7 @@ class Ahead:
             )
 
 
-def _streams(source: Source) -> Iterator[StreamSource]:
+def streams(source: Source) -> Iterator[StreamSource]:
     """The streams that a source is made of."""
     for part in [part.source for part in source.parts] if isinstance(source, Concatenation) else [source]:
         if isinstance(part, StreamSource):

@@ -48,7 +48,7 @@ def read_index(files: Sequence[File], cache: Path | None, progress: Progress = S
     path = index_path(files, cache)
     if (kept := load(path)) is not None:
         return kept
-    with _alone(path, progress):
+    with alone(path, progress):
         kept = load(path)
         return _make(files, path, cache, progress) if kept is None else kept
 
@@ -161,7 +161,7 @@ def _make(files: Sequence[File], path: Path, cache: Path, progress: Progress) ->
 
 
 @contextmanager
-def _alone(path: Path, progress: Progress) -> Iterator[None]:
+def alone(path: Path, progress: Progress) -> Iterator[None]:
     """While no other process of this machine makes the same index; without a lock where there are none."""
     lock = path.with_suffix(".lock")
     descriptor = None
@@ -177,6 +177,8 @@ def _alone(path: Path, progress: Progress) -> Iterator[None]:
         if descriptor is not None:
             with suppress(OSError):
                 lock.unlink()
+            # Closing is not enough: a worker that was forked meanwhile holds it, too.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
