@@ -231,6 +231,7 @@ def _validated(kind: type[M], document: Any, path: Path, hint: str) -> M:
 
 
 def is_run(path: Path) -> bool:
+    """Whether a run has left checkpoints or rows in a folder."""
     return (path / "checkpoints").is_dir() or (path / METRICS).is_file()
 
 

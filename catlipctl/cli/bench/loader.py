@@ -55,7 +55,8 @@ def loader(
 ) -> None:
     """Time images of a shard to training crops: decoded fast, exactly, and by webdataset with torchvision.
 
-    All read one shard of the first 1,024 readable images of SOURCE.
+    All read the first 1,024 readable images of SOURCE, in one shard or one a worker; with --streamed 8,192,
+    in eight.
     """
     with command("bench loader", json=json) as out_:
         from catlipctl import reports
@@ -102,8 +103,10 @@ def _tables(result: "LoaderBenchmark") -> "list[Table]":
 
 def _lines(result: "LoaderBenchmark") -> list[str]:
     rounds = len(result.rows[0].rounds)
+    streamed = any(row.name in STREAMS for row in result.rows)
+    shards = "eight shards" if streamed else "one shard a worker"
     lines = [
-        f"{_images(result)}, {result.bytes / 1000:,.0f} kB (medians), in one shard a worker.",
+        f"{_images(result)}, {result.bytes / 1000:,.0f} kB (medians), in {shards}.",
         f"Random resized crop and flip to uint8 chunks of {result.chunk}; {rounds} rounds in turns, "
         f"{_clock(result.workers)}.",
         "fast: simplejpeg and torch's resize, of JPEGs. exact: Pillow.",
@@ -115,8 +118,9 @@ def _lines(result: "LoaderBenchmark") -> list[str]:
             lines.append(
                 f"{name} at {size} px ({STREAMS[name]}): {statistics.median(ratios):.3f} times fast."
             )
-    if any(name in STREAMS for name, _ in rows):
-        lines.append("webdataset: shard in order, DataLoader, our fast decode and crops.")
+    if streamed:
+        if not result.left_out:
+            lines.append("webdataset: shard in order, DataLoader, our fast decode and crops.")
     elif not result.left_out:
         lines.append(
             "webdataset: shard in order, DataLoader, Pillow, torchvision's v2 transforms; bytes, not floats."
