@@ -25,6 +25,7 @@ from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.signals import answered
 from catlipctl.training import saving
 from catlipctl.training.directory import RunDirectory
+from catlipctl.training.hub import Failure
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
 from catlipctl.training.world import World
@@ -201,17 +202,17 @@ def test_a_signal_during_the_last_step_stops_after_it(
 def test_an_error_in_training_is_not_hidden_by_a_signal(
     recipe: PretrainRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorded = RunDirectory._record
+    recorded = RunDirectory.record
 
-    def signalled(self: RunDirectory, record: dict[str, Any]) -> dict[str, Any]:
+    def signalled(self: RunDirectory, failure: Failure) -> Failure:
         os.kill(os.getpid(), signal.SIGTERM)
-        return recorded(self, record)
+        return recorded(self, failure)
 
     def fail() -> None:
         raise NonFiniteLoss("the loss is nan at step 3")
 
     # While the error is on its way out.
-    monkeypatch.setattr(RunDirectory, "_record", signalled)
+    monkeypatch.setattr(RunDirectory, "record", signalled)
     at_step(2, fail, monkeypatch)
     with answered() as signals:
         with pytest.raises(NonFiniteLoss):
