@@ -69,6 +69,8 @@ def prune(written: Path, keep_last: int | None, keep_every: int | None) -> None:
     Which they are is asked of each, not remembered: a process may have been killed just before this.
     """
     whole = complete_steps(written.parent.parent)
+    if written not in whole:  # a file system that is slow to show it: the next one does it
+        return
     kept = [path for path in whole if is_kept(path)]
     # Those of later steps are of a run that was set back: they do not count, and are replaced one by one.
     counted = [path for path in whole[whole.index(written) :] if path in kept]

@@ -82,7 +82,7 @@ class Sharing(BaseModel):
         elif not enough:
             said = (
                 f"{each}: several read the same one. No sample is lost or read twice, but a disk or server "
-                f"has fewer files to read at once; {readers:,} shards or more keep each worker at its own"
+                "has fewer files to read at once"
             )
         else:
             said = each

@@ -139,7 +139,7 @@ class Sharded(Distribution):
         scalars = set(self._scalars)
         shards = [tensor for tensor in learned if tensor not in scalars]
         # In float64: the square of a large norm is finite too.
-        square = get_total_norm(_gradients(shards)).double().square()
+        square = get_total_norm(_gradients(shards)).to(self._mesh.device_type).double().square()
         torch.distributed.all_reduce(square, group=self._mesh.get_group(self._mesh.ndim - 1))
         if whole := _gradients(self._scalars):
             square = square + get_total_norm(whole).double().square()

@@ -6,7 +6,7 @@ The device has decided it (see `Learner.step`); here it is told, a step late.
 from typing import Any
 
 from catlipctl.checkpoints.directory import step_name
-from catlipctl.errors import NonFiniteLoss
+from catlipctl.errors import CatlipctlError, NonFiniteLoss
 from catlipctl.progress import Progress
 from catlipctl.training.capture import Capture, captured, what
 from catlipctl.training.report import RunState
@@ -55,8 +55,12 @@ class Guard:
         """The steps that were skipped, as the run's directory keeps them; and the weights. All call."""
         saves, world = self._saves, self._saves.world
         world.wait_at_most(LONG_WAIT)
-        saves.save(self._state)
-        saves.finish()
+        try:
+            saves.save(self._state)
+            saves.finish()
+        except CatlipctlError as error:
+            # In all processes. Why the run ends is not that its disk is full.
+            self._progress.warn(f"the weights are not saved, so nothing can be replayed: {error.message}")
         capture = Capture(
             checkpoint=f"checkpoints/{step_name(self._state.step)}",
             length=len(saves.schedule),

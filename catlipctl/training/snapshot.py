@@ -18,7 +18,7 @@ from torch import Tensor
 
 from catlipctl.checkpoints.storing import header
 from catlipctl.checkpoints.writing import Content, kept
-from catlipctl.errors import CatlipctlError, MachineError
+from catlipctl.errors import CatlipctlError
 
 ALIGNED = 64
 """Bytes at whose multiples tensors begin in the shared memory."""
@@ -39,19 +39,14 @@ class Memory:
         self._pinned = False
 
     def take(self, size: int, *, pinned: bool) -> Tensor:
-        """At least so many bytes: uint8. MachineError where no memory can be pinned for the GPU."""
+        """At least so many bytes: uint8. Where they cannot be pinned for the GPU, copies wait."""
         if size > len(self._bytes):
             self._unpin()
             os.ftruncate(self.descriptor, size)
             self._bytes = torch.frombuffer(mmap.mmap(self.descriptor, size), dtype=torch.uint8)
         if pinned and not self._pinned:
             code = torch.cuda.cudart().cudaHostRegister(self._bytes.data_ptr(), self._bytes.nbytes, 0)
-            if int(code) != 0:
-                raise MachineError(
-                    f"{size:,} bytes of memory cannot be pinned for the GPU (CUDA error {int(code)})",
-                    "each save needs a copy of the state in this machine's memory: look at `ulimit -l`",
-                )
-            self._pinned = True
+            self._pinned = int(code) == 0
         return self._bytes
 
     def _unpin(self) -> None:

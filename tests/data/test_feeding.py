@@ -52,7 +52,7 @@ def test_the_lever_is_more_workers_while_there_are_cores(share, workers, cores, 
 def test_shards_are_enough_or_it_is_said_why_not():
     assert Sharing.of(64, ranks=8, workers=4, window=16).enough
     few = Sharing.of(13, ranks=8, workers=4, window=None)
-    assert (few.enough, "32 shards or more" in few.said) == (False, True)
+    assert (few.enough, "for each of 32 workers" in few.said) == (False, True)
     wide = Sharing.of(13, ranks=1, workers=4, window=20)
     assert (wide.enough, "a window of 20 holds them all" in wide.said) == (False, True)
     assert Sharing.of(0, ranks=8, workers=4, window=None).enough
