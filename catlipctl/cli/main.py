@@ -76,7 +76,7 @@ _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
 
-_checkpoint = _group("checkpoint", "Checkpoints: what is in one, and whether it is whole.")
+_checkpoint = _group("checkpoint", "Checkpoints: what is in one, whether it is whole; one file of many.")
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
 _checkpoint.command("gather", cls=Command)(checkpoint.gather)

@@ -52,7 +52,7 @@ def replay(
         processes=found.processes,
         device=world.device.type,
         precision=found.precision,
-        shown=any(step.fault is not None for step in steps),
+        shown=any(None in (step.loss, step.grad_norm) for step in steps),
         steps=steps,
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from catlipctl.errors import CheckpointError
+from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.files import FileKind, write_json
 from catlipctl.training.underway import Outcome, Underway
 from catlipctl.training.world import World
@@ -77,7 +77,9 @@ class Capture(_Closed):
 
 
 def read(run: Path) -> Capture:
-    """A run's capture; CheckpointError where there is none, or it is damaged."""
+    """A run's capture; CheckpointError where there is none, or it is damaged; UsageError for no run."""
+    if not run.is_dir():
+        raise UsageError(f"no run at {run}", "catlipctl runs lists those under runs/")
     if not (run / CAPTURE).exists():
         raise CheckpointError(f"{run} has no {CAPTURE}: no loss or gradient has ended it", KIND.hint)
     return KIND.read_json(run / CAPTURE, Capture)

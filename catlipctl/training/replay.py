@@ -36,7 +36,10 @@ class Fault(BaseModel):
 
 
 class ReplayedStep(BaseModel):
-    """A captured step now. loss, grad_norm: over all ranks, None where not finite. captured: what was not."""
+    """A captured step now. loss, grad_norm: over all ranks, None where not finite. captured: what was not.
+
+    fault: None too where finite gradients have a norm that is not.
+    """
 
     step: int
     captured: Literal["loss", "gradient"]

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from catlipctl.cli.runs.replay import replay as command
 from catlipctl.data.batch import Batch
-from catlipctl.errors import CheckpointError, DataError, NonFiniteLoss
+from catlipctl.errors import CheckpointError, DataError, NonFiniteLoss, UsageError
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
 from catlipctl.pretraining import pretrain, replay
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -67,6 +67,14 @@ class Steep(Catlip):
     def forward(self, batch: Batch) -> Output:
         output = super().forward(batch)
         return output._replace(loss=output.loss + (output.loss * 0).sqrt())
+
+
+class Vast(Catlip):
+    """Each of its gradients is finite, their squares are not."""
+
+    def forward(self, batch: Batch) -> Output:
+        output = super().forward(batch)
+        return output._replace(loss=output.loss + 1e25 * (output.loss - output.loss.detach()))
 
 
 @pytest.fixture
@@ -185,6 +193,20 @@ def test_a_gradient_is_found_where_the_loss_is_finite_and_other_data_is_refused(
         replay(run, cpu=True)
     with pytest.raises(CheckpointError, match=r"has no capture\.json"):
         capture.read(tmp_path)
+    with pytest.raises(UsageError, match="no run at"):
+        capture.read(tmp_path / "none")
+
+
+def test_gradients_too_large_for_their_norm_are_told_as_such(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OBJECTIVES, "catlip", Vast)
+    run = tmp_path / "run"
+    with pytest.raises(NonFiniteLoss, match="the gradient became non-finite at step 3"):
+        pretrain(PretrainRecipe.model_validate(document), out=run)
+    shown = CliRunner().invoke(app, [str(run), "--cpu"])
+    assert "the norm alone: each gradient is finite" in shown.stdout
+    assert "all is finite here" not in shown.stdout
 
 
 if __name__ == "__main__":

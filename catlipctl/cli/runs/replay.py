@@ -53,10 +53,19 @@ def _tables(found: "Replay") -> list["Table | str"]:
     )
     for step in found.steps:
         shown.add_row(*_row(step))
-    ending = (
-        [] if found.shown else ["all is finite here: it came of the device, or of what several processes sum"]
-    )
-    return [facts(about), shown, *ending]
+    return [facts(about), shown, *_ending(found)]
+
+
+def _ending(found: "Replay") -> list[str]:
+    """What the table leaves open."""
+    if not found.shown:
+        return ["all is finite here: it came of the device, or of what several processes sum"]
+    if any(step.grad_norm is None and step.fault is None for step in found.steps):
+        return [
+            "the norm alone: each gradient is finite, but all together are more than float32 holds. The "
+            "weights have diverged: take a lower optimiser.lr, from an earlier checkpoint or from the start"
+        ]
+    return []
 
 
 def _row(step: "ReplayedStep") -> list[str]:
@@ -66,6 +75,6 @@ def _row(step: "ReplayedStep") -> list[str]:
     ]
     fault = step.fault
     if fault is None:
-        return [*numbers, "nothing", "", "", ""]
+        return [*numbers, "the norm alone" if step.grad_norm is None else "nothing", "", "", ""]
     samples = ", ".join(map(str, fault.samples[:8])) + (", ..." if len(fault.samples) > 8 else "")
     return [*numbers, WHERE[fault.where].format(fault.name), str(fault.rank), str(fault.piece), samples]
