@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from catlipctl.data.sources.storage import File, ReadFailed, look_at
+from catlipctl.data.sources.storage import File, ReadFailed, look_at, retries
 from catlipctl.data.sources.streams import cache, locks
 from catlipctl.data.sources.streams.cache import ShardCache
 
@@ -162,6 +162,14 @@ def test_a_failure_is_told_to_those_who_waited(serve, tmp_path, monkeypatch):
                 waiting.result()
         assert time.monotonic() - begun < 4 * 0.5, "one has tried, not each after the other"
     assert taken(room.folder) == 0
+    tried = retries()
+    with pytest.raises(ReadFailed, match=rf"{url}/0\.tar cannot be read"):
+        room.fetch(file)
+    assert retries() == tried, "whoever comes soon after has heard of it, too"
+    monkeypatch.setattr(locks, "_BEGUN", time.time())
+    with pytest.raises(ReadFailed):
+        room.fetch(file)
+    assert retries() == tried + 1, "whoever has begun since tries for himself"
 
 
 def test_a_server_without_ranges_gives_whole_files(shards, serve, tmp_path):

@@ -105,8 +105,9 @@ class Ahead:
         try:
             if one.stream.cache.has(one.file) or one.stream.cache.fetch_ahead(one.file, self._told_of):
                 one.stream.look_at(one.shard)
-        except Exception:  # whoever needs the shard meets the error, and stops the run
+        except Exception as error:  # whoever needs the shard meets the error, and stops the run
             again = _AFTER_FAILURE
+            one.stream.progress.note(f"not fetched ahead: {error}")
         with self._lock:
             self._not_before[one.file] = time.monotonic() + again
             self._under_way.discard(one.file)

@@ -15,6 +15,10 @@ from catlipctl.data.sources.storage import ReadFailed
 
 DEAD = 120.0
 """Seconds after which a lock that nobody touches is taken over, if its process cannot be asked."""
+RECENT = 60.0
+"""Seconds for which a failure counts for all who were there: else they try as long, one after the other."""
+_BEGUN = time.time()
+"""Of this process, or of the one that forked it. Whoever comes after a failure tries for himself."""
 
 
 class Lock:
@@ -23,18 +27,16 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path, self._failure = path, path.with_suffix(".failed")
         self._watched: tuple[float, float] | None = None
-        self._waited = False
 
     def take(self) -> bool:
-        """Create it, unless it is there."""
+        """Create it, unless it is there, or what it is for has just failed."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("x") as stream:
                 stream.write(f"{os.getpid()} {socket.gethostname()}")
         except FileExistsError:
-            self._waited = True
             return False
-        if self._waited and self._failure.exists():
+        if self._has_just_failed():
             self.drop()
             return False
         self._failure.unlink(missing_ok=True)
@@ -50,19 +52,26 @@ class Lock:
         self._path.unlink(missing_ok=True)
 
     def fail(self, error: ReadFailed) -> None:
-        """Tell those who wait that it cannot be done, so that they need not try as long as we did."""
+        """Tell others that it cannot be done, so that they need not try as long as we did."""
         with contextlib.suppress(OSError):
             self._failure.write_text(json.dumps([error.message, error.hint]))
 
     def failed(self) -> tuple[str, str] | None:
-        """Why the one that was waited for could not do it."""
-        if not self._waited or self._path.exists():
+        """Why another could not do it, just now."""
+        if self._path.exists() or not self._has_just_failed():
             return None
         try:
             message, hint = json.loads(self._failure.read_text())
         except (OSError, ValueError):
             return None
         return str(message), str(hint)
+
+    def _has_just_failed(self) -> bool:
+        try:
+            when = self._failure.stat().st_mtime
+        except OSError:
+            return False
+        return when > _BEGUN and time.time() - when < RECENT
 
     def is_dead(self) -> bool:
         """Whether its process is gone, or has not touched it for long by our own clock."""
