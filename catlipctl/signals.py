@@ -35,6 +35,17 @@ def exit_code(number: int) -> int:
     return 130 if number == signal.SIGINT else 75
 
 
+def is_alive(pid: int) -> bool:
+    """Is there a process of this number on this machine?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
+
+
 class Signals:
     """Answers signals, to the end of its `with` block: by Stopped, and inside the loop at the step's end.
 

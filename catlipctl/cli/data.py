@@ -65,8 +65,9 @@ def inspect(
     with command("data inspect", json=json) as out:
         from catlipctl import labels
         from catlipctl.data import open_source
-        from catlipctl.data.feeding import cores, forecast
+        from catlipctl.data.feeding import forecast
         from catlipctl.data.inspect import inspect as inspect_source
+        from catlipctl.results import cores
 
         opened = open_source(
             inputs.sources(data, words),

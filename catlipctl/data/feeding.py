@@ -1,7 +1,6 @@
 """Does the data keep up with the devices: enough shards, the loader's speed here, and what to change."""
 
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import count
@@ -17,17 +16,13 @@ from catlipctl.data.order import LocalOrder, Order
 from catlipctl.data.sample import Sample, Source
 from catlipctl.data.transform import TrainTransform
 from catlipctl.progress import SILENT, Progress
+from catlipctl.results import cores
 from catlipctl.settings.data import Augmentation, Decode
 
 WARNED_WAIT = 0.1
 """The share of a step's time that may go into waiting for data before it is told."""
 _CHUNK = 16
 """Images of a timed step: few, so that large ones take no longer than was asked for."""
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def advice(share: float, workers: int, cores: int) -> str | None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydantic import BaseModel
 
-from catlipctl.data.feeding import Forecast, Sharing, cores
+from catlipctl.data.feeding import Forecast, Sharing
 from catlipctl.data.sample import Source
 from catlipctl.data.sources.concatenation import Concatenation, Weighted
 from catlipctl.data.tallies import CaptionCounts, CaptionTally, Extract, ImageCounts, ImageTally
 from catlipctl.progress import SILENT, Progress
-from catlipctl.results import Result
+from catlipctl.results import Result, cores
 
 Describe = Callable[[Sequence[str]], list[str]]
 LABELS = 50

@@ -5,6 +5,7 @@ import math
 import time
 
 from catlipctl.doctor.check import Check
+from catlipctl.results import cores
 
 STEP_OPERATIONS = 6 * 17.58e9
 """Of ViT-B/16 at 224 px a training image: 17.58 G multiply-adds forward [timm's model card], thrice that with
@@ -18,8 +19,6 @@ PROBE_SECONDS = 0.5
 def feeding() -> Check:
     """Images a second that the cores decode, against those that ViT-B/16's steps take on the GPUs here."""
     import torch
-
-    from catlipctl.data.feeding import cores
 
     count = torch.cuda.device_count()
     name = torch.cuda.get_device_name(0) if count else ""

@@ -1,11 +1,11 @@
 """What the machine has: devices, cores, memory and disks."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from catlipctl.doctor.check import Check
+from catlipctl.results import cores
 
 SPARE_BYTES = 2 * 2**30
 """A run of the demo and its checkpoints stay far below; a download of wheels does not."""
@@ -45,11 +45,10 @@ def processor() -> Check:
     """Cores that this process may use, and the threads that torch takes."""
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = torch.get_num_threads()
-    found = f"{cores} core{'s' * (cores > 1)}, {threads} thread{'s' * (threads > 1)}"
-    if threads > cores:
-        mend = f"set OMP_NUM_THREADS={cores}: more threads than cores slow each other down"
+    usable, threads = cores(), torch.get_num_threads()
+    found = f"{usable} core{'s' * (usable > 1)}, {threads} thread{'s' * (threads > 1)}"
+    if threads > usable:
+        mend = f"set OMP_NUM_THREADS={usable}: more threads than cores slow each other down"
         return Check(name="processor", status="warning", found=found, mend=mend)
     return Check(name="processor", status="ok", found=found)
 

@@ -6,9 +6,7 @@ import torch
 
 from catlipctl import checkpoints, vocabulary
 from catlipctl import recipe as recipes
-from catlipctl.checkpoints.directory import WEIGHTS
-from catlipctl.checkpoints.loading import read_tensors
-from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.errors import UsageError
 from catlipctl.pretraining.pretrain import given_vocabulary, make_loader, make_objective, open_source, outputs
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -17,6 +15,7 @@ from catlipctl.training.directory import RunDirectory
 from catlipctl.training.replay import Replay, replayed
 from catlipctl.training.resuming import is_of
 from catlipctl.training.saved import Saved
+from catlipctl.training.saving import put_into
 from catlipctl.training.world import World
 
 
@@ -42,7 +41,7 @@ def replay(
     options = {**recipe.learner_options(found.length), "compile": False}
     precision = getattr(torch, found.precision)
     learner = Learner(objective, recipe.optimiser, world, precision=precision, **options)
-    restore(learner, run / found.checkpoint)
+    put_into(learner, run / found.checkpoint, *checkpoints.read_state(run / found.checkpoint, Saved))
     progress.note(f"replaying {len(found.steps)} steps from {run / found.checkpoint}")
     steps = replayed(learner, make_loader(recipe, source, objective, world.device), found)
     return Replay(
@@ -55,15 +54,3 @@ def replay(
         shown=any(None in (step.loss, step.grad_norm) for step in steps),
         steps=steps,
     )
-
-
-def restore(learner: Learner, checkpoint: Path) -> None:
-    """Put a checkpoint's weights and moments into a learner."""
-    tensors, saved = checkpoints.read_state(checkpoint, Saved)
-    try:
-        learner.load_state_dict(read_tensors(checkpoint / WEIGHTS), tensors, saved.without_moments)
-    except (KeyError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{checkpoint} holds another model than the run's recipe: {str(error).splitlines()[0]}",
-            "give the run its recipe.yaml back",
-        ) from error

@@ -11,6 +11,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from catlipctl.signals import is_alive
+
 HEARTBEAT_SECONDS = 5.0
 STALE_SECONDS = 30.0
 """A file that nobody touched for so long is of a process that is gone, by the clock of who watches it."""
@@ -152,7 +154,7 @@ class Lock:
         except (ValueError, KeyError, TypeError):
             host, pid = "", 0
         if host == socket.gethostname():
-            return not _lives(pid)
+            return not is_alive(pid)
         first, until = self._touched(), time.monotonic() + STALE_SECONDS
         while time.monotonic() < until:
             time.sleep(min(1.0, HEARTBEAT_SECONDS))
@@ -183,13 +185,3 @@ def _lock(descriptor: int) -> None:
             time.sleep(LOOK_SECONDS)
         else:
             return
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -92,7 +92,7 @@ def _replayed(learner: Learner, captured: CapturedStep, batches: Sequence[Batch]
     watch = Watch(learner.objective, list(zip(captured.pieces, batches, strict=True)))
     with watch.hooks(), unchanged_buffers(learner.objective):
         loss = float(learner.gradients(_step(captured), batches).totals()[0])
-    norm = float(nn.utils.get_total_norm([p.grad for p in learner.learned if p.grad is not None]))
+    norm = float(learner.distribution.grad_norm(learner.learned))
     learner.optimiser.zero_grad(set_to_none=True)
     return ReplayedStep(
         step=captured.step,

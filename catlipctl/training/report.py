@@ -14,11 +14,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from catlipctl.data.batch import Step
-from catlipctl.data.feeding import advice, cores
+from catlipctl.data.feeding import advice
 from catlipctl.data.sources.storage import retries
 from catlipctl.errors import DataError
 from catlipctl.files import FileKind, write_text
 from catlipctl.progress import Progress, Task
+from catlipctl.results import cores
 from catlipctl.training.compilation import Compilation
 from catlipctl.training.underway import Outcome
 from catlipctl.training.utilisation import Utilisation

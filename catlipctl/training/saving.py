@@ -16,6 +16,7 @@ from catlipctl.checkpoints.keeping import is_newest, point
 from catlipctl.checkpoints.loading import read_tensors
 from catlipctl.checkpoints.pieces import Piece
 from catlipctl.checkpoints.shards import shard_name
+from catlipctl.checkpoints.state import State
 from catlipctl.checkpoints.writer import Part
 from catlipctl.errors import CatlipctlError, CheckpointError, Stopped
 from catlipctl.progress import SILENT, Progress
@@ -199,16 +200,24 @@ class Saves:
             raise STATE.refused(checkpoint / STATE_JSON, f"it is of step {saved.step:,}")
         for warning in differences(saved.model_dump(), self.provenance, self.learner.objective):
             progress.warn(warning)
-        weights = read_tensors(checkpoint / WEIGHTS)
-        try:
-            self.learner.load_state_dict(weights, tensors, saved.without_moments)
-        except (KeyError, RuntimeError) as error:
-            raise CheckpointError(
-                f"{checkpoint} holds another model than the recipe, or not all of it: "
-                f"{str(error).splitlines()[0]}",
-                "resume with the recipe of the run (its recipe.yaml)",
-            ) from error
+        put_into(self.learner, checkpoint, tensors, saved)
         # The pointer may name a damaged one, which is to be written again.
         self.world.on_main(lambda: point(checkpoint))
         progress.note(f"resuming from {checkpoint}, step {saved.step:,}")
         return RunState(saved.step, saved.totals.model_dump())
+
+
+def put_into(learner: Learner, checkpoint: Path, tensors: State, saved: Saved) -> None:
+    """Put a checkpoint's weights and the state that was read of it into a learner. All processes call.
+
+    CheckpointError for another model, or a state that is not whole.
+    """
+    weights = read_tensors(checkpoint / WEIGHTS)
+    try:
+        learner.load_state_dict(weights, tensors, saved.without_moments)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{checkpoint} holds another model than the recipe, or not all of it: "
+            f"{str(error).splitlines()[0]}",
+            "resume with the recipe of the run (its recipe.yaml)",
+        ) from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from catlipctl import signals
 from catlipctl.errors import MachineError, OutOfMemory
+from catlipctl.results import cores
 
 if TYPE_CHECKING:
     from catlipctl.data.caption_shards import CaptionShard
@@ -47,11 +48,6 @@ def run(
         return _on_ray(work, shards, workers, tick)
     workers = min(workers or cores(), len(shards))
     return _here(work, shards, tick) if workers <= 1 else _in_processes(work, shards, workers, tick)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _here(work: Work, shards: "Sequence[CaptionShard]", tick: Tick) -> Results:

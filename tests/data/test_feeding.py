@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 from catlipctl.data import Order, open_source
-from catlipctl.data.feeding import Sharing, advice, cores, forecast, training_crops
+from catlipctl.data.feeding import Sharing, advice, forecast, training_crops
 from catlipctl.errors import DataError
+from catlipctl.results import cores
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from catlipctl.data.sources.storage import ReadFailed
+from catlipctl.signals import is_alive
 
 DEAD = 120.0
 """Seconds after which a lock that nobody touches is taken over, if its process cannot be asked."""
@@ -80,19 +81,9 @@ class Lock:
             pid, _, host = self._path.read_text().partition(" ")
         except OSError:
             return False
-        if host == socket.gethostname() and pid.isdigit() and not _is_alive(int(pid)):
+        if host == socket.gethostname() and pid.isdigit() and not is_alive(int(pid)):
             return True
         now = time.monotonic()
         if self._watched is None or self._watched[0] != touched:
             self._watched = touched, now
         return now - self._watched[1] > DEAD
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # another user's
-    return True
