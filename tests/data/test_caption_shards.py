@@ -13,9 +13,9 @@ import pytest
 
 from catlipctl.data import caption_shards as shards_module
 from catlipctl.data.caption_shards import caption_shards
-from catlipctl.data.sources import hub, parquet, storage
+from catlipctl.data.sources import hub, parquet
 from catlipctl.data.sources.faults import Faults
-from catlipctl.data.sources.storage import File
+from catlipctl.data.sources.storage import File, retrying
 from catlipctl.errors import DataError, UsageError
 
 
@@ -212,7 +212,7 @@ def test_a_server_that_fails_is_a_fault(monkeypatch):
     fsspec.filesystem("memory").pipe({f"/failing/a.{kind}": b"a" for kind in ("tar", "csv", "parquet")})
     urls = [f"memory://failing/a.{kind}" for kind in ("tar", "csv", "parquet")]
     monkeypatch.setattr(shards_module, "_check_first", lambda _: None)
-    monkeypatch.setattr(storage, "PAUSES", (0.0,))
+    monkeypatch.setattr(retrying, "PAUSES", (0.0,))
     shards = caption_shards(urls)
     monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
     found = Faults()

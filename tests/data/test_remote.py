@@ -11,8 +11,8 @@ import pytest
 
 from catlipctl.data import open_source
 from catlipctl.data.caption_shards import caption_shards
-from catlipctl.data.sources import storage
 from catlipctl.data.sources.faults import Faults
+from catlipctl.data.sources.storage import retrying
 from catlipctl.data.workers import ahead
 from catlipctl.errors import DataError, MachineError
 
@@ -56,7 +56,7 @@ def test_tables_and_texts_behind_http(tmp_path, png, serve):
 
 @pytest.mark.usefixtures("tar")
 def test_servers_that_cannot_do_it(serve, monkeypatch):
-    monkeypatch.setattr(storage, "PAUSES", (0.0,))
+    monkeypatch.setattr(retrying, "PAUSES", (0.0,))
     url = serve()
     with pytest.raises(DataError, match=r"nosuch\.tar cannot be opened: .*404") as missing:
         open_source(f"{url}/nosuch.tar")

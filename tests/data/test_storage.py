@@ -18,7 +18,7 @@ from catlipctl.data import open_source
 from catlipctl.data.caption_shards import caption_shards
 from catlipctl.data.sources import storage
 from catlipctl.data.sources.faults import Faults
-from catlipctl.data.sources.storage import ReadFailed, look_at
+from catlipctl.data.sources.storage import ReadFailed, look_at, retrying
 from catlipctl.data.workers import ahead
 from catlipctl.errors import DataError, MachineError
 
@@ -46,7 +46,7 @@ class Disk:
 def disk(monkeypatch) -> Disk:
     disk = Disk()
     monkeypatch.setattr(os, "pread", disk.pread)
-    monkeypatch.setattr(storage, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(retrying, "PAUSES", (0.0, 0.0, 0.0))
     return disk
 
 
@@ -118,7 +118,7 @@ def test_workers_carry_the_error_out_as_it_is(tar, disk, workers):
 def test_a_disk_that_really_fails(tmp_path, monkeypatch):
     if not os.path.exists("/proc/self/mem"):
         pytest.skip("needs Linux, where the first page of memory cannot be read")
-    monkeypatch.setattr(storage, "PAUSES", (0.0,))
+    monkeypatch.setattr(retrying, "PAUSES", (0.0,))
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "0.png").symlink_to("/proc/self/mem")
     with pytest.raises(ReadFailed, match=r"cat/0\.png cannot be read: Input/output error"):
@@ -137,14 +137,14 @@ def test_a_shard_is_indexed_whole_or_not_at_all(tar, disk, tmp_path):
 
 def test_a_shard_that_is_gone_is_no_missing_image(tar):
     source = open_source(tar)
-    storage._descriptor.cache_clear()
+    storage.close_files()
     tar.unlink()
     with pytest.raises(ReadFailed, match="No such file"):
         source[2]
 
 
 def test_what_is_not_there_is_not_waited_for(sources, disk, monkeypatch):
-    monkeypatch.setattr(storage.time, "sleep", None)
+    monkeypatch.setattr(retrying.time, "sleep", None)
     for source, path in sources[1:]:
         path.unlink(missing_ok=True)
         assert source[2].image is None
@@ -184,7 +184,7 @@ def test_a_server_that_fails(tar, monkeypatch):
             raise failures.pop()
         return cat_file(self, *arguments, **options)
 
-    monkeypatch.setattr(storage, "PAUSES", (0.0,))
+    monkeypatch.setattr(retrying, "PAUSES", (0.0,))
     monkeypatch.setattr(MemoryFileSystem, "cat_file", fail)
     assert source[2] == expected
     failures[:] = [TimeoutError(), ClientError("503")]

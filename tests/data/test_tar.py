@@ -335,7 +335,7 @@ def test_threads_that_open_a_shard_at_once_all_read(shard):
     expected = [source[i] for i in range(20)]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(200):
-            storage._descriptor.cache_clear()
+            storage.close_files()
             assert list(pool.map(source.__getitem__, range(20))) == expected
 
 

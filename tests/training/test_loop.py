@@ -2,13 +2,14 @@
 
 from datetime import timedelta
 
-from catlipctl.data.sources import storage
+from catlipctl.data.sources.storage.remote import ANSWER_SECONDS
+from catlipctl.data.sources.storage.retrying import PAUSES
 from catlipctl.training.loop import between_steps
 from catlipctl.training.world import SHORT_WAIT
 
 
 def test_a_step_may_take_longer_than_those_before_and_a_read_may_fail_by_its_own_error() -> None:
     assert between_steps(300.0) > timedelta(seconds=300 * (384 / 128) ** 2), "a larger image size"
-    tries = len(storage.PAUSES) + 1
+    tries = len(PAUSES) + 1
     assert between_steps(0.1) == SHORT_WAIT
-    assert timedelta(seconds=sum(storage.PAUSES) + tries * storage.ANSWER_SECONDS) < SHORT_WAIT
+    assert timedelta(seconds=sum(PAUSES) + tries * ANSWER_SECONDS) < SHORT_WAIT
