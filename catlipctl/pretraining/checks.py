@@ -11,15 +11,9 @@ from pydantic import BaseModel
 
 from catlipctl.data.sample import Source
 from catlipctl.errors import CatlipctlError
-from catlipctl.pretraining.pretrain import (
-    RULES,
-    check_data_is_named,
-    check_extractor,
-    given_vocabulary,
-    make_order,
-    open_source,
-)
-from catlipctl.pretraining.validation import open_held_out
+from catlipctl.pretraining.assembly import make_order, open_held_out, open_source
+from catlipctl.pretraining.classes import given_vocabulary
+from catlipctl.pretraining.pretrain import RULES, check_data_is_named, check_extractor
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import launch, resuming, tracking

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_iter
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import CatlipctlError
 from catlipctl.objectives import Objective
-from catlipctl.pretraining.pretrain import make_objective
+from catlipctl.pretraining.assembly import make_objective
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.settings.training import Sharding
 from catlipctl.training.distribution import size, units

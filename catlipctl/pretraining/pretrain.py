@@ -1,35 +1,34 @@
 """`pretrain`: from a recipe to a run's directory with its checkpoints. `pretrain` is the story of a run."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from catlipctl import checkpoints, data, labels, models, training, vocabulary
+from catlipctl import checkpoints, labels, models, training, vocabulary
 from catlipctl import recipe as recipes
-from catlipctl.data.loader import Loader
-from catlipctl.data.order import LocalOrder, Order
 from catlipctl.data.sample import Source
-from catlipctl.data.sources import Streaming
-from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
-from catlipctl.models.range_augment import RangeAugment
-from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
-from catlipctl.objectives.objective import Encode
-from catlipctl.pretraining.validation import Validation, open_held_out
+from catlipctl.pretraining.assembly import (
+    for_open_clip,
+    forward_flops,
+    make_loader,
+    make_objective,
+    open_held_out,
+    open_source,
+    outputs,
+)
+from catlipctl.pretraining.classes import given_vocabulary, settle_vocabulary
+from catlipctl.pretraining.validation import Validation
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.settings.pretraining import (
     FIXED_ON_RESUME,
     FREE_ON_RESUME,
     PretrainRecipe,
-    VocabularySettings,
 )
 from catlipctl.training import Learner, Rules, Run
-from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import planned
 from catlipctl.training.world import World
@@ -129,7 +128,8 @@ def pretrain(
             schedule,
             loader,
             parts,
-            flops=forward_flops(recipe, outputs(recipe, classes)),
+            # Counted where rows are written: it takes a fifth of a second a size.
+            flops=forward_flops(recipe, outputs(recipe, classes)) if run.world.is_main else {},
             after_step=None if validation is None else validation.where_due,
         )
         if validation is not None:
@@ -156,155 +156,6 @@ def check_extractor(recipe: PretrainRecipe) -> None:
     """MachineError where this machine has not what the recipe's extractor needs."""
     if recipe.vocabulary.extractor:
         _ = labels.extractor(recipe.vocabulary.extractor).version
-
-
-def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> Vocabulary | None:
-    """The run's own where an earlier start has settled it, else the recipe's file; None: to be counted.
-
-    UsageError where both are there and differ in their classes. A file that is gone by then may be gone.
-    """
-    path, extractor = recipe.vocabulary.path, recipe.vocabulary.extractor
-    own = None
-    if directory is not None and directory.vocabulary.exists():
-        own = vocabulary.load(directory.vocabulary)
-    if path is None or (own is not None and not Path(path).exists()):
-        return own
-    given = vocabulary.load(Path(path))
-    if extractor not in (None, given.extractor):
-        raise UsageError(
-            f"{path} was counted with {given.extractor}, and vocabulary.extractor is {extractor}",
-            "leave out one of them: the vocabulary's extractor labels the captions",
-        )
-    if own is not None and (own.keys, own.extractor) != (given.keys, given.extractor):
-        raise UsageError(
-            f"{path} holds other classes than the run's vocabulary",
-            "leave out --vocab (or add --set vocabulary.path=null), or start another run by --out",
-        )
-    return given if own is None else own
-
-
-def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
-    """The recipe's pairs; what is learned of them on opening goes to the cache."""
-    settings = recipe.data
-    streaming = None
-    if settings.window is not None:
-        cache_bytes = int(settings.stream_cache_gib * 2**30)
-        streaming = Streaming(settings.window, cache_bytes, local=settings.stream_local)
-    return data.open_source(
-        settings.sources,
-        streaming=streaming,
-        image_key=settings.image_key,
-        caption_keys=settings.caption_keys,
-        strict=settings.strict,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
-
-
-def settle_vocabulary(
-    recipe: PretrainRecipe, run: Run, source: Source, given: Vocabulary | None
-) -> Vocabulary | None:
-    """The run's vocabulary: from an earlier start of the run, the one given, or counted now.
-
-    None where the objective learns no classes.
-    """
-    if not OBJECTIVES[recipe.objective].needs_classes:
-        return None
-    settings = recipe.vocabulary
-
-    def settle() -> Vocabulary:
-        if not run.directory.vocabulary.exists():
-            found = given or counted(settings, source, run.progress)
-            found.save(run.directory.vocabulary)
-            run.progress.note(f"vocabulary: {len(found):,} classes")
-        return vocabulary.load(run.directory.vocabulary)
-
-    # Not read by each: another node may see the file only later.
-    return run.on_main(settle)
-
-
-def counted(settings: VocabularySettings, source: Source, progress: Progress) -> Vocabulary:
-    """The labels that the recipe keeps of the source's captions; TooFewLabels hints at its key."""
-    try:
-        return vocabulary.build(
-            source,
-            extractor=settings.extractor or "corenet",
-            threshold=settings.threshold,
-            max_size=settings.max_size,
-            count=settings.count,
-            progress=progress,
-        )
-    except vocabulary.TooFewLabels as error:
-        error.hint = (
-            "give more captions by --data, or a vocabulary of others by --vocab FILE"
-            if error.enough is None
-            else f"--set vocabulary.threshold={error.enough}"
-        )
-        raise
-
-
-def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
-    """Of the tower's head, as the objective wants it."""
-    count = None if classes is None else len(classes)
-    return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
-
-
-def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
-    """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
-    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
-    return {size: flops + beside for size, flops in counted.items()}
-
-
-def make_objective(
-    recipe: PretrainRecipe, outputs: int, encode: Encode | None, steps: int, world: World | None = None
-) -> Objective:
-    """The objective around a fresh tower, the same in all processes. world: None for one process alone."""
-    torch.manual_seed(recipe.seed)
-    augment = None
-    if recipe.range_augment is not None:
-        augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
-    context = Context(
-        tower=models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)),
-        encode=encode,
-        range_augment=augment,
-        rank=world.rank if world else 0,
-        world=world.size if world else 1,
-        seed=recipe.seed,
-    )
-    return OBJECTIVES[recipe.objective].build(recipe.clip, context)
-
-
-def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
-    """The pairs in their order, cropped at random, with the objective's targets."""
-    settings = recipe.data
-    transform = TrainTransform(
-        settings.augmentation,
-        recipe.seed,
-        interpolation=objective.tower.preprocessing.interpolation,
-        decode=settings.decode,
-    )
-    order = make_order(recipe, source)
-    return Loader(source, order, transform, objective.collate, settings.workers, device)
-
-
-def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
-    """The order in which the run visits the pairs."""
-    if recipe.data.window is None:
-        return Order(len(source), recipe.seed)
-    return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)
-
-
-def for_open_clip(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a checkpoint with a text tower has beside, for open_clip; nothing where it can't make it."""
-    if not isinstance(objective, Clip):
-        return {}
-    try:
-        config, tensors = checkpoints.open_clip_files(objective, weights)
-    except UsageError:
-        return {}
-    files = {checkpoints.OPEN_CLIP_CONFIG: json.dumps(config, indent=2) + "\n"}
-    return {"files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}
 
 
 def summary(

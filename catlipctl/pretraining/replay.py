@@ -7,7 +7,8 @@ import torch
 from catlipctl import checkpoints, vocabulary
 from catlipctl import recipe as recipes
 from catlipctl.errors import UsageError
-from catlipctl.pretraining.pretrain import given_vocabulary, make_loader, make_objective, open_source, outputs
+from catlipctl.pretraining.assembly import make_loader, make_objective, open_source, outputs
+from catlipctl.pretraining.classes import given_vocabulary
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import Learner, capture

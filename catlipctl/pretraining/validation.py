@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,34 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catlipctl import data
 from catlipctl.data.batch import Batch, Step, share
 from catlipctl.data.loader import Loader
 from catlipctl.data.sample import Source
 from catlipctl.data.transform import EvalTransform
 from catlipctl.objectives import Output
-from catlipctl.progress import Progress
-from catlipctl.settings.pretraining import PretrainRecipe, ValidationSettings
+from catlipctl.settings.pretraining import ValidationSettings
 from catlipctl.training import Learner, Run
 from catlipctl.training.report import Row, read_metrics
 from catlipctl.training.steps import StepSchedule
 
 CELLS = 1 << 22
 """Scores of classes that are sorted at once."""
-
-
-def open_held_out(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source | None:
-    """The recipe's held-out pairs; None where it has none."""
-    if recipe.validation is None:
-        return None
-    return data.open_source(
-        recipe.validation.sources,
-        image_key=recipe.data.image_key,
-        caption_keys=recipe.data.caption_keys,
-        strict=recipe.data.strict,
-        cache_dir=cache_dir,
-        progress=progress,
-    )
 
 
 @dataclass(frozen=True)

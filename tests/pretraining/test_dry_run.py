@@ -255,7 +255,7 @@ def test_a_probe_has_the_runs_own_classes(recipe: PretrainRecipe, tmp_path: Path
 MEASURE = """
 import sys, torch
 from catlipctl.data.batch import Batch, Step
-from catlipctl.pretraining.pretrain import make_objective
+from catlipctl.pretraining.assembly import make_objective
 from catlipctl.recipe import load
 from catlipctl.results import high_water
 from catlipctl.settings.pretraining import PretrainRecipe

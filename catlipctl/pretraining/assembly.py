@@ -1,0 +1,123 @@
+"""What a run is made of, by its recipe: pairs, their order and loader, the objective around its tower."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from catlipctl import checkpoints, data, models
+from catlipctl.data.loader import Loader
+from catlipctl.data.order import LocalOrder, Order
+from catlipctl.data.sample import Source
+from catlipctl.data.sources import Streaming
+from catlipctl.data.transform import TrainTransform
+from catlipctl.errors import UsageError
+from catlipctl.models.range_augment import RangeAugment
+from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
+from catlipctl.objectives.objective import Encode
+from catlipctl.progress import Progress
+from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.training.world import World
+from catlipctl.vocabulary import Vocabulary
+
+
+def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
+    """The recipe's pairs; what is learned of them on opening goes to the cache."""
+    settings = recipe.data
+    streaming = None
+    if settings.window is not None:
+        cache_bytes = int(settings.stream_cache_gib * 2**30)
+        streaming = Streaming(settings.window, cache_bytes, local=settings.stream_local)
+    return _opened(settings.sources, streaming, recipe, cache_dir, progress)
+
+
+def open_held_out(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source | None:
+    """The recipe's held-out pairs; None where it has none."""
+    if recipe.validation is None:
+        return None
+    return _opened(recipe.validation.sources, None, recipe, cache_dir, progress)
+
+
+def _opened(
+    sources: Sequence[str],
+    streaming: Streaming | None,
+    recipe: PretrainRecipe,
+    cache_dir: Path | None,
+    progress: Progress,
+) -> Source:
+    return data.open_source(
+        sources,
+        streaming=streaming,
+        image_key=recipe.data.image_key,
+        caption_keys=recipe.data.caption_keys,
+        strict=recipe.data.strict,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+
+
+def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
+    """Of the tower's head, as the objective wants it."""
+    count = None if classes is None else len(classes)
+    return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+
+
+def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
+    """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
+    return {size: flops + beside for size, flops in counted.items()}
+
+
+def make_objective(
+    recipe: PretrainRecipe, outputs: int, encode: Encode | None, steps: int, world: World | None = None
+) -> Objective:
+    """The objective around a fresh tower, the same in all processes. world: None for one process alone."""
+    torch.manual_seed(recipe.seed)
+    augment = None
+    if recipe.range_augment is not None:
+        augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
+    context = Context(
+        tower=models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)),
+        encode=encode,
+        range_augment=augment,
+        rank=world.rank if world else 0,
+        world=world.size if world else 1,
+        seed=recipe.seed,
+    )
+    return OBJECTIVES[recipe.objective].build(recipe.clip, context)
+
+
+def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
+    """The pairs in their order, cropped at random, with the objective's targets."""
+    settings = recipe.data
+    transform = TrainTransform(
+        settings.augmentation,
+        recipe.seed,
+        interpolation=objective.tower.preprocessing.interpolation,
+        decode=settings.decode,
+    )
+    order = make_order(recipe, source)
+    return Loader(source, order, transform, objective.collate, settings.workers, device)
+
+
+def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
+    """The order in which the run visits the pairs."""
+    if recipe.data.window is None:
+        return Order(len(source), recipe.seed)
+    return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)
+
+
+def for_open_clip(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint with a text tower has beside, for open_clip; nothing where it can't make it."""
+    if not isinstance(objective, Clip):
+        return {}
+    try:
+        config, tensors = checkpoints.open_clip_files(objective, weights)
+    except UsageError:
+        return {}
+    files = {checkpoints.OPEN_CLIP_CONFIG: json.dumps(config, indent=2) + "\n"}
+    return {"files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}
