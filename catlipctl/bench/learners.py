@@ -18,7 +18,8 @@ from catlipctl.objectives import Catlip, Clip, Context, Objective
 from catlipctl.settings.models import TextSettings
 from catlipctl.settings.objectives import ClipSettings
 from catlipctl.settings.training import OptimiserSettings
-from catlipctl.training.learner import Learner, Values
+from catlipctl.training.learner import Learner
+from catlipctl.training.underway import Values
 from catlipctl.training.world import World
 
 CLASSES = 24_320

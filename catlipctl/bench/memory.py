@@ -8,6 +8,7 @@ import sys
 import torch
 from accelerate.utils.other import get_free_port
 
+from catlipctl.bench.contestants import CONTESTANTS
 from catlipctl.bench.learners import Comparison
 from catlipctl.errors import CatlipctlError, OutOfMemory
 from catlipctl.results import high_water
@@ -56,8 +57,6 @@ def _environment(world: World) -> dict[str, str]:
 
 def measure(name: str, comparison: Comparison, world: World) -> int:
     """Train for a few steps in this process, which has done nothing else; bytes beyond those it had."""
-    from catlipctl.bench.step import CONTESTANTS
-
     before = high_water()
     contestant = CONTESTANTS[name](comparison, world)
     for _ in range(STEPS):

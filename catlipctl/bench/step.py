@@ -5,7 +5,7 @@ meanwhile hits all alike; ratios are taken within each round, of steps that foll
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch.utils.flop_counter import FlopCounterMode
 
 from catlipctl.bench import configuration as configurations
+from catlipctl.bench.contestants import CONTESTANTS, PLAIN, TURNS
 from catlipctl.bench.device import device_use, find_batch
-from catlipctl.bench.learners import CLASSES, OPTIMISER, Comparison, Contestant, catlip, clip
+from catlipctl.bench.learners import CLASSES, OPTIMISER, Comparison, Contestant
 from catlipctl.bench.memory import peak_memory
-from catlipctl.bench.plain import plain_open_clip, plain_timm
 from catlipctl.bench.result import DeviceUse, ObjectiveRow, Spread, StepBenchmark
 from catlipctl.errors import OutOfMemory
 from catlipctl.progress import SILENT, Progress
@@ -25,17 +25,6 @@ from catlipctl.training.compilation import compiled
 from catlipctl.training.world import World
 
 PHASES = ("forward", "loss", "backward", "optimiser")
-CONTESTANTS: dict[str, Callable[[Comparison, World], Contestant]] = {
-    "CatLIP": catlip,
-    "CLIP": clip,
-    "plain timm": plain_timm,
-    "plain open_clip": plain_open_clip,
-}
-PLAIN = {"CatLIP": "plain timm", "CLIP": "plain open_clip"}
-"""What each of ours is held against."""
-TURNS = ("plain timm", "CatLIP", "CLIP", "plain open_clip")
-"""Each beside those that it is compared with."""
-
 SECONDS = 15
 """For each contestant, where no number of rounds is asked for."""
 FEWEST, MOST = 4, 30

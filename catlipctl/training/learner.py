@@ -14,9 +14,8 @@ from torch.distributed.fsdp import FSDPModule
 
 from catlipctl.checkpoints.pieces import Piece
 from catlipctl.data.batch import Batch, Step
-from catlipctl.errors import OutOfMemory, UsageError
+from catlipctl.errors import UsageError
 from catlipctl.objectives import Objective, unchanged_buffers
-from catlipctl.results import high_water
 from catlipctl.settings.training import OptimiserSettings, Sharding
 from catlipctl.training import optimiser as optimisers
 from catlipctl.training import state as states
@@ -24,7 +23,8 @@ from catlipctl.training.average import Average
 from catlipctl.training.batch_norm import synchronise
 from catlipctl.training.compilation import Compilation
 from catlipctl.training.distribution import spread
-from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, mark
+from catlipctl.training.failures import errors_explained
+from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, Values, mark
 from catlipctl.training.world import World
 
 
@@ -83,7 +83,7 @@ class Learner:
         Raises OutOfMemory.
         """
         begun = mark(self.world.device)
-        with _errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
+        with errors_explained(max(map(len, pieces)), self.world.device, recomputes=self.recomputes):
             before = [(buffer, buffer.clone()) for buffer in self._buffers]
             values = self.gradients(step, pieces)
             norm = self.distribution.grad_norm(self.learned)
@@ -96,7 +96,7 @@ class Learner:
             found = torch.cat([totals[:-1], torch.stack([norm.to(totals), skipped.to(totals)])])
         return Underway(step, pieces, values.losses, values.names, found, begun)
 
-    def gradients(self, step: Step, pieces: Sequence[Batch]) -> "Values":
+    def gradients(self, step: Step, pieces: Sequence[Batch]) -> Values:
         """Add the gradients of the mean loss over the step's images; the losses of the pieces.
 
         The objective gives the mean over a piece and gradients are averaged over processes, so each loss is
@@ -127,7 +127,7 @@ class Learner:
         """
         device = self.world.device
         with (
-            _errors_explained(max(map(len, pieces)), device, recomputes=self.recomputes),
+            errors_explained(max(map(len, pieces)), device, recomputes=self.recomputes),
             torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type),
             unchanged_buffers(self.objective),
         ):
@@ -149,7 +149,7 @@ class Learner:
         if self.average is not None:
             self.average.update(skipped)
 
-    def _shared(self, values: "Values", norm: Tensor, told: Told) -> Tensor:
+    def _shared(self, values: Values, norm: Tensor, told: Told) -> Tensor:
         """What the step came to over all ranks, each rank's `told`, and how many have a norm not finite."""
         slots = [0.0] * (self.world.size * len(told))
         first = self.world.rank * len(told)
@@ -246,37 +246,6 @@ def nothing() -> None:
     """What is to be done where nothing is."""
 
 
-class Values:
-    """Losses and their parts of the pieces of a step, on the device until all are summed up."""
-
-    def __init__(self, step: Step) -> None:
-        self.losses: list[Tensor] = []
-        self.names: list[str] = []
-        self._rows = step.rows
-        self._sums: list[Tensor] = []
-        self._replaced = 0
-
-    def add(self, piece: Batch, loss: Tensor, parts: Mapping[str, Tensor]) -> None:
-        """One piece's loss and parts, means over its images."""
-        self.names = list(parts)
-        # Apple's devices have no float64.
-        exact = torch.float32 if loss.device.type == "mps" else torch.float64
-        values = torch.stack([value.detach().to(exact) for value in (loss, *parts.values())])
-        self.losses.append(loss.detach())
-        # Not by multiplying with 0: an idle piece's loss may be infinite.
-        self._sums.append(
-            values * (piece.counted / self._rows) if piece.counted else torch.zeros_like(values)
-        )
-        self._replaced += piece.replaced
-
-    def totals(self, told: Sequence[float] = ()) -> Tensor:
-        """Mean loss, mean parts, the number of replaced images, and `told`: float64, this rank's share."""
-        sums = torch.stack(self._sums).sum(0)
-        # From memory that is not pinned the host would wait for the device.
-        counts = torch.tensor([self._replaced, *told], dtype=sums.dtype, pin_memory=sums.is_cuda)
-        return torch.cat([sums, counts.to(sums.device, non_blocking=True)])
-
-
 def checkpoint_activations(objective: Objective) -> None:
     """Have the tower's blocks computed again in the backward pass; UsageError where it has none."""
     tower: Any = objective.tower.module
@@ -287,40 +256,3 @@ def checkpoint_activations(objective: Objective) -> None:
             f"{objective.tower.name} has no blocks whose activations can be computed again",
             "--set activation_checkpointing=false",
         ) from error
-
-
-@contextmanager
-def _errors_explained(images: int, device: torch.device, *, recomputes: bool) -> Iterator[None]:
-    """Raise OutOfMemory where the body gets no memory, UsageError where BatchNorm gets one image alone."""
-    try:
-        yield
-    except ValueError as error:
-        if not str(error).startswith("Expected more than 1 value per channel"):
-            raise
-        raise UsageError(
-            "the tower's BatchNorm cannot take statistics of one image alone",
-            "raise device_batch_size or global_batch_size: give each process two images at once",
-        ) from error
-    except (RuntimeError, MemoryError) as error:
-        # torch has no class of its own for memory that a CPU does not have.
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "can't allocate memory" not in str(error):
-            raise
-        name = "cpu" if device.type == "cpu" else str(device)
-        levers = [
-            f"--set device_batch_size={images // 2} accumulates the same global batch in smaller pieces"
-            if images > 1
-            else "take a smaller tower or image",
-            *([] if recomputes else ["--set activation_checkpointing=true keeps less of each image"]),
-        ]
-        raise OutOfMemory(
-            f"out of memory with {images} images on {name} ({_peak(device)})", "; ".join(levers)
-        ) from error
-
-
-def _peak(device: torch.device) -> str:
-    """The most memory that this process has had: tensors on a GPU, all that was resident elsewhere."""
-    if device.type != "cuda":
-        return f"peak {high_water() / 2**30:.2f} GiB resident"
-    total = torch.cuda.get_device_properties(device).total_memory
-    return f"peak {torch.cuda.max_memory_allocated(device) / 2**30:.2f} of {total / 2**30:.2f} GiB"

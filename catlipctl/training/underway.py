@@ -4,7 +4,7 @@ All that processes must know of one another goes the same way, in the vector tha
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,6 +54,37 @@ class Outcome:
     overdue: tuple[bool, ...]
     waits: tuple[float, ...]
     done: float
+
+
+class Values:
+    """Losses and their parts of the pieces of a step, on the device until all are summed up."""
+
+    def __init__(self, step: Step) -> None:
+        self.losses: list[Tensor] = []
+        self.names: list[str] = []
+        self._rows = step.rows
+        self._sums: list[Tensor] = []
+        self._replaced = 0
+
+    def add(self, piece: Batch, loss: Tensor, parts: Mapping[str, Tensor]) -> None:
+        """One piece's loss and parts, means over its images."""
+        self.names = list(parts)
+        # Apple's devices have no float64.
+        exact = torch.float32 if loss.device.type == "mps" else torch.float64
+        values = torch.stack([value.detach().to(exact) for value in (loss, *parts.values())])
+        self.losses.append(loss.detach())
+        # Not by multiplying with 0: an idle piece's loss may be infinite.
+        self._sums.append(
+            values * (piece.counted / self._rows) if piece.counted else torch.zeros_like(values)
+        )
+        self._replaced += piece.replaced
+
+    def totals(self, told: Sequence[float] = ()) -> Tensor:
+        """Mean loss, mean parts, the number of replaced images, and `told`: float64, this rank's share."""
+        sums = torch.stack(self._sums).sum(0)
+        # From memory that is not pinned the host would wait for the device.
+        counts = torch.tensor([self._replaced, *told], dtype=sums.dtype, pin_memory=sums.is_cuda)
+        return torch.cat([sums, counts.to(sums.device, non_blocking=True)])
 
 
 class Underway:

@@ -9,7 +9,8 @@ import torch
 
 from catlipctl.bench.configuration import find, image_trunk
 from catlipctl.bench.learners import CLASSES, Comparison
-from catlipctl.bench.step import CONTESTANTS, PHASES, StepSettings, count_flops, ratios, timed
+from catlipctl.bench.contestants import CONTESTANTS
+from catlipctl.bench.step import PHASES, StepSettings, count_flops, ratios, timed
 from catlipctl.training.world import World
 
 BATCH, CPU = 4, torch.device("cpu")

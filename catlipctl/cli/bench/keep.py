@@ -1,4 +1,4 @@
-"""Where a benchmark's result and plot are kept."""
+"""What benchmarks have in common: where result and plot are kept, and the load that they met."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,3 +31,8 @@ def keep(
     result.files = [str(path) for path in (document, *plotted)]
     result.write(document)
     out.note("wrote " + ", ".join(result.files))
+
+
+def load_line(load: tuple[float, float]) -> str:
+    """The machine's load average, before and after."""
+    return f"Load of the machine: {load[0]:.1f} before, {load[1]:.1f} after."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import completion, inputs
-from catlipctl.cli.bench.keep import OutFolder, keep
+from catlipctl.cli.bench.keep import OutFolder, keep, load_line
 from catlipctl.cli.options import CacheDir, CaptionKey, Json
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
@@ -87,8 +87,7 @@ def _lines(result: "LabelsBenchmark") -> list[str]:
     lines.append(
         f"Warm: {result.passes} passes over the same again; where that is slow, over the first of them."
     )
-    lines.append("Set-up is imports and the loading of data; it is in no speed. Load of the machine: ")
-    lines[-1] += f"{result.load[0]:.1f} before, {result.load[1]:.1f} after."
+    lines.append(f"Set-up is imports and the loading of data; it is in no speed. {load_line(result.load)}")
     if result.differences is not None:
         same = (
             "gives the labels of the reference on every one"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli.bench.keep import OutFolder, keep
+from catlipctl.cli.bench.keep import OutFolder, keep, load_line
 from catlipctl.cli.bench.step import BatchSize, Classes, Compile, Model
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
@@ -67,5 +67,5 @@ def _lines(result: "LoopBenchmark") -> list[str]:
         f"{len(result.rows[0].rounds)} rounds in turns.",
         "loop: the one of pretrain, a row of metrics each step. bare loop: forward, loss, backward, "
         "clipping, AdamW, EMA.",
-        f"Load of the machine: {result.load[0]:.1f} before, {result.load[1]:.1f} after.",
+        load_line(result.load),
     ]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli.bench.keep import OutFolder, keep
+from catlipctl.cli.bench.keep import OutFolder, keep, load_line
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
@@ -61,7 +61,7 @@ def _lines(result: "LossBenchmark") -> list[str]:
         f"{_shape(result)}; {len(result.rows[0].rounds)} rounds in turns. The products reach "
         f"{result.flops_per_second / 1e12:,.3g} TFLOP/s.",
         "dense: torch's binary_cross_entropy_with_logits on targets [B, V] made before.",
-        f"Load of the machine: {result.load[0]:.1f} before, {result.load[1]:.1f} after.",
+        load_line(result.load),
     ]
 
 

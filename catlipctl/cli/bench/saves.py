@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from catlipctl.cli.bench.keep import OutFolder, keep
+from catlipctl.cli.bench.keep import OutFolder, keep, load_line
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
@@ -83,5 +83,5 @@ def _lines(result: "SavesBenchmark") -> list[str]:
         f"Turns of {result.steps} steps of {result.batch_size} images ({turn:.1f} s without a save); "
         f"medians and quartiles of {rounds} rounds.",
         "Shares: of the time for which training stands still at the synchronous save of the same round.",
-        f"Load of the machine: {result.load[0]:.1f} before, {result.load[1]:.1f} after.",
+        load_line(result.load),
     ]
