@@ -8,8 +8,8 @@ import timm
 import torch
 
 from catlipctl.bench.configuration import find, image_trunk
-from catlipctl.bench.learners import CLASSES, Comparison
 from catlipctl.bench.contestants import CONTESTANTS
+from catlipctl.bench.learners import CLASSES, Comparison
 from catlipctl.bench.step import PHASES, StepSettings, count_flops, ratios, timed
 from catlipctl.training.world import World
 
