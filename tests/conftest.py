@@ -3,7 +3,9 @@
 import os
 import re
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -67,6 +69,35 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
     yield disk
     for folder in mounted:
         subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def in_processes() -> Callable[..., list[int]]:
+    """Run a test's own file as all processes of a world: their exit codes.
+
+    Each gets the arguments, and as many free ports after them as are asked for, to meet at: the first is
+    MASTER_PORT, too.
+    """
+
+    def run(script: str, *arguments: object, processes: int = 2, ports: int = 0) -> list[int]:
+        free = []
+        for _ in range(max(1, ports)):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                free.append(str(probe.getsockname()[1]))
+        world = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free[0], "OMP_NUM_THREADS": "1"}
+        world |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
+        world["PYTHONPATH"] = os.pathsep.join(sys.path)
+        running = [
+            subprocess.Popen(
+                [sys.executable, script, *map(str, arguments), *free[:ports]],
+                env={**os.environ, **world, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            )
+            for rank in range(processes)
+        ]
+        return [process.wait(timeout=400) for process in running]
+
+    return run
 
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -43,13 +43,16 @@ class Guard:
         at_fault = capture.steps[-1].at_fault
         ranks = sorted({piece.rank for piece in at_fault})
         samples = [sample for piece in at_fault for sample in piece.samples]
-        raise NonFiniteLoss(
+        error = NonFiniteLoss(
             f"{said}, and in the {MOST_SKIPPED - 1} steps before it: in batches with samples "
             f"{_first(samples, 16)} of {'process' if len(ranks) == 1 else 'processes'} {_first(ranks, 8)}",
             (f"catlipctl runs replay {run} shows where it begins. " if self._replays else "")
             + f"--resume goes on after these steps, which changed no weight ({run / capture.checkpoint}); "
             "lower optimiser.lr, or raise schedule.warmup_steps, if it comes again",
         )
+        # All raise it: whoever is the first tells it for all, as of no other process.
+        error.rank = 0  # type: ignore[attr-defined]
+        raise error
 
     def _captured(self) -> Capture:
         """The steps that were skipped, as the run's directory keeps them; and the weights. All call."""

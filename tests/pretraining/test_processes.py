@@ -4,9 +4,8 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,12 @@ def test_with_everything_on_what_is_saved_is_the_average_and_timm_opens_it(
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, pairs: Path, words: Path) -> Path:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory,
+    pairs: Path,
+    words: Path,
+    in_processes: Callable[..., list[int]],
+) -> Path:
     """Each job on two processes in `JOB/2`, and on one in `JOB/1`."""
     folder = tmp_path_factory.mktemp("runs")
     base = {
@@ -153,21 +157,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, pairs: Path, words: Path) -> 
     }
     jobs = {name: {**base, **changes} for name, changes in JOBS.items()}
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    ports = []
-    for _ in jobs:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(str(probe.getsockname()[1]))
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    shared["PYTHONPATH"] = os.pathsep.join(sys.path)
-    running = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder), *ports],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=400) for process in running] == [0, 0]
+    assert in_processes(__file__, folder, ports=len(jobs)) == [0, 0]
     for name, recipe in jobs.items():
         pretrain(PretrainRecipe.model_validate(recipe), out=folder / name / "1")
     return folder

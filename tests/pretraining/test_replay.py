@@ -4,10 +4,9 @@ import json
 import math
 import os
 import re
-import socket
-import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from typer.testing import CliRunner
 
 from catlipctl.cli.runs.replay import replay as command
 from catlipctl.data.batch import Batch
-from catlipctl.errors import CheckpointError, DataError, NonFiniteLoss, UsageError
+from catlipctl.errors import CatlipctlError, CheckpointError, DataError, NonFiniteLoss, UsageError
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
 from catlipctl.pretraining import pretrain, replay
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -78,23 +77,11 @@ class Vast(Catlip):
 
 
 @pytest.fixture
-def ended(document: dict[str, Any], tmp_path: Path) -> Path:
+def ended(document: dict[str, Any], tmp_path: Path, in_processes: Callable[..., list[int]]) -> Path:
     """A folder with what two processes left: `run`, and each one's weights."""
     document = {**document, "length": {"steps": 12}, "device_batch_size": 3, "ema": {"momentum": 0.2}}
     (tmp_path / "recipe.json").write_text(json.dumps(document))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in running] == [6, 6]
+    assert in_processes(__file__, tmp_path) == [6, 6]
     return tmp_path
 
 
@@ -111,7 +98,7 @@ def worker(folder: Path) -> int:
     recipe = PretrainRecipe.model_validate_json((folder / "recipe.json").read_text())
     try:
         pretrain(recipe, out=folder / "run", cpu=True)
-    except NonFiniteLoss as error:
+    except CatlipctlError as error:  # a process may hear of it from the other first
         weights = {name: value.clone() for name, value in made[0].state_dict().items()}
         save_file(weights, folder / f"{os.environ['RANK']}.safetensors")
         return error.exit_code

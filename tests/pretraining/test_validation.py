@@ -3,9 +3,8 @@
 import io
 import json
 import os
-import socket
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,11 @@ def test_training_does_not_notice(
 
 @pytest.fixture(scope="module")
 def runs(
-    tmp_path_factory: pytest.TempPathFactory, pairs: Path, words: Path, held_out: dict[str, Any]
+    tmp_path_factory: pytest.TempPathFactory,
+    pairs: Path,
+    words: Path,
+    held_out: dict[str, Any],
+    in_processes: Callable[..., list[int]],
 ) -> Path:
     """Each job on two processes in `JOB/2`, and on one in `JOB/1`."""
     folder = tmp_path_factory.mktemp("validated")
@@ -129,21 +132,7 @@ def runs(
     }
     jobs = {name: {**base, **changes} for name, changes in JOBS.items()}
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    ports = []
-    for _ in jobs:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(str(probe.getsockname()[1]))
-    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1"}
-    shared["PYTHONPATH"] = os.pathsep.join(sys.path)
-    running = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder), *ports],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=400) for process in running] == [0, 0]
+    assert in_processes(__file__, folder, ports=len(jobs)) == [0, 0]
     return folder
 
 

@@ -1,10 +1,7 @@
 """A compiled tower against torch's own count of what it compiles, and against a run without a warm-up."""
 
-import os
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,25 +140,10 @@ def test_a_tower_that_is_not_compiled_needs_no_warm_up() -> None:
     assert plain.compilation is None
 
 
-def test_two_processes_with_uneven_shares_compile_nothing_late(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in running] == [0, 0]
+def test_two_processes_with_uneven_shares_compile_nothing_late(
+    tmp_path: Path, in_processes: Callable[..., list[int]]
+) -> None:
+    assert in_processes(__file__, tmp_path) == [0, 0]
     ranks = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(2)]
     # Without gradients and with them: 1 and 2 images at 32 px and 1 at 48 px, where one piece is empty;
     # 2 and 1.

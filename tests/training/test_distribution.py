@@ -3,10 +3,8 @@
 import copy
 import json
 import os
-import socket
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,14 +54,8 @@ class Case:
 PLAIN, PIECES = Case(), Case(everything=True)
 CLIP, CLIP_PIECES = Case("clip"), Case("clip", everything=True)
 STATISTICS = Case(tower="test_efficientnet")
-JOBS = {
-    4: [],
-    3: [(PIECES, "none"), (PIECES, "full"), (CLIP_PIECES, "full"), (STATISTICS, "none")],
-    2: [
-        *((case, "none") for case in (PLAIN, CLIP_PIECES)),
-        *((case, "full") for case in (PLAIN, PIECES, CLIP, CLIP_PIECES, STATISTICS)),
-    ],
-}
+EVERY = [(case, how) for case in (PLAIN, PIECES, CLIP, CLIP_PIECES, STATISTICS) for how in ("none", "full")]
+JOBS = {4: [], 3: EVERY, 2: EVERY}
 """By processes: what they train, and how it is spread. Of four images three have an idle piece each step."""
 RELAY = [(4, "hybrid"), (3, "none"), (2, "full"), (1, "none")]
 """One run, five steps in each of these worlds."""
@@ -199,23 +191,10 @@ def worker(folder: Path, rank: int, ports: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def spread(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def spread(tmp_path_factory: pytest.TempPathFactory, in_processes: Callable[..., list[int]]) -> Path:
     """What each process found: `RANK.json`, and weights."""
     folder = tmp_path_factory.mktemp("spread")
-    ports = []
-    for _ in JOBS:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            ports.append(str(probe.getsockname()[1]))
-    shared = {"MASTER_ADDR": "127.0.0.1", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder), str(rank), *ports],
-            env={**os.environ, **shared, "RANK": str(rank)},
-        )
-        for rank in range(4)
-    ]
-    assert [process.wait(timeout=400) for process in running] == [0, 0, 0, 0]
+    assert in_processes(__file__, folder, processes=4, ports=len(JOBS)) == [0, 0, 0, 0]
     return folder
 
 
@@ -328,4 +307,4 @@ def test_blocks_are_what_a_tower_repeats(name: str, count: int) -> None:
 
 
 if __name__ == "__main__":
-    worker(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    worker(Path(sys.argv[1]), int(os.environ["RANK"]), sys.argv[2:])

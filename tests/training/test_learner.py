@@ -2,11 +2,8 @@
 
 import copy
 import math
-import os
-import socket
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -403,27 +400,12 @@ def test_after_three_in_a_row_nothing_changes_any_more() -> None:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Tensor]]:
+def two(
+    tmp_path_factory: pytest.TempPathFactory, in_processes: Callable[..., list[int]]
+) -> list[dict[str, Tensor]]:
     """What each of two gloo processes found of every case, by `CASE/NAME`."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-    }
-    shared |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(folder)],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in running] == [0, 0]
+    assert in_processes(__file__, folder) == [0, 0]
     return [load_file(folder / f"{rank}.safetensors") for rank in range(2)]
 
 
