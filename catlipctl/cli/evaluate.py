@@ -8,6 +8,7 @@ import typer
 
 from catlipctl.cli import completion, inputs
 from catlipctl.cli import resume as resuming
+from catlipctl.cli.accuracies import fine_tuned, probed
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
     AllowRecipeChange,
@@ -22,12 +23,9 @@ from catlipctl.cli.options import (
 )
 from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
-from catlipctl.cli.tables import facts, losses
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from catlipctl.transfer import FinetuneResult, ProbeResult
+    from catlipctl.transfer import FinetuneResult
 
 Data = Annotated[
     str,
@@ -129,7 +127,7 @@ def linear_probe(
         written = [f"wrote {folder}, with result.json and predictions.csv"]
         if result.checkpoint is not None:
             written.append(_next_step(result.checkpoint))
-        out.result(result, _table(result), *written)
+        out.result(result, probed(result), *written)
 
 
 def fine_tune(
@@ -227,7 +225,7 @@ def fine_tune(
             progress=out,
         )
         if is_main():
-            out.result(result, _fine_tuning_table(result, _plot(result, plots, out)), _next_step(result.run))
+            out.result(result, fine_tuned(result, _plot(result, plots, out)), _next_step(result.run))
 
 
 def _plot(result: "FinetuneResult", plots: Kinds, out: Output) -> str | None:
@@ -240,68 +238,6 @@ def _plot(result: "FinetuneResult", plots: Kinds, out: Output) -> str | None:
 
 def _next_step(checkpoint: str) -> str:
     return f"try it: catlipctl predict IMAGE... --checkpoint {checkpoint}"
-
-
-def _fine_tuning_table(result: "FinetuneResult", plot: str | None) -> "Table":
-    return facts(
-        {
-            **_accuracies(result),
-            "share of the largest class": f"{result.majority_share:.1%}",
-            "classes": f"{result.classes:,}",
-            "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
-            "test images": f"{result.test_images:,} ({result.split})",
-            "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
-            "loss": losses(result.first_loss, result.final_loss),
-            "classifier at the start": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n)
-            or "random",
-            "weights": result.weights,
-            "checkpoint": result.checkpoint,
-            "plot": plot,
-            "protocol": result.protocol,
-        }
-    )
-
-
-def _table(result: "ProbeResult") -> "Table":
-    control = f"untrained, by seed {result.seed}: the control, of which nothing was learned"
-    return facts(
-        {
-            "tower": control if result.random_backbone else None,
-            **_accuracies(result),
-            "zero-shot top-1": "no mapped head"
-            if result.zero_shot_acc1 is None
-            else _with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
-            + " (no label used; centred on the unlabelled training images)",
-            "share of the largest class": f"{result.majority_share:.1%}",
-            "classes": f"{result.classes:,}",
-            "training images": f"{result.train_images:,} ({result.train_size})",
-            "test images": f"{result.test_images:,} ({result.split})",
-            "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
-            "prior": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n) or "none",
-            "lambda, s": f"{_number(result.choice.regularisation)}, {result.choice.prior_scale:g}",
-            "chosen by": result.choice.how,
-            "protocol": result.protocol,
-        }
-    )
-
-
-def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:
-    recall, its_interval = result.mean_per_class_recall, result.mean_per_class_recall_interval
-    return {
-        "top-1 accuracy": _with_interval(result.acc1, result.acc1_interval),
-        "top-5 accuracy": _with_interval(result.acc5, result.acc5_interval),
-        "mean recall of the classes": _with_interval(recall, its_interval),
-        "intervals": "95 %, bootstrap over the test images",
-    }
-
-
-def _with_interval(figure: float, interval: tuple[float, float] | None) -> str:
-    low, high = interval or (figure, figure)
-    return f"{figure:.1%} [{low:.1%}, {high:.1%}]"
-
-
-def _number(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.3g}"
 
 
 def _slug(data: str) -> str:
