@@ -92,21 +92,11 @@ def contents(
         )
 
     def configuration() -> str:
-        sections: dict[str, Any] = {
-            "catlipctl": {"format_version": VERSION, "problem_type": problem_type, **config},
-            # A model that was loaded carries the names of its old head.
-            "pretrained_cfg": dict.fromkeys(("label_names", "label_descriptions")),
-        }
         words = label_descriptions
         if vocabulary is not None and label_names is None:
             words = dict(zip(vocabulary.keys, vocabulary.descriptions(), strict=True))
-        if names is not None:
-            sections["label_names"] = list(names)
-        if words is not None:
-            sections["label_descriptions"] = dict(words)
-        with TemporaryDirectory() as folder:
-            save_config_for_hf(tower.module, f"{folder}/{CONFIG}", model_config=sections)
-            return Path(folder, CONFIG).read_text(encoding="utf-8")
+        section = {"format_version": VERSION, "problem_type": problem_type, **config}
+        return _configuration(tower, section, names, words)
 
     found: dict[str, Callable[[], str] | Mapping[str, Tensor]] = {WEIGHTS: stored, CONFIG: configuration}
     if vocabulary is not None:
@@ -117,6 +107,27 @@ def contents(
     found.update({name: partial(str, text) for name, text in (files or {}).items()})
     found.update(tensors or {})
     return found
+
+
+def _configuration(
+    tower: Tower,
+    section: Mapping[str, Any],
+    names: Sequence[str] | None,
+    words: Mapping[str, str] | None,
+) -> str:
+    """`config.json`, as timm's own function writes it, with our section beside."""
+    sections: dict[str, Any] = {
+        "catlipctl": dict(section),
+        # A model that was loaded carries the names of its old head.
+        "pretrained_cfg": dict.fromkeys(("label_names", "label_descriptions")),
+    }
+    if names is not None:
+        sections["label_names"] = list(names)
+    if words is not None:
+        sections["label_descriptions"] = dict(words)
+    with TemporaryDirectory() as folder:
+        save_config_for_hf(tower.module, f"{folder}/{CONFIG}", model_config=sections)
+        return Path(folder, CONFIG).read_text(encoding="utf-8")
 
 
 def write(directory: Path, **parts: Any) -> Path:

@@ -72,18 +72,7 @@ def fit(
         state = saves.restore(run.start.checkpoint, run.progress)
     run.on_main(lambda: forget_after(directory, state.step))
     if state.step >= len(schedule):
-        if any(key.startswith("length.") for key in run.start.changes):
-            raise UsageError(
-                f"{directory.path} is past the new length: it has had {state.step:,} steps and "
-                f"{schedule.samples(state.step):,} samples",
-                "give a larger length, or leave it as it is",
-            )
-        run.signals.trained = True
-        run.progress.note(
-            f"{directory.path} is complete: {len(schedule):,} steps; "
-            f"to lengthen it, add: --out {directory.path} --allow-recipe-change "
-            f"--set length.{recipe.length.unit}=N"
-        )
+        leave_complete(run, recipe, schedule, state)
         return state
     utilisation = Utilisation(world, learner.precision, flops)
     whole, done = schedule.samples(), schedule.samples(state.step)
@@ -122,6 +111,22 @@ def fit(
             patience=STREAM_WAIT if loader.streamed else SHORT_WAIT,
         )
     return state
+
+
+def leave_complete(run: Run, recipe: TrainingSettings, schedule: StepSchedule, state: RunState) -> None:
+    """Say that nothing is left to be done; UsageError where another length was asked for."""
+    path = run.directory.path
+    if any(key.startswith("length.") for key in run.start.changes):
+        raise UsageError(
+            f"{path} is past the new length: it has had {state.step:,} steps and "
+            f"{schedule.samples(state.step):,} samples",
+            "give a larger length, or leave it as it is",
+        )
+    run.signals.trained = True
+    run.progress.note(
+        f"{path} is complete: {len(schedule):,} steps; "
+        f"to lengthen it, add: --out {path} --allow-recipe-change --set length.{recipe.length.unit}=N"
+    )
 
 
 def forget_after(directory: RunDirectory, step: int) -> None:
