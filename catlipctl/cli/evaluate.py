@@ -96,15 +96,15 @@ def linear_probe(
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
-        from catlipctl.transfer import splits
+        from catlipctl.transfer.labelled import TrainSize, open_splits
 
-        splits.TrainSize.parse(train_size)
+        TrainSize.parse(train_size)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
         labelset = None if target is None else label_set(target, out)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
-        train_source, test_source = splits.open_splits(
+        train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)
@@ -201,11 +201,11 @@ def fine_tune(
         loaded = recipe.load(FinetuneRecipe, run.recipe if run else None, overrides)
         # After the recipe, which is refused without torch.
         from catlipctl import checkpoints, transfer
-        from catlipctl.transfer import splits
+        from catlipctl.transfer.labelled import open_splits
 
         cpu = inputs.only_here(gpus, processes, out, further)
         labelset = None if target is None else label_set(target, out)
-        train_source, test_source = splits.open_splits(
+        train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)

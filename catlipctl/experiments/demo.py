@@ -32,10 +32,10 @@ from catlipctl.transfer import (
     write_transfer_init,
 )
 from catlipctl.transfer.features import extract_sets
+from catlipctl.transfer.initialise import prior_head
+from catlipctl.transfer.labelled import TrainSize, open_splits
 from catlipctl.transfer.metrics import majority_share
-from catlipctl.transfer.prior import prior_head
-from catlipctl.transfer.probe import PROTOCOL, probe
-from catlipctl.transfer.splits import TrainSize, open_splits
+from catlipctl.transfer.probes import PROTOCOL, probe
 from catlipctl.vocabulary import overlap
 from catlipctl.vocabulary.overlap import Overlap
 

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from catlipctl.labels.wordnet import NounGraph
 
 How = Literal["exact", "hyponyms", "similar", "averaged", "partial", "random"]
-"""Ways in which Transfer Init meets a label (`transfer.matching` says what each is), the best first."""
+"""Ways in which Transfer Init meets a label (`transfer.initialise.matching` says what each is), the best first."""
 HOWS: tuple[How, ...] = get_args(How)
 
 

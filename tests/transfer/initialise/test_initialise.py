@@ -20,10 +20,10 @@ from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import targets
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.transfer import transfer_init, write_transfer_init
-from catlipctl.transfer.matching import match_labels
+from catlipctl.transfer.initialise.matching import match_labels
 from catlipctl.vocabulary import overlap
 
-from .conftest import NAMES, keys, tower
+from ..conftest import NAMES, keys, tower
 
 
 def label_set(**synsets: tuple[str, ...]) -> LabelSet:

@@ -19,19 +19,20 @@ from catlipctl.labels.targets import How, LabelSet
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.transfer import features, selection, splits
+from catlipctl.transfer import features
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.features import ProbeSets, extract_sets
-from catlipctl.transfer.initialise import TransferredHead
+from catlipctl.transfer.initialise import TransferredHead, prior_head, prior_rows
+from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs, subset
 from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
-from catlipctl.transfer.prior import prior_head, prior_rows, zero_shot
-from catlipctl.transfer.selection import Choice
-from catlipctl.transfer.solver import Fit, Problem, threads_for
+from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.probes import selection
+from catlipctl.transfer.probes.selection import Choice
+from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
+from catlipctl.transfer.probes.zero_shot import zero_shot
 
 PROTOCOL = "linear probe, fast: features once, L-BFGS, prior s W0"
 Init = Literal["transfer", "random"]
-RESULT = "result.json"
-PREDICTIONS = "predictions.csv"
 
 
 class ProbeScores(Measurement):
@@ -103,7 +104,7 @@ def linear_probe(
     classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. Raises
     DataError for classes that don't fit, UsageError where `out` exists.
     """
-    size = splits.TrainSize.parse(train_size)
+    size = TrainSize.parse(train_size)
     if out is not None:  # said before the work, not after it
         files.refuse_taken(out)
     tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
@@ -137,8 +138,8 @@ def linear_probe(
         unreadable=sets.unreadable,
         unlabelled=sets.unlabelled,
     )
-    result.inputs = splits.inputs(checkpoint.name, train, test, target)
-    result.data = {"train": splits.described(train), "test": splits.described(test or train)}
+    result.inputs = inputs(checkpoint.name, train, test, target)
+    result.data = {"train": described(train), "test": described(test or train)}
     if out is not None:
         _write(result, out, tower, fit, sets, checkpoint.name)
         if not takes_classifier:
@@ -151,7 +152,7 @@ def probe(
     sets: ProbeSets,
     head: TransferredHead | None,
     *,
-    train_size: splits.TrainSize = splits.ALL,
+    train_size: TrainSize = ALL,
     init: Init = "transfer",
     seed: int = 0,
     progress: Progress = SILENT,
@@ -161,7 +162,7 @@ def probe(
     The subset of `train_size` is decided by `seed` alone, the same for every init; `init="random"` has s = 0.
     """
     count = len(sets.classes)
-    indices = splits.subset(sets.train.labels, train_size, seed)
+    indices = subset(sets.train.labels, train_size, seed)
     values, labels = sets.train.values[indices], sets.train.labels[indices]
     if len(labels.unique()) < count:
         missing = sorted(set(range(count)) - set(labels.tolist()))

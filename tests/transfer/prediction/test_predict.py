@@ -17,7 +17,7 @@ from catlipctl.errors import DataError
 from catlipctl.labels import targets
 from catlipctl.transfer import predict, write_transfer_init
 
-from .conftest import draw, tower
+from ..conftest import draw, tower
 
 
 @pytest.fixture

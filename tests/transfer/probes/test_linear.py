@@ -19,15 +19,14 @@ from catlipctl.data import open_source
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.progress import Silent
-from catlipctl.transfer import features, linear_probe, selection, splits, write_transfer_init
+from catlipctl.transfer import features, linear_probe, write_transfer_init
 from catlipctl.transfer.features import LabelledFeatures, ProbeSets, extract_sets
-from catlipctl.transfer.initialise import AccountRow, TransferredHead
-from catlipctl.transfer.prior import prior_rows, zero_shot
-from catlipctl.transfer.probe import probe
-from catlipctl.transfer.solver import Problem
-from catlipctl.transfer.splits import TrainSize, open_splits
+from catlipctl.transfer.initialise import AccountRow, TransferredHead, prior_rows
+from catlipctl.transfer.labelled import TrainSize, open_splits, subset
+from catlipctl.transfer.probes import probe, selection, zero_shot
+from catlipctl.transfer.probes.solver import Problem
 
-from .conftest import COLOURS, draw, keys, tower
+from ..conftest import COLOURS, draw, keys, tower
 
 K, D = 5, 24
 
@@ -288,7 +287,7 @@ def test_only_the_images_of_the_train_size_are_read(
         return whole(*arguments, **options)
 
     whole = features.extract
-    monkeypatch.setattr(features, "extract", extract)
+    monkeypatch.setattr(features.sets, "extract", extract)
     result = linear_probe(checkpoint, *open_splits(str(folders)), train_size="30%", seed=3)
     assert read == [12, 20]
     assert (result.train_images, result.train_size) == (12, "30%")
@@ -302,7 +301,7 @@ def test_only_the_images_of_the_train_size_are_read(
         train_size=TrainSize.parse("30%"),
         seed=3,
     )
-    indices = splits.subset(sets.train.labels, TrainSize.parse("30%"), 3)
+    indices = subset(sets.train.labels, TrainSize.parse("30%"), 3)
     assert torch.allclose(part.train.values, sets.train.values[indices], atol=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a classifier before any label is seen: Transfer Init's rows as W0, and zero-shot."""
+"""Transfer Init as what is known of a classifier before any label is seen: W0."""
 
 import torch
 from torch import Tensor, nn
@@ -8,8 +8,8 @@ from catlipctl.checkpoints.directory import check
 from catlipctl.errors import CheckpointError
 from catlipctl.labels.targets import Label, LabelSet
 from catlipctl.progress import SILENT, Progress
-from catlipctl.transfer.initialise import ACCOUNT, TransferredHead, read_account, transfer_init
-from catlipctl.transfer.solver import Fit
+from catlipctl.transfer.initialise.account import ACCOUNT, read_account
+from catlipctl.transfer.initialise.rows import TransferredHead, transfer_init
 
 SHOWN = 20
 """Classes whose synsets are noted."""
@@ -73,12 +73,3 @@ def prior_rows(head: TransferredHead) -> Tensor:
     """
     rows = head.weight.double()
     return torch.where(head.mapped[:, None], rows, rows[head.mapped].mean(0))
-
-
-def zero_shot(training: Tensor, prior: Tensor) -> Fit:
-    """The classifier W0 with each class's mean logit over the training images `[N, D]` at 0.
-
-    No label is used, but the training images are. A pre-training head's own bias, which needs no image,
-    is the log-odds of rare binary classes: with it zero-shot is worse.
-    """
-    return Fit(prior, -prior @ training.double().mean(0))

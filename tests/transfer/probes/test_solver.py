@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from catlipctl.transfer.solver import Problem
+from catlipctl.transfer.probes.solver import Problem
 
 CLASSES, WIDTH = 4, 9
 

@@ -31,7 +31,7 @@ from catlipctl.training.learner import Learner
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import read_metrics
 from catlipctl.transfer import finetune
-from catlipctl.transfer.splits import labelled_sets
+from catlipctl.transfer.labelled import labelled_sets
 
 
 @pytest.fixture(autouse=True)

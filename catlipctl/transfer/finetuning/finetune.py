@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,62 +18,26 @@ from catlipctl.data.order import Order
 from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
-from catlipctl.labels.targets import How, LabelSet
+from catlipctl.labels.targets import LabelSet
 from catlipctl.models import TimmTower, Tower, check_sizes, flops
 from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.classification import Classification
 from catlipctl.progress import SILENT, Progress
-from catlipctl.results import Measurement
-from catlipctl.settings.finetuning import FIXED_ON_RESUME, FREE_ON_RESUME, FinetuneRecipe, Init
+from catlipctl.settings.finetuning import FIXED_ON_RESUME, FREE_ON_RESUME, FinetuneRecipe
 from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import StepSchedule, planned
-from catlipctl.transfer.classifier import answers, with_head
-from catlipctl.transfer.initialise import TransferredHead
-from catlipctl.transfer.metrics import Answers, Interval
-from catlipctl.transfer.prior import prior_head
-from catlipctl.transfer.probe import PREDICTIONS, RESULT
-from catlipctl.transfer.splits import LabelledSets, described, inputs, labelled_sets
+from catlipctl.transfer.classifier import with_head
+from catlipctl.transfer.finetuning.answers import answers
+from catlipctl.transfer.finetuning.result import FinetuneResult
+from catlipctl.transfer.initialise import TransferredHead, prior_head
+from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
+from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
-PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
 RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 """What may change while a run goes on, and what may not."""
-
-
-class FinetuneResult(Measurement):
-    """A fine-tuned classifier, measured on the test images; accuracies in 0..1, their intervals by
-    `metrics.interval`.
-
-    prior: how the classifier's rows were made at the start; empty with fresh ones. weights: `average` where
-    the EMA was evaluated and saved, else `raw`. history: accuracies on the way, by step.
-    """
-
-    protocol: str = PROTOCOL
-    checkpoint: str
-    run: str
-    init: Init
-    target: str
-    split: str
-    weights: Literal["average", "raw"]
-    acc1: float
-    acc1_interval: Interval
-    acc5: float
-    acc5_interval: Interval
-    mean_per_class_recall: float
-    mean_per_class_recall_interval: Interval
-    prior: dict[How, int]
-    steps: int
-    seconds: float
-    first_loss: float | None
-    final_loss: float | None
-    train_images: int
-    test_images: int
-    classes: int
-    majority_share: float
-    unreadable: int
-    unlabelled: int
-    history: list[dict[str, float]]
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from catlipctl.progress import SILENT, Progress
-from catlipctl.transfer import splits
-from catlipctl.transfer.solver import Problem
+from catlipctl.transfer.labelled import folds
+from catlipctl.transfer.probes.solver import Problem
 
 STRENGTHS = [math.inf, *(10 ** (1 - i / 2) for i in range(17))]
 """Lambda, descending: infinite, then 10 to 1e-7 in half decades."""
@@ -80,7 +80,7 @@ def choose(
     used = 1 if len(labels) >= ONE_FOLD_FROM else FOLDS
     parts = []
     for fold in range(used):
-        out = splits.folds(labels, FOLDS, seed) == fold
+        out = folds(labels, FOLDS, seed) == fold
         problem = Problem(features[~out], labels[~out], classes, prior, dtype=torch.float32)
         parts.append((problem, features[out], labels[out]))
     grid: list[HeldOut] = []

@@ -1,0 +1,89 @@
+"""Features and classes of the images that train a classifier and of those that test it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from catlipctl.data import Source
+from catlipctl.labels.targets import LabelSet
+from catlipctl.models import Tower
+from catlipctl.progress import SILENT, Progress
+from catlipctl.transfer.features.extraction import extract
+from catlipctl.transfer.features.untrained import reestimate_batch_norm
+from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset
+
+
+@dataclass(frozen=True)
+class LabelledFeatures:
+    """values: `[N, D]`, float32. labels: `[N]`, int64, class ids."""
+
+    values: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class ProbeSets:
+    """What a probe needs: features of the training and the test images, and the classes in order.
+
+    test_samples: names of the test images. split: how the two were told apart. unreadable, unlabelled: images
+    left out of both.
+    """
+
+    train: LabelledFeatures
+    test: LabelledFeatures
+    test_samples: Sequence[str]
+    classes: LabelSet
+    split: str
+    unreadable: int
+    unlabelled: int
+
+
+def extract_sets(
+    tower: Tower,
+    train: Source,
+    test: Source | None,
+    *,
+    target: LabelSet | None = None,
+    train_size: TrainSize = ALL,
+    seed: int = 0,
+    reestimate: bool = False,
+    workers: int = 0,
+    progress: Progress = SILENT,
+) -> ProbeSets:
+    """Features and class ids of both splits.
+
+    train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
+    BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
+    need no label and a control of few images would be a straw man.
+    """
+    sets = labelled_sets(train, test, target, seed)
+    all_indices = sets.train.indices
+    train_indices = all_indices[subset(sets.train.labels[all_indices], train_size, seed)]
+    options: dict[str, Any] = {"workers": workers, "progress": progress}
+    if reestimate:
+        reestimate_batch_norm(tower, train, all_indices.tolist(), **options)
+    trained = extract(
+        tower,
+        train,
+        train_indices.tolist(),
+        description="features of training images",
+        **options,
+    )
+    tested = extract(
+        tower,
+        sets.test.source,
+        sets.test.indices.tolist(),
+        description="features of test images",
+        **options,
+    )
+    return ProbeSets(
+        train=LabelledFeatures(trained.values, sets.train.labels[trained.samples]),
+        test=LabelledFeatures(tested.values, sets.test.labels[tested.samples]),
+        test_samples=tested.keys,
+        classes=sets.classes,
+        split=sets.split,
+        unreadable=trained.unreadable + tested.unreadable,
+        unlabelled=sets.unlabelled,
+    )

@@ -1,0 +1,85 @@
+"""How each row of a classifier was made: the account of Transfer Init, written, read, and edited by hand.
+
+As `account.csv` it is a label set too: its column `synsets` says what a label means, and edited by hand it
+decides so in the next call.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from catlipctl.errors import CheckpointError
+from catlipctl.files import FileKind
+from catlipctl.labels import wordnet
+from catlipctl.labels.targets import How, LabelSet
+from catlipctl.transfer.initialise.matching import LabelMatch
+
+ACCOUNT = "account.csv"
+COLUMNS = ("label", "synsets", "how", "similarity", "sources", "source_names", "missed")
+_AGAIN = "make the classifier again: catlipctl transfer-init"
+_KIND = FileKind("an account of Transfer Init", 2**28, CheckpointError, _AGAIN)
+
+
+class AccountRow(BaseModel):
+    """How one row of the classifier was made.
+
+    synsets: what the label means, as WordNet names; missed: those of them that nothing fits. sources: keys of
+    the vocabulary's classes whose rows were taken, source_names: their WordNet names. similarity: see
+    `LabelMatch.similarity`.
+    """
+
+    label: str
+    synsets: list[str]
+    how: How
+    similarity: float
+    sources: list[str]
+    source_names: list[str]
+    missed: list[str] = []
+
+    @classmethod
+    def from_csv(cls, row: dict[str, str]) -> "AccountRow":
+        """A row of the file that `account_csv` wrote."""
+        lists = {name: row[name].split() for name in ("synsets", "sources", "source_names", "missed")}
+        return cls.model_validate({**row, **lists, "similarity": row["similarity"] or 0})
+
+
+def account_of(labelset: LabelSet, matches: Sequence[LabelMatch]) -> list[AccountRow]:
+    """One row a label, in the label set's order."""
+    name = wordnet.nouns().name
+    return [
+        AccountRow(
+            label=label.name,
+            synsets=[name(key) for key in label.synsets],
+            how=match.how,
+            similarity=match.similarity,
+            sources=list(match.sources),
+            source_names=[name(key) for key in match.sources],
+            missed=[name(key) for key in match.missed],
+        )
+        for label, match in zip(labelset.labels, matches, strict=True)
+    ]
+
+
+def account_csv(account: Sequence[AccountRow]) -> str:
+    """The account as CSV, which `labels.targets.load` reads as a label set."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in account:
+        lists = (" ".join(names) for names in (row.sources, row.source_names, row.missed))
+        writer.writerow([row.label, " ".join(row.synsets), row.how, f"{row.similarity:.4g}", *lists])
+    return stream.getvalue()
+
+
+def read_account(path: Path) -> list[AccountRow]:
+    """What `account_csv` wrote; CheckpointError names a row that it did not."""
+    rows = []
+    for number, row in enumerate(_KIND.read_table(path, COLUMNS), start=1):
+        try:
+            rows.append(AccountRow.from_csv(row))
+        except ValueError as error:
+            raise _KIND.refused(path, f"row {number} has a wrong value") from error
+    return rows

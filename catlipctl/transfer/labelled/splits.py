@@ -1,0 +1,139 @@
+"""Which images train a classifier and which test it: two sources, or parts of one, stratified by class."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from catlipctl import data
+from catlipctl.data import Source, emoji
+from catlipctl.data.content import content_hash
+from catlipctl.errors import DataError
+from catlipctl.labels.targets import LabelSet
+from catlipctl.progress import SILENT, Progress
+from catlipctl.transfer.labelled.classes import UNLABELLED, class_ids, named_classes
+from catlipctl.transfer.labelled.subsets import held_out
+
+TEST_SHARE = 0.2
+"""Of each class, held out for the test where the data has none."""
+TESTS = ("test", "val")
+
+
+def open_splits(
+    spec: str,
+    test: str | None = None,
+    *,
+    label_key: str | None = None,
+    image_key: str | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> tuple[Source, Source | None]:
+    """The training and the test source of a labelled SOURCE.
+
+    `test` names the second. Else a folder's `train` and its `test` or `val` are the two, whether the folder
+    or its `train` is named (so are `emoji:transfer`'s); else there is no test source. Raises DataError for a
+    folder with a `train` alone, and for what cannot be opened.
+    """
+    if spec == emoji.TRANSFER or (Path(spec) / "train").is_dir():
+        spec = f"{spec}/train"
+        if test is None and (test := _beside(spec)) is None:
+            raise DataError(f"{Path(spec).parent} has a train/ but neither test/ nor val/", f"--data {spec}")
+    elif test is None:
+        test = _beside(spec)
+
+    def opened(text: str) -> Source:
+        return data.open_source(
+            text,
+            label_key=label_key,
+            image_key=image_key,
+            need="labels",
+            cache_dir=cache_dir,
+            progress=progress,
+        )
+
+    return opened(spec), None if test is None else opened(test)
+
+
+def _beside(train: str) -> str | None:
+    """The test images beside a folder named train; None where there are none, or it has another name."""
+    if train == emoji.TRAIN:
+        return emoji.TEST
+    folder = Path(train)
+    if folder.name != "train" or not folder.is_dir():
+        return None
+    return next((str(path) for name in TESTS if (path := folder.with_name(name)).is_dir()), None)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Images of a source whose classes are known.
+
+    labels: `[len(source)]`, class ids, -1 where there is none. indices: `[N]`, ascending, those meant.
+    """
+
+    source: Source
+    labels: Tensor
+    indices: Tensor
+
+
+@dataclass(frozen=True)
+class LabelledSets:
+    """Training and test images, and their classes in order.
+
+    ids: label -> class id, of the labels that the data spells. split: how the two were told apart.
+    unlabelled: images left out of both.
+    """
+
+    train: Labelled
+    test: Labelled
+    classes: LabelSet
+    ids: dict[str, int]
+    split: str
+    unlabelled: int
+
+
+def labelled_sets(train: Source, test: Source | None, target: LabelSet | None, seed: int) -> LabelledSets:
+    """The labelled images of two sources, or of one of which 20 % are held out, stratified by `seed`.
+
+    target: the label set whose labels the data's class names are; None takes the names themselves. Raises
+    DataError for classes that don't fit, and where there is no test image.
+    """
+    names = train.labels()
+    classes = named_classes(names, target)
+    labels = class_ids(names, classes)
+    chosen = labels != UNLABELLED
+    unlabelled = int((~chosen).sum())
+    if test is None:
+        split = f"{TEST_SHARE:.0%} of each class held out for the test, seed {seed}"
+        tested = held_out(labels, TEST_SHARE, seed) & chosen
+        source, test_labels, chosen = train, labels, chosen & ~tested
+    else:
+        split = f"the images of {test.name}"
+        source, test_labels = test, class_ids(test.labels(), classes)
+        tested = test_labels != UNLABELLED
+        unlabelled += int((~tested).sum())
+    if not tested.any():
+        raise DataError("there is no labelled test image", "give more images a class, or --test SOURCE")
+    train_indices, test_indices = (torch.where(mask)[0] for mask in (chosen, tested))
+    ids = dict(zip((name for name in names if name is not None), labels[labels >= 0].tolist(), strict=True))
+    return LabelledSets(
+        Labelled(train, labels, train_indices),
+        Labelled(source, test_labels, test_indices),
+        classes,
+        ids,
+        split,
+        unlabelled,
+    )
+
+
+def inputs(checkpoint: str, train: Source, test: Source | None, target: LabelSet | None) -> dict[str, str]:
+    """What an evaluation was given, as results name it."""
+    optional: dict[str, Source | LabelSet | None] = {"test": test, "target": target}
+    named = {name: given.name for name, given in optional.items() if given is not None}
+    return {"checkpoint": checkpoint, "data": train.name, **named}
+
+
+def described(source: Source) -> dict[str, str | int]:
+    """A source as results name it."""
+    return {"source": source.name, "images": len(source), "hash": content_hash(source)}

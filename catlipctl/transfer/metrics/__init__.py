@@ -1,0 +1,15 @@
+"""What a classifier's answers on test images are worth, how sure that is, and the answers one by one."""
+
+from catlipctl.transfer.metrics.accuracy import majority_share, mean_per_class_recall, share, top_k_hits
+from catlipctl.transfer.metrics.answers import Answers
+from catlipctl.transfer.metrics.intervals import Interval, interval
+
+__all__ = [
+    "Answers",
+    "Interval",
+    "interval",
+    "majority_share",
+    "mean_per_class_recall",
+    "share",
+    "top_k_hits",
+]

@@ -1,0 +1,5 @@
+"""What a checkpoint sees in images."""
+
+from catlipctl.transfer.prediction.predict import Predictions, predict
+
+__all__ = ["Predictions", "predict"]
