@@ -1,4 +1,4 @@
-"""`catlipctl checkpoint inspect|verify|gather|export`: what is in one, is it whole; one for others to open."""
+"""`catlipctl checkpoint inspect|verify|gather|export`: what is in one, is it whole; one for others."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
