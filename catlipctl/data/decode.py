@@ -80,7 +80,7 @@ def _refusing() -> Iterator[None]:
 def _opened(image: bytes, max_pixels: int) -> Image.Image:
     """The picture with its header read and its size checked, no pixel decoded."""
     if not image:
-        raise UnreadableImage("empty: 0 bytes")
+        raise UnreadableImage("not an image: 0 bytes")
     picture = Image.open(io.BytesIO(image), formats=FORMATS)
     width, height = picture.size
     if width * height > max_pixels:

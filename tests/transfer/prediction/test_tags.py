@@ -87,7 +87,7 @@ def test_each_photo_is_answered_as_pil_sees_it_or_named_with_its_fault(
             wanted = checkpoint.tower.module(expects.prepared(images))[0].sigmoid()
         assert checkpoint.vocabulary is not None
         assert [labels[key] for key in checkpoint.vocabulary.keys] == pytest.approx(wanted.tolist(), abs=1e-5)
-    assert "empty: 0 bytes" in (answers[tmp_path / "photos" / "empty.jpg"].fault or "")
+    assert "not an image: 0 bytes" in (answers[tmp_path / "photos" / "empty.jpg"].fault or "")
     assert "far more than 89,478,485 pixels" in (answers[tmp_path / "photos" / "huge.png"].fault or "")
 
 
