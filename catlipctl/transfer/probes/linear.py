@@ -27,6 +27,7 @@ from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs, subse
 from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 from catlipctl.transfer.probes import selection
+from catlipctl.transfer.probes.samples import placed
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
 from catlipctl.transfer.probes.zero_shot import zero_shot
@@ -163,7 +164,9 @@ def probe(
     """
     count = len(sets.classes)
     indices = subset(sets.train.labels, train_size, seed)
-    values, labels = sets.train.values[indices], sets.train.labels[indices]
+    values, labels = sets.train.values, sets.train.labels
+    if len(indices) < len(labels):
+        values, labels = values[indices], labels[indices]
     if len(labels.unique()) < count:
         missing = sorted(set(range(count)) - set(labels.tolist()))
         names = ", ".join(sets.classes.labels[i].name for i in missing[:5])
@@ -171,6 +174,7 @@ def probe(
     prior = None if head is None else prior_rows(head)
     used = prior if init == "transfer" else None
     with threads_for(values):
+        values = placed(values)
         choice = selection.choose(values, labels, count, used, seed=seed, progress=progress)
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:

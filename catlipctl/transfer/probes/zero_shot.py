@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from catlipctl.transfer.probes.samples import mean
 from catlipctl.transfer.probes.solver import Fit
 
 
@@ -11,4 +12,4 @@ def zero_shot(training: Tensor, prior: Tensor) -> Fit:
     No label is used, but the training images are. A pre-training head's own bias, which needs no image,
     is the log-odds of rare binary classes: with it zero-shot is worse.
     """
-    return Fit(prior, -prior @ training.double().mean(0))
+    return Fit(prior, -prior @ mean(training))
