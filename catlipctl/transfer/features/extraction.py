@@ -180,5 +180,7 @@ def _gathered(store: Store, wanted: Tensor, extracted: int) -> Features:
         )
     if readable.all():
         return Features(values, wanted, keys, 0, extracted)
+    if not readable.any():
+        return Features(values, wanted[:0], [], len(wanted), extracted)
     kept = [key for key, whole in zip(keys, readable.tolist(), strict=True) if whole]
     return Features(values[readable], wanted[readable], kept, int(unreadable.sum()), extracted)
