@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from catlipctl.cli.tables import facts, losses
+from catlipctl.cli.tables import facts, losses, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from catlipctl.transfer import FinetuneResult, ProbeResult
+    from catlipctl.transfer import Evaluations, FinetuneResult, ProbeResult
+    from catlipctl.transfer.features import Extraction
 
 
 def fine_tuned(result: "FinetuneResult", plot: str | None) -> "Table":
@@ -50,8 +51,50 @@ def probed(result: "ProbeResult") -> "Table":
             "prior": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n) or "none",
             "lambda, s": f"{_number(result.choice.regularisation)}, {result.choice.prior_scale:g}",
             "chosen by": result.choice.how,
+            "features": _extracted(result.extraction),
+            "solver": f"{result.solver_seconds:,.1f} s",
             "protocol": result.protocol,
         }
+    )
+
+
+def together(result: "Evaluations") -> "Table":
+    """Of several probes of one tower, a line each."""
+    numbers = ("top-1 accuracy", "top-5", "mean recall", "solver")
+    made = table("evaluation", *numbers, "protocol", numbers=numbers)
+    for name, found in result.evaluations.items():
+        made.add_row(
+            name,
+            _with_interval(found.acc1, found.acc1_interval),
+            f"{found.acc5:.1%}",
+            f"{found.mean_per_class_recall:.1%}",
+            f"{found.solver_seconds:,.1f} s",
+            found.protocol,
+        )
+    return made
+
+
+def shared(result: "Evaluations") -> "Table":
+    """What several probes have in common."""
+    found = next(iter(result.evaluations.values()))
+    return facts(
+        {
+            "classes": f"{found.classes:,}",
+            "training images": f"{found.train_images:,}",
+            "test images": f"{found.test_images:,} ({found.split})",
+            "left out": f"{found.unreadable:,} unreadable, {found.unlabelled:,} without a label",
+            "share of the largest class": f"{found.majority_share:.1%}",
+            "features": _extracted(result.extraction),
+            **{f"no {name}": why for name, why in result.left_out.items()},
+        }
+    )
+
+
+def _extracted(found: "Extraction") -> str:
+    rate = f", {found.images / max(found.seconds, 1e-9):,.0f} a second" if found.images else ""
+    return (
+        f"{found.images:,} images extracted in {found.seconds:,.1f} s{rate}; "
+        f"{found.cached:,} were in the cache"
     )
 
 

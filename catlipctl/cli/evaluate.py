@@ -19,6 +19,7 @@ from catlipctl.cli.options import (
     ImageKey,
     Json,
     LabelKey,
+    NoCache,
     Processes,
 )
 from catlipctl.cli.output import Output, command, is_main, only_main_speaks
@@ -87,9 +88,12 @@ def linear_probe(
             show_default=False,
         ),
     ] = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
     label_key: LabelKey = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
     json: Json = False,
 ) -> None:
     """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it."""
@@ -104,12 +108,14 @@ def linear_probe(
         labelset = None if target is None else label_set(target, out)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
+        only_main_speaks()
+        cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
         train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)
         loaded = checkpoints.load(named, weights=not random_backbone)
-        name = f"lp-{_slug(data)}" + ("-untrained" if random_backbone else "")
+        name = f"lp-{slug(data)}" + ("-untrained" if random_backbone else "")
         folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
@@ -121,6 +127,8 @@ def linear_probe(
             random_backbone=random_backbone,
             seed=seed,
             out=folder,
+            cache=inputs.feature_cache(cache_dir, no_cache),
+            cpu=cpu,
             workers=workers,
             progress=out,
         )
@@ -179,7 +187,7 @@ def fine_tune(
 
         only_main_speaks()
         resuming.only_on_resuming(allow_recipe_change, resume=resume)
-        name, further = f"ft-{_slug(data)}", list[str]()
+        name, further = f"ft-{slug(data)}", list[str]()
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:
@@ -240,7 +248,7 @@ def _next_step(checkpoint: str) -> str:
     return f"try it: catlipctl predict IMAGE... --checkpoint {checkpoint}"
 
 
-def _slug(data: str) -> str:
+def slug(data: str) -> str:
     """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
     from catlipctl.data import emoji
 

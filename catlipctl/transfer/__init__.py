@@ -3,15 +3,17 @@
 from catlipctl.transfer.finetuning import FinetuneResult, finetune
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.prediction import Predictions, predict
-from catlipctl.transfer.probes import ProbeResult, ProbeScores, linear_probe
+from catlipctl.transfer.probes import Evaluations, ProbeResult, ProbeScores, evaluate, linear_probe
 
 __all__ = [
+    "Evaluations",
     "FinetuneResult",
     "Predictions",
     "ProbeResult",
     "ProbeScores",
     "TransferInit",
     "TransferredHead",
+    "evaluate",
     "finetune",
     "linear_probe",
     "predict",

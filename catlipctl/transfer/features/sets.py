@@ -1,15 +1,19 @@
 """Features and classes of the images that train a classifier and of those that test it."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.data import Source
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
+from catlipctl.training.world import World
 from catlipctl.transfer.features.extraction import extract
 from catlipctl.transfer.features.untrained import reestimate_batch_norm
 from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset
@@ -21,6 +25,14 @@ class LabelledFeatures:
 
     values: Tensor
     labels: Tensor
+
+
+class Extraction(BaseModel):
+    """What features cost: seconds, and the images that the tower was given; cached: that were known before."""
+
+    seconds: float = 0.0
+    images: int = 0
+    cached: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,7 @@ class ProbeSets:
     split: str
     unreadable: int
     unlabelled: int
+    extraction: Extraction = field(default_factory=Extraction)
 
 
 def extract_sets(
@@ -49,6 +62,8 @@ def extract_sets(
     train_size: TrainSize = ALL,
     seed: int = 0,
     reestimate: bool = False,
+    cache: Path | None = None,
+    world: World | None = None,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> ProbeSets:
@@ -56,14 +71,17 @@ def extract_sets(
 
     train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
     BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
-    need no label and a control of few images would be a straw man.
+    need no label and a control of few images would be a straw man. cache, world: as `extract` has them: of
+    several processes the first alone has the features.
     """
+    start = time.monotonic()
     sets = labelled_sets(train, test, target, seed)
     all_indices = sets.train.indices
     train_indices = all_indices[subset(sets.train.labels[all_indices], train_size, seed)]
     options: dict[str, Any] = {"workers": workers, "progress": progress}
     if reestimate:
         reestimate_batch_norm(tower, train, all_indices.tolist(), **options)
+    options |= {"cache": cache, "world": world}
     trained = extract(
         tower,
         train,
@@ -86,4 +104,9 @@ def extract_sets(
         split=sets.split,
         unreadable=trained.unreadable + tested.unreadable,
         unlabelled=sets.unlabelled,
+        extraction=Extraction(
+            seconds=round(time.monotonic() - start, 3),
+            images=(given := trained.extracted + tested.extracted),
+            cached=len(train_indices) + len(sets.test.indices) - given,
+        ),
     )

@@ -1,9 +1,42 @@
 """A classifier that needs no label: the rows that Transfer Init made, centred on unlabelled images."""
 
+import time
+from pathlib import Path
+
 from torch import Tensor
 
+from catlipctl.errors import CheckpointError
+from catlipctl.labels.targets import How
+from catlipctl.progress import SILENT, Progress
+from catlipctl.results import Measurement
+from catlipctl.transfer.initialise import prior_rows
+from catlipctl.transfer.metrics import Interval
+from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, write
 from catlipctl.transfer.probes.samples import mean
 from catlipctl.transfer.probes.solver import Fit
+
+PROTOCOL = "zero-shot: rows of Transfer Init, centred on the unlabelled training images"
+
+
+class ZeroShotResult(Probed, Measurement):
+    """What a pre-training head says of the test images without any label; all figures in 0..1, the intervals
+    `metrics.interval`'s.
+
+    prior: how the classes' rows were made. train_images: unlabelled ones, on which the logits are centred.
+    """
+
+    protocol: str = PROTOCOL
+    acc1: float
+    acc1_interval: Interval
+    acc5: float
+    acc5_interval: Interval
+    mean_per_class_recall: float
+    mean_per_class_recall_interval: Interval
+    majority_share: float
+    train_images: int
+    test_images: int
+    classes: int
+    prior: dict[How, int]
 
 
 def zero_shot(training: Tensor, prior: Tensor) -> Fit:
@@ -13,3 +46,31 @@ def zero_shot(training: Tensor, prior: Tensor) -> Fit:
     is the log-odds of rare binary classes: with it zero-shot is worse.
     """
     return Fit(prior, -prior @ mean(training))
+
+
+def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress = SILENT) -> ZeroShotResult:
+    """Zero-shot on extracted features; written to the folder `out`, as `write` does.
+
+    Raises CheckpointError where no class has a row: after a warning that says why.
+    """
+    started = time.monotonic()
+    head = found.head(progress)
+    if head is None:
+        raise CheckpointError(
+            f"no zero-shot by {found.checkpoint.name}: no class has a row in its head",
+            "take a run of objective catlip, or a timm model with ImageNet's classes, and classes that mean "
+            "something: --target says what they mean",
+        )
+    sets = found.sets
+    answered = answers(zero_shot(sets.train.values, prior_rows(head)), sets)
+    result = ZeroShotResult(
+        **answered.figures(found.seed),
+        **found.probed(time.monotonic() - started),
+        train_images=len(sets.train.labels),
+        classes=len(sets.classes),
+        prior=head.counts(),
+        seed=found.seed,
+    )
+    if out is not None:
+        write(out, result, answered, sets)
+    return result

@@ -1,0 +1,134 @@
+"""What all probes of a tower start from: its features, extracted once, and what Transfer Init knows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from catlipctl import files
+from catlipctl.checkpoints import Checkpoint
+from catlipctl.data import Source
+from catlipctl.labels.targets import LabelSet
+from catlipctl.models import Tower
+from catlipctl.progress import SILENT, Progress
+from catlipctl.results import Measurement
+from catlipctl.training.world import World
+from catlipctl.transfer import features
+from catlipctl.transfer.features import Extraction, ProbeSets, extract_sets
+from catlipctl.transfer.initialise import TransferredHead, prior_head
+from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs
+from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.probes.solver import Fit
+
+
+class Probed(BaseModel):
+    """Of which tower and data a probe is, and what it cost: the extraction, which several probes may share,
+    and `solver_seconds` for all that it did with the features.
+    """
+
+    target: str
+    random_backbone: bool
+    split: str
+    unreadable: int
+    unlabelled: int
+    extraction: Extraction = Extraction()
+    solver_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen tower's features of labelled images.
+
+    tower: the one that made them, on the CPU: the checkpoint's, or the control, the same untrained. inputs,
+    data: as results name them. seed: decided split, subset and control.
+    """
+
+    checkpoint: Checkpoint
+    tower: Tower
+    sets: ProbeSets
+    random_backbone: bool
+    inputs: dict[str, str]
+    data: dict[str, Any]
+    seed: int
+
+    def head(self, progress: Progress = SILENT) -> TransferredHead | None:
+        """Transfer Init for the classes; None without rows that fit, and for a tower that learned nothing."""
+        if self.random_backbone:
+            return None
+        return prior_head(self.checkpoint, self.sets.classes, self.seed, progress=progress)
+
+    def probed(self, solver_seconds: float) -> dict[str, Any]:
+        """The fields of `Probed`, with `inputs` and `data`."""
+        return {
+            "target": self.sets.classes.name,
+            "random_backbone": self.random_backbone,
+            "split": self.sets.split,
+            "unreadable": self.sets.unreadable,
+            "unlabelled": self.sets.unlabelled,
+            "extraction": self.sets.extraction,
+            "solver_seconds": round(solver_seconds, 3),
+            "inputs": self.inputs,
+            "data": self.data,
+        }
+
+
+def frozen(
+    checkpoint: Checkpoint,
+    train: Source,
+    test: Source | None,
+    *,
+    world: World,
+    target: LabelSet | None = None,
+    train_size: TrainSize = ALL,
+    random_backbone: bool = False,
+    seed: int = 0,
+    cache: Path | None = None,
+    workers: int = 0,
+    progress: Progress = SILENT,
+) -> Frozen:
+    """Extract the features of both splits, on the device of each process; all of `world` call.
+
+    The first process has the features, the others none. Arguments are those of `extract_sets`.
+    """
+    tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
+    tower.module.to(world.device)
+    sets = extract_sets(
+        tower,
+        train,
+        test,
+        target=target,
+        train_size=train_size,
+        seed=seed,
+        reestimate=random_backbone,
+        cache=cache,
+        world=world,
+        workers=workers,
+        progress=progress,
+    )
+    tower.module.cpu()
+    return Frozen(
+        checkpoint=checkpoint,
+        tower=tower,
+        sets=sets,
+        random_backbone=random_backbone,
+        inputs=inputs(checkpoint.name, train, test, target),
+        data={"train": described(train), "test": described(test or train)},
+        seed=seed,
+    )
+
+
+def answers(fit: Fit, sets: ProbeSets) -> Answers:
+    """What a classifier says of the test images."""
+    return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
+
+
+def write(out: Path, result: Measurement, answered: Answers, sets: ProbeSets) -> None:
+    """Make the folder `out` of a result and the answers; it may not exist."""
+    files.refuse_taken(out)
+    with files.replacing(out) as temporary:
+        temporary.mkdir()
+        result.write(temporary / RESULT)
+        table = answered.table([label.name for label in sets.classes.labels])
+        files.write_text(temporary / PREDICTIONS, table)
