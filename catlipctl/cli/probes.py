@@ -1,7 +1,7 @@
-"""`catlipctl eval all` and `zero-shot`: probes of a frozen tower, from features that are extracted once."""
+"""`catlipctl eval all`, `knn` and `zero-shot`: probes of a frozen tower, from features extracted once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from catlipctl.cli.output import command, is_main, only_main_speaks
 
 Seed = Annotated[int, typer.Option(help="Decides the split where the data has none.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read images.")]
+RandomBackbone = Annotated[
+    bool, typer.Option("--random-backbone", help="The control: the same tower, untrained.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -56,16 +59,47 @@ def zero_shot(
     _evaluate(("zero-shot",), **locals())
 
 
+def knn(
+    data: Data,
+    checkpoint: Checkpoint = None,
+    word: CheckpointWord = None,
+    test: Test = None,
+    target: Target = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Nearest training images that vote.")] = 20,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature",
+            min=0.001,
+            max=1000,
+            help="Each votes with exp(cosine / temperature): the smaller, the more the nearest count.",
+        ),
+    ] = 0.07,
+    random_backbone: RandomBackbone = False,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    out_dir: Out = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
+    label_key: LabelKey = None,
+    image_key: ImageKey = None,
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    json: Json = False,
+) -> None:
+    """Classify each test image by the training images whose features are nearest: DINO's weighted vote."""
+    given = locals()
+    options = {name: given.pop(name) for name in ("k", "temperature")}
+    _evaluate(("knn",), options=options, **given)
+
+
 def all_(
     data: Data,
     checkpoint: Checkpoint = None,
     word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
-    random_backbone: Annotated[
-        bool,
-        typer.Option("--random-backbone", help="The control: the same tower, untrained."),
-    ] = False,
+    random_backbone: RandomBackbone = False,
     seed: Seed = 0,
     workers: Workers = 0,
     out_dir: Out = None,
@@ -100,8 +134,9 @@ def _evaluate(
     no_cache: bool,
     json: bool,
     random_backbone: bool = False,
+    options: dict[str, Any] | None = None,
 ) -> None:
-    """The probes of these names, or all of them."""
+    """The probes of these names, or all of them; options: of the one, where it is one."""
     with command(f"eval {names[0] if names else 'all'}", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
@@ -133,6 +168,7 @@ def _evaluate(
             train_source,
             test_source,
             folders=folders,
+            options=options,
             target=labelset,
             random_backbone=random_backbone,
             seed=seed,

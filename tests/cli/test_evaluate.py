@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, models
 from catlipctl.cli.evaluate import fine_tune, linear_probe
 from catlipctl.cli.predict import predict
-from catlipctl.cli.probes import all_
+from catlipctl.cli.probes import all_, knn
 from catlipctl.settings.models import ModelSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
@@ -29,6 +29,7 @@ from catlipctl.training.report import read_metrics
 app = typer.Typer()
 app.command("lp")(linear_probe)
 app.command("all")(all_)
+app.command("knn")(knn)
 app.command("ft")(fine_tune)
 app.command("predict")(predict)
 
@@ -127,6 +128,22 @@ def test_two_processes_evaluate_as_one_does_and_features_are_kept() -> None:
     assert one["folders"] != found["folders"]
     table = CliRunner().invoke(app, ["lp", "tower", "--data", "photos"])
     assert re.search(r"features +0 images extracted in [0-9.]+ s; 30 were in the cache", table.stdout)
+
+
+def test_neighbours_vote_as_they_are_told_to() -> None:
+    line = ["knn", "tower", "--data", "photos", "--k", "3", "--temperature", "0.2"]
+    result = CliRunner().invoke(app, [*line, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["result"]
+    assert found["folders"] == {"knn": "eval/knn-photos-1"}
+    written = json.loads(Path("eval/knn-photos-1/result.json").read_text())
+    assert found["evaluations"]["knn"].items() <= written.items()
+    assert (written["k"], written["temperature"], written["acc1"]) == (3, 0.2, 1)
+    rows = list(csv.DictReader(Path("eval/knn-photos-1/predictions.csv").read_text().splitlines()))
+    assert [row["predicted"] for row in rows] == ["dark"] * 6 + ["light"] * 6
+    table = CliRunner().invoke(app, line)
+    assert re.search(r"knn +100.0% .* 3 nearest neighbours", table.stdout), table.stdout
+    assert CliRunner().invoke(app, ["knn", "tower", "--data", "photos", "--k", "0"]).exit_code == 2
 
 
 def test_the_data_are_looked_at_before_the_checkpoint_is_loaded() -> None:

@@ -28,7 +28,7 @@ class LabelledFeatures:
 
 
 class Extraction(BaseModel):
-    """What features cost: seconds, and the images that the tower was given; cached: that were known before."""
+    """What features cost: seconds, and images that the tower was given; cached: that were known before."""
 
     seconds: float = 0.0
     images: int = 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
@@ -12,15 +13,17 @@ from catlipctl.results import Result
 from catlipctl.training.world import World
 from catlipctl.transfer.features import Extraction
 from catlipctl.transfer.probes.frozen import Frozen, frozen
+from catlipctl.transfer.probes.knn import KnnResult, knn_of
 from catlipctl.transfer.probes.linear import ProbeResult, linear_probe_of
 from catlipctl.transfer.probes.zero_shot import ZeroShotResult, zero_shot_of
 
-Evaluated = ProbeResult | ZeroShotResult
-PROBES: Mapping[str, Callable[[Frozen, Path, Progress], Evaluated]] = {
-    "lp": lambda found, out, progress: linear_probe_of(found, out=out, progress=progress),
-    "zero-shot": lambda found, out, progress: zero_shot_of(found, out=out, progress=progress),
+Evaluated = ProbeResult | KnnResult | ZeroShotResult
+PROBES: Mapping[str, Callable[..., Evaluated]] = {
+    "lp": linear_probe_of,
+    "knn": knn_of,
+    "zero-shot": zero_shot_of,
 }
-"""What each is called -> the probe; it writes its result to the folder that it is given."""
+"""What each is called -> the probe of a `Frozen`; it writes its result to the folder `out`."""
 
 
 class Evaluations(Result):
@@ -42,6 +45,7 @@ def evaluate(
     test: Source | None,
     *,
     folders: Mapping[str, Path],
+    options: Mapping[str, Any] | None = None,
     target: LabelSet | None = None,
     random_backbone: bool = False,
     seed: int = 0,
@@ -52,8 +56,9 @@ def evaluate(
 ) -> Evaluations:
     """Extract features once and run the probes that `folders` names, each into its folder.
 
-    Where several are asked for, one that the tower does not allow (zero-shot without rows) is left out, and
-    the reason is told. Processes and other arguments are those of `linear_probe`.
+    options: of the one probe, where it is one. Where several are asked for, one that the tower does not allow
+    (zero-shot without rows) is left out, and the reason is told. Processes and other arguments are those of
+    `linear_probe`.
     """
     world = World(cpu=cpu)
     found = frozen(
@@ -68,18 +73,20 @@ def evaluate(
         workers=workers,
         progress=progress,
     )
-    result = world.on_main(lambda: _probed(found, folders, progress))
+    result = world.on_main(lambda: _probed(found, folders, options or {}, progress))
     world.close()
     return result
 
 
-def _probed(found: Frozen, folders: Mapping[str, Path], progress: Progress) -> Evaluations:
+def _probed(
+    found: Frozen, folders: Mapping[str, Path], options: Mapping[str, Any], progress: Progress
+) -> Evaluations:
     results: dict[str, Evaluated] = {}
     left_out: dict[str, str] = {}
     for name, folder in folders.items():
         progress.note(f"{name} ...")
         try:
-            results[name] = PROBES[name](found, folder, progress)
+            results[name] = PROBES[name](found, out=folder, progress=progress, **options)
         except CheckpointError as error:
             if len(folders) == 1:
                 raise
