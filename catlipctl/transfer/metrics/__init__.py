@@ -1,6 +1,12 @@
 """What a classifier's answers on test images are worth, how sure that is, and the answers one by one."""
 
-from catlipctl.transfer.metrics.accuracy import majority_share, mean_per_class_recall, share, top_k_hits
+from catlipctl.transfer.metrics.accuracy import (
+    majority_share,
+    mean_per_class_recall,
+    restricted,
+    share,
+    top_k_hits,
+)
 from catlipctl.transfer.metrics.answers import Answers
 from catlipctl.transfer.metrics.intervals import Interval, interval
 
@@ -10,6 +16,7 @@ __all__ = [
     "interval",
     "majority_share",
     "mean_per_class_recall",
+    "restricted",
     "share",
     "top_k_hits",
 ]

@@ -18,7 +18,7 @@ from catlipctl.transfer import features
 from catlipctl.transfer.features import Extraction, ProbeSets, extract_sets
 from catlipctl.transfer.initialise import TransferredHead, prior_head
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs
-from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics import Answers, restricted
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 from catlipctl.transfer.probes.solver import Fit
 
@@ -120,8 +120,9 @@ def frozen(
 
 
 def answers(fit: Fit, sets: ProbeSets) -> Answers:
-    """What a classifier says of the test images."""
-    return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
+    """What a classifier says of the test images, among the classes that are scored."""
+    logits = restricted(fit.logits(sets.test.values), sets.scored)
+    return Answers(logits, sets.test.labels, sets.test_samples)
 
 
 def write(out: Path, result: Measurement, answered: Answers, sets: ProbeSets) -> None:

@@ -183,8 +183,8 @@ def probe(
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
     hits = None
     if prior is not None:
-        zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
-        hits = top_k_hits(zero_shot_logits, sets.test.labels, 1)
+        answered = answers(zero_shot(sets.train.values, prior), sets)
+        hits = top_k_hits(answered.logits, answered.labels, 1)
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
