@@ -41,7 +41,7 @@ def probed(result: "ProbeResult") -> "Table":
             **_accuracies(result),
             "zero-shot top-1": "no mapped head"
             if result.zero_shot_acc1 is None
-            else _with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
+            else with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
             + " (no label used; centred on the unlabelled training images)",
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
@@ -65,7 +65,7 @@ def together(result: "Evaluations") -> "Table":
     for name, found in result.evaluations.items():
         made.add_row(
             name,
-            _with_interval(found.acc1, found.acc1_interval),
+            with_interval(found.acc1, found.acc1_interval),
             f"{found.acc5:.1%}",
             f"{found.mean_per_class_recall:.1%}",
             f"{found.solver_seconds:,.1f} s",
@@ -101,14 +101,14 @@ def _extracted(found: "Extraction") -> str:
 def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:
     recall, its_interval = result.mean_per_class_recall, result.mean_per_class_recall_interval
     return {
-        "top-1 accuracy": _with_interval(result.acc1, result.acc1_interval),
-        "top-5 accuracy": _with_interval(result.acc5, result.acc5_interval),
-        "mean recall of the classes": _with_interval(recall, its_interval),
+        "top-1 accuracy": with_interval(result.acc1, result.acc1_interval),
+        "top-5 accuracy": with_interval(result.acc5, result.acc5_interval),
+        "mean recall of the classes": with_interval(recall, its_interval),
         "intervals": "95 %, bootstrap over the test images",
     }
 
 
-def _with_interval(figure: float, interval: tuple[float, float] | None) -> str:
+def with_interval(figure: float, interval: tuple[float, float] | None) -> str:
     low, high = interval or (figure, figure)
     return f"{figure:.1%} [{low:.1%}, {high:.1%}]"
 

@@ -8,13 +8,14 @@ from catlipctl.transfer.metrics.accuracy import (
     top_k_hits,
 )
 from catlipctl.transfer.metrics.answers import Answers
-from catlipctl.transfer.metrics.intervals import Interval, interval
+from catlipctl.transfer.metrics.intervals import Interval, interval, mean_interval
 
 __all__ = [
     "Answers",
     "Interval",
     "interval",
     "majority_share",
+    "mean_interval",
     "mean_per_class_recall",
     "restricted",
     "share",
