@@ -1,14 +1,18 @@
 """The tables of evaluations: what a classifier is worth on its test images, and how it was made."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from catlipctl.cli.tables import facts, losses, table
+
+CONFUSED_TOLD = 3
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.transfer import Evaluations, FinetuneResult, ProbeResult
     from catlipctl.transfer.features import Extraction
+    from catlipctl.transfer.metrics import ConfusedPair
 
 
 def fine_tuned(result: "FinetuneResult", plot: str | None) -> "Table":
@@ -17,6 +21,7 @@ def fine_tuned(result: "FinetuneResult", plot: str | None) -> "Table":
         {
             **_accuracies(result),
             "share of the largest class": f"{result.majority_share:.1%}",
+            "most confused": _confused(result.confused),
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
             "test images": f"{result.test_images:,} ({result.split})",
@@ -44,6 +49,7 @@ def probed(result: "ProbeResult") -> "Table":
             else with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
             + " (no label used; centred on the unlabelled training images)",
             "share of the largest class": f"{result.majority_share:.1%}",
+            "most confused": _confused(result.confused),
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,} ({result.train_size})",
             "test images": f"{result.test_images:,} ({result.split})",
@@ -87,6 +93,13 @@ def shared(result: "Evaluations") -> "Table":
             "features": _extracted(result.extraction),
             **{f"no {name}": why for name, why in result.left_out.items()},
         }
+    )
+
+
+def _confused(pairs: "Sequence[ConfusedPair]") -> str:
+    told = pairs[:CONFUSED_TOLD]
+    return ", ".join(
+        f"{pair.truth} taken for {pair.taken_for} ({pair.images:,} of {pair.of:,})" for pair in told
     )
 
 

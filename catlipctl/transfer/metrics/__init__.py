@@ -8,15 +8,19 @@ from catlipctl.transfer.metrics.accuracy import (
     top_k_hits,
 )
 from catlipctl.transfer.metrics.answers import Answers
+from catlipctl.transfer.metrics.confusion import ConfusedPair, confusion, most_confused
 from catlipctl.transfer.metrics.intervals import Interval, interval, mean_interval
 
 __all__ = [
     "Answers",
+    "ConfusedPair",
     "Interval",
+    "confusion",
     "interval",
     "majority_share",
     "mean_interval",
     "mean_per_class_recall",
+    "most_confused",
     "restricted",
     "share",
     "top_k_hits",

@@ -144,8 +144,11 @@ def linear_probe_of(
     head = found.head(progress if init == "transfer" else SILENT)
     fit, scores = probe(found.sets, head, init=init, seed=found.seed, progress=progress)
     takes_classifier = isinstance(found.tower.head, nn.Linear)
+    confused = answers(fit, found.sets).confused(found.class_names)
     about = {**dict(scores), "train_size": str(train_size), **found.probed(time.monotonic() - started)}
-    result = ProbeResult(**about, checkpoint=str(out) if out is not None and takes_classifier else None)
+    result = ProbeResult(
+        **about, confused=confused, checkpoint=str(out) if out is not None and takes_classifier else None
+    )
     if out is not None:
         _write(result, out, found.tower, fit, found.sets, found.checkpoint.name)
         if not takes_classifier:

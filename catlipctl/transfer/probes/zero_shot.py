@@ -65,11 +65,12 @@ def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress =
     result = ZeroShotResult(
         **answered.figures(found.seed),
         **found.probed(time.monotonic() - started),
+        confused=answered.confused(found.class_names),
         train_images=len(sets.train.labels),
         classes=len(sets.classes),
         prior=head.counts(),
         seed=found.seed,
     )
     if out is not None:
-        write(out, result, answered, sets)
+        write(out, result, answered, found.class_names)
     return result
