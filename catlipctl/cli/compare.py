@@ -76,14 +76,15 @@ def compare(
 
 
 def _draw(result: "Comparison", folder: Path, plots: Kinds, out: Output) -> list[str]:
-    from catlipctl.reports import comparison, curves
+    from catlipctl.reports import comparison
+    from catlipctl.reports.curves import curves, read
 
     draw = {}
     if result.columns:
         draw[folder / STEM] = lambda: comparison.comparison(result)
     if result.runs:
-        found = {run: curves.read(Path(run)) for run in result.runs}
-        draw[folder / LOSSES] = lambda: curves.curves(found, "Training loss", measures=("loss",))
+        found = {run: read(Path(run)) for run in result.runs}
+        draw[folder / LOSSES] = lambda: curves(found, "Training loss", measures=("loss",))
     return [str(file) for file in save(draw, plots, out)]
 
 

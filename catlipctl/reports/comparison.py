@@ -1,4 +1,4 @@
-"""Evaluations of several models beside each other, and whether they differ: by bootstrap over images and seeds.
+"""Models beside each other by their evaluations; whether they differ, by bootstrap over images and seeds.
 
 Made from result files and the `predictions.csv` beside them. A column is one protocol, on one set of test
 images, with so many training images: nothing else stands beside each other.
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from catlipctl.errors import UsageError
 from catlipctl.reports.findings import Evaluation, Findings, Found, Interval
@@ -79,8 +79,8 @@ class Comparison(Result):
     baseline: str
     models: list[str]
     columns: list[ComparedColumn]
-    runs: list[str] = []
-    files: list[str] = []
+    runs: list[str] = Field(default_factory=list)
+    files: list[str] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -268,14 +268,9 @@ def comparison(result: Comparison) -> "Figure":
         for name, cell in column.cells.items():
             if cell.interval is not None:
                 axes.hlines(place, *cell.interval, color=colour[name], linewidth=2)
-            first = name not in (axes.get_legend_handles_labels()[1])
-            axes.plot(
-                cell.accuracy, place, "o", color=colour[name], label=name if first else None, markersize=6
-            )
-            axes.annotate(
-                f"{cell.accuracy:.1%}", (cell.accuracy, place), (0, 5), textcoords="offset points", ha="center",
-                fontsize=8,
-            )  # fmt: skip
+            label = name if name not in axes.get_legend_handles_labels()[1] else None
+            axes.plot(cell.accuracy, place, "o", color=colour[name], label=label, markersize=6)
+            axes.text(cell.accuracy, place - 0.2, f"{cell.accuracy:.1%}", ha="center", fontsize=8)
             place += 1
         place += 1
     axes.set_yticks(ticks, labels)
