@@ -140,10 +140,13 @@ def _baseline(models: Sequence[str], named: str | None) -> str:
 
 
 def _names(found: Sequence[tuple[Found, Evaluation]]) -> list[str]:
-    """A model's short name: its checkpoint, whether it is untrained, and its init where that is not the only
-    one.
+    """A model's short name: its run or checkpoint, whether it is untrained, and its init where that is not
+    the only one.
     """
-    checkpoints = [str(file.document.get("inputs", {}).get("checkpoint", file.path)) for file, _ in found]
+    paths = [str(file.document.get("inputs", {}).get("checkpoint", file.path)) for file, _ in found]
+    runs = [path.split("/checkpoints/")[0] for path in paths]
+    # The step is told where a run has several.
+    checkpoints = runs if len(set(runs)) == len(set(paths)) else paths
     short = short_names(checkpoints)
     inits = {result.init for _, result in found if not result.random_backbone}
     names = []

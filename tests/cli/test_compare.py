@@ -28,7 +28,7 @@ def _runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         evaluation.mkdir(parents=True)
         document = {
             "protocol": "linear probe",
-            "inputs": {"checkpoint": f"runs/{name}"},
+            "inputs": {"checkpoint": f"runs/{name}/checkpoints/step-00000003"},
             "acc1": hits / 4,
             "acc5": 1.0,
             "mean_per_class_recall": hits / 4,
