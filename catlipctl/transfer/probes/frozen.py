@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from torch import Tensor
 
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
@@ -129,8 +130,12 @@ def frozen(
 
 def answers(fit: Fit, sets: ProbeSets) -> Answers:
     """What a classifier says of the test images, among the classes that are scored."""
-    logits = restricted(fit.logits(sets.test.values), sets.scored)
-    return Answers(logits, sets.test.labels, sets.test_samples)
+    return answers_of(fit.logits(sets.test.values), sets)
+
+
+def answers_of(logits: Tensor, sets: ProbeSets) -> Answers:
+    """The same of its logits `[N, K]`."""
+    return Answers(restricted(logits, sets.scored), sets.test.labels, sets.test_samples)
 
 
 def write(out: Path, result: Measurement, answered: Answers, classes: Sequence[str]) -> None:
