@@ -1,14 +1,18 @@
 """The tables of evaluations: what a classifier is worth on its test images, and how it was made."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from catlipctl.cli.tables import facts, losses, table
+
+CONFUSED_TOLD = 3
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.transfer import Evaluations, FinetuneResult, ProbeResult
     from catlipctl.transfer.features import Extraction
+    from catlipctl.transfer.metrics import ConfusedPair
 
 
 def fine_tuned(result: "FinetuneResult", plot: str | None) -> "Table":
@@ -17,6 +21,7 @@ def fine_tuned(result: "FinetuneResult", plot: str | None) -> "Table":
         {
             **_accuracies(result),
             "share of the largest class": f"{result.majority_share:.1%}",
+            "most confused": _confused(result.confused),
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
             "test images": f"{result.test_images:,} ({result.split})",
@@ -41,9 +46,10 @@ def probed(result: "ProbeResult") -> "Table":
             **_accuracies(result),
             "zero-shot top-1": "no mapped head"
             if result.zero_shot_acc1 is None
-            else _with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
+            else with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
             + " (no label used; centred on the unlabelled training images)",
             "share of the largest class": f"{result.majority_share:.1%}",
+            "most confused": _confused(result.confused),
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,} ({result.train_size})",
             "test images": f"{result.test_images:,} ({result.split})",
@@ -65,7 +71,7 @@ def together(result: "Evaluations") -> "Table":
     for name, found in result.evaluations.items():
         made.add_row(
             name,
-            _with_interval(found.acc1, found.acc1_interval),
+            with_interval(found.acc1, found.acc1_interval),
             f"{found.acc5:.1%}",
             f"{found.mean_per_class_recall:.1%}",
             f"{found.solver_seconds:,.1f} s",
@@ -90,6 +96,13 @@ def shared(result: "Evaluations") -> "Table":
     )
 
 
+def _confused(pairs: "Sequence[ConfusedPair]") -> str:
+    told = pairs[:CONFUSED_TOLD]
+    return ", ".join(
+        f"{pair.truth} taken for {pair.taken_for} ({pair.images:,} of {pair.of:,})" for pair in told
+    )
+
+
 def _extracted(found: "Extraction") -> str:
     rate = f", {found.images / max(found.seconds, 1e-9):,.0f} a second" if found.images else ""
     return (
@@ -101,14 +114,14 @@ def _extracted(found: "Extraction") -> str:
 def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:
     recall, its_interval = result.mean_per_class_recall, result.mean_per_class_recall_interval
     return {
-        "top-1 accuracy": _with_interval(result.acc1, result.acc1_interval),
-        "top-5 accuracy": _with_interval(result.acc5, result.acc5_interval),
-        "mean recall of the classes": _with_interval(recall, its_interval),
+        "top-1 accuracy": with_interval(result.acc1, result.acc1_interval),
+        "top-5 accuracy": with_interval(result.acc5, result.acc5_interval),
+        "mean recall of the classes": with_interval(recall, its_interval),
         "intervals": "95 %, bootstrap over the test images",
     }
 
 
-def _with_interval(figure: float, interval: tuple[float, float] | None) -> str:
+def with_interval(figure: float, interval: tuple[float, float] | None) -> str:
     low, high = interval or (figure, figure)
     return f"{figure:.1%} [{low:.1%}, {high:.1%}]"
 

@@ -2,11 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from catlipctl.cli import completion, inputs
+from catlipctl.cli import completion, curves, inputs
 from catlipctl.cli import resume as resuming
 from catlipctl.cli.accuracies import fine_tuned, probed
 from catlipctl.cli.label_sets import label_set
@@ -68,11 +68,16 @@ def linear_probe(
     word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
-    train_size: Annotated[str, typer.Option(help="Training images used: 5/class, or 10%.")] = "100%",
+    train_size: Annotated[
+        str, typer.Option(help="Training images used: 5/class, or 10%. Several (1%,10%,100%) give a curve.")
+    ] = "100%",
     init: Annotated[
-        Literal["transfer", "random"],
-        typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
+        str,
+        typer.Option(help="transfer: Transfer Init as the prior, its weight tuned. random: none. Or both."),
     ] = "transfer",
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Draws of the training images, by --seed and the next ones.")
+    ] = 1,
     random_backbone: Annotated[
         bool,
         typer.Option("--random-backbone", help="The control: the same tower, untrained."),
@@ -94,15 +99,20 @@ def linear_probe(
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it."""
+    """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it.
+
+    Several train sizes, inits or seeds give a curve, and no classifier: points that are there are not made
+    again.
+    """
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
-        from catlipctl.transfer.labelled import TrainSize, open_splits
+        from catlipctl.transfer.labelled import open_splits
 
-        TrainSize.parse(train_size)
+        sizes, inits = curves.sizes(train_size), curves.inits(init)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
         labelset = None if target is None else label_set(target, out)
@@ -115,22 +125,42 @@ def linear_probe(
         )
         out.uses("data", data)
         loaded = checkpoints.load(named, weights=not random_backbone)
-        name = f"lp-{slug(data)}" + ("-untrained" if random_backbone else "")
+        control = "-untrained" if random_backbone else ""
+        shared: dict[str, Any] = {
+            "target": labelset,
+            "random_backbone": random_backbone,
+            "seed": seed,
+            "cache": inputs.feature_cache(cache_dir, no_cache),
+            "cpu": cpu,
+            "workers": workers,
+            "progress": out,
+        }
+        if len(sizes) * len(inits) * seeds > 1:
+            curve = transfer.curve(
+                loaded,
+                train_source,
+                test_source,
+                train_sizes=sizes,
+                inits=inits,
+                seeds=seeds,
+                out=out_dir,
+                root=loaded.run / "eval",
+                name=f"curve-{slug(data)}{control}",
+                **shared,
+            )
+            if is_main():
+                out.result(curve, *curves.shown(curve, plots, out))
+            return
+        name = f"lp-{slug(data)}{control}"
         folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
             train_source,
             test_source,
-            target=labelset,
-            train_size=train_size,
-            init=init,
-            random_backbone=random_backbone,
-            seed=seed,
+            train_size=sizes[0],
+            init=inits[0],
             out=folder,
-            cache=inputs.feature_cache(cache_dir, no_cache),
-            cpu=cpu,
-            workers=workers,
-            progress=out,
+            **shared,
         )
         written = [f"wrote {folder}, with result.json and predictions.csv"]
         if result.checkpoint is not None:

@@ -55,7 +55,7 @@ def zero_shot(
     no_cache: NoCache = False,
     json: Json = False,
 ) -> None:
-    """Test the rows of the pre-training head that Transfer Init finds for the classes: no label is used."""
+    """Test the rows that Transfer Init finds for the classes, or a text tower: no label is used."""
     _evaluate(("zero-shot",), **locals())
 
 

@@ -10,6 +10,7 @@ from catlipctl.reports.saves import saves
 from catlipctl.reports.step import step
 from catlipctl.reports.throughput import labels, loader, loop
 from catlipctl.reports.throughput import loss as head_and_loss
+from catlipctl.reports.train_sizes import SizeScore, TrainSizes, train_sizes
 from catlipctl.reports.training import loss, run_loss
 from catlipctl.reports.transfer import AccuracyRow, Picture, gallery, inits, probe
 from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
@@ -25,7 +26,9 @@ __all__ = [
     "Picture",
     "Report",
     "Section",
+    "SizeScore",
     "Table",
+    "TrainSizes",
     "coverage",
     "curves",
     "embed",
@@ -51,6 +54,7 @@ __all__ = [
     "sections",
     "sizes_by_threshold",
     "step",
+    "train_sizes",
     "unused",
     "write",
 ]

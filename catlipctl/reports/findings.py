@@ -27,6 +27,7 @@ from catlipctl.reports.logs import (
 )
 from catlipctl.reports.page import Link, Links
 from catlipctl.reports.predictions import Predictions
+from catlipctl.reports.train_sizes import TrainSizes
 from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlaps
 
@@ -75,6 +76,7 @@ class Evaluation(BaseModel):
 
 KINDS: dict[str, type[BaseModel]] = {
     "acc1": Evaluation,
+    "by_train_size": TrainSizes,
     "overlaps": Overlaps,
     "ratio": StepBenchmark,
     "passes": LabelsBenchmark,

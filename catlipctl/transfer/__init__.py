@@ -1,11 +1,13 @@
 """From a pre-trained tower to a classifier: Transfer Init (CatLIP, 4.2), probes, fine-tuning, predictions."""
 
+from catlipctl.transfer.curve import Curve, curve
 from catlipctl.transfer.finetuning import FinetuneResult, finetune
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.prediction import Predictions, predict
 from catlipctl.transfer.probes import Evaluations, ProbeResult, ProbeScores, evaluate, linear_probe
 
 __all__ = [
+    "Curve",
     "Evaluations",
     "FinetuneResult",
     "Predictions",
@@ -13,6 +15,7 @@ __all__ = [
     "ProbeScores",
     "TransferInit",
     "TransferredHead",
+    "curve",
     "evaluate",
     "finetune",
     "linear_probe",

@@ -18,7 +18,7 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from catlipctl import checkpoints, models
+from catlipctl import checkpoints, models, reports
 from catlipctl.cli.evaluate import fine_tune, linear_probe
 from catlipctl.cli.predict import predict
 from catlipctl.cli.probes import all_, knn
@@ -144,6 +144,27 @@ def test_neighbours_vote_as_they_are_told_to() -> None:
     table = CliRunner().invoke(app, line)
     assert re.search(r"knn +100.0% .* 3 nearest neighbours", table.stdout), table.stdout
     assert CliRunner().invoke(app, ["knn", "tower", "--data", "photos", "--k", "0"]).exit_code == 2
+
+
+def test_several_train_sizes_give_a_curve_that_goes_on_and_a_page_shows_it() -> None:
+    command = ["lp", "tower", "--data", "photos", "--init", "transfer,random"]
+    for sizes, seeds, said in (
+        ("2/class", 2, "2, of which 0 were there"),
+        ("2/class,100%", 2, "4, of which 2"),
+    ):
+        result = CliRunner().invoke(app, [*command, "--train-size", sizes, "--seeds", str(seeds)])
+        assert result.exit_code == 0, result.output
+        assert said in result.stdout
+    assert "there is no line of init transfer" in result.stderr
+    assert re.search(r"100% +random +12 +2 +100.0% \[100.0%, 100.0%\]", result.stdout)
+    folder = Path("eval/curve-photos")
+    assert (folder / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(list((folder / "points").iterdir())) == 4
+    page = reports.report([folder])
+    assert page.sections[0] == "curve-photos"
+    assert "100.0% (100.0 to 100.0)" in Path(page.path).read_text()
+    wrong = CliRunner().invoke(app, ["lp", "tower", "--data", "photos", "--init", "transfer,none"])
+    assert wrong.exit_code == 2
 
 
 def test_the_data_are_looked_at_before_the_checkpoint_is_loaded() -> None:

@@ -40,7 +40,7 @@ class ProbeSets:
     """What a probe needs: features of the training and the test images, and the classes in order.
 
     test_samples: names of the test images. split: how the two were told apart. unreadable, unlabelled: images
-    left out of both.
+    left out of both. scored: as `Labelled` has it of the test images.
     """
 
     train: LabelledFeatures
@@ -51,6 +51,7 @@ class ProbeSets:
     unreadable: int
     unlabelled: int
     extraction: Extraction = field(default_factory=Extraction)
+    scored: Tensor | None = None
 
 
 def extract_sets(
@@ -109,4 +110,5 @@ def extract_sets(
             images=(given := trained.extracted + tested.extracted),
             cached=len(train_indices) + len(sets.test.indices) - given,
         ),
+        scored=sets.test.scored,
     )

@@ -10,7 +10,7 @@ from catlipctl.data import read_images
 from catlipctl.errors import DataError
 from catlipctl.models import Tower
 from catlipctl.transfer.labelled import Labelled
-from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics import Answers, restricted
 
 BATCH = 256
 
@@ -18,7 +18,9 @@ BATCH = 256
 def answers(
     tower: Tower, weights: Mapping[str, Tensor], test: Labelled, device: torch.device, *, workers: int = 0
 ) -> tuple[Answers, int]:
-    """What a tower with these weights says of the test images; how many are unreadable.
+    """What a tower with these weights says of the test images, among the classes that are scored.
+
+    With the number of those that are unreadable.
 
     Raises DataError where none can be read.
     """
@@ -38,4 +40,5 @@ def answers(
         raise DataError(
             f"none of the test images of {test.source.name} can be read", "check that they are images"
         )
-    return Answers(torch.cat(logits), test.labels[torch.cat(samples)], reader.keys), reader.unreadable
+    found = restricted(torch.cat(logits), test.scored)
+    return Answers(found, test.labels[torch.cat(samples)], reader.keys), reader.unreadable

@@ -195,8 +195,10 @@ class FineTuning:
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
+        names = [label.name for label in sets.classes.labels]
         found = FinetuneResult(
             **self.figures(answered),
+            confused=answered.confused(names),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -219,7 +221,6 @@ class FineTuning:
         found.inputs = inputs
         found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
         found.write(directory.path / RESULT)
-        names = [label.name for label in sets.classes.labels]
         write_text(directory.path / PREDICTIONS, answered.table(names))
         return found
 

@@ -2,10 +2,12 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from catlipctl.labels.targets import How
 from catlipctl.results import Measurement
 from catlipctl.settings.finetuning import Init
-from catlipctl.transfer.metrics import Interval
+from catlipctl.transfer.metrics import ConfusedPair, Interval
 
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
 
@@ -16,6 +18,7 @@ class FinetuneResult(Measurement):
 
     prior: how the classifier's rows were made at the start; empty with fresh ones. weights: `average` where
     the EMA was evaluated and saved, else `raw`. history: accuracies on the way, by step.
+    confused: the pairs of classes that are confused most.
     """
 
     protocol: str = PROTOCOL
@@ -43,3 +46,4 @@ class FinetuneResult(Measurement):
     unreadable: int
     unlabelled: int
     history: list[dict[str, float]]
+    confused: list[ConfusedPair] = Field(default_factory=list)

@@ -41,6 +41,10 @@ def open_splits(
             raise DataError(f"{Path(spec).parent} has a train/ but neither test/ nor val/", f"--data {spec}")
     elif test is None:
         test = _beside(spec)
+    unused = [path for name in TESTS if (path := Path(spec).with_name(name)).is_dir() and str(path) != test]
+    if unused and Path(spec).name == "train":
+        chosen = "what is chosen on the way is chosen on held-out training images"
+        progress.note(f"{test} tests; {unused[0]} is left alone: {chosen}")
 
     def opened(text: str) -> Source:
         return data.open_source(
@@ -70,11 +74,13 @@ class Labelled:
     """Images of a source whose classes are known.
 
     labels: `[len(source)]`, class ids, -1 where there is none. indices: `[N]`, ascending, those meant.
+    scored: ids of the classes that may be answered, where test images have a part of them; None: all.
     """
 
     source: Source
     labels: Tensor
     indices: Tensor
+    scored: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ def labelled_sets(train: Source, test: Source | None, target: LabelSet | None, s
 
     target: the label set whose labels the data's class names are; None takes the names themselves. Raises
     DataError for classes that don't fit, and where there is no test image.
+    Test images that have a part of the classes, as ImageNet-A and -R have 200 of 1,000, are scored among that
+    part, as their authors do.
     """
     names = train.labels()
     classes = named_classes(names, target)
@@ -115,11 +123,15 @@ def labelled_sets(train: Source, test: Source | None, target: LabelSet | None, s
         unlabelled += int((~tested).sum())
     if not tested.any():
         raise DataError("there is no labelled test image", "give more images a class, or --test SOURCE")
+    scored = None
+    if test is not None and len(present := test_labels[tested].unique()) < len(classes):
+        scored = present
+        split += f", scored among the {len(present):,} of {len(classes):,} classes that they have"
     train_indices, test_indices = (torch.where(mask)[0] for mask in (chosen, tested))
     ids = dict(zip((name for name in names if name is not None), labels[labels >= 0].tolist(), strict=True))
     return LabelledSets(
         Labelled(train, labels, train_indices),
-        Labelled(source, test_labels, test_indices),
+        Labelled(source, test_labels, test_indices, scored),
         classes,
         ids,
         split,

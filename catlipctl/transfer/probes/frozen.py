@@ -1,10 +1,12 @@
 """What all probes of a tower start from: its features, extracted once, and what Transfer Init knows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
+from torch import Tensor
 
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
@@ -18,14 +20,15 @@ from catlipctl.transfer import features
 from catlipctl.transfer.features import Extraction, ProbeSets, extract_sets
 from catlipctl.transfer.initialise import TransferredHead, prior_head
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs
-from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics import Answers, ConfusedPair, restricted
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 from catlipctl.transfer.probes.solver import Fit
 
 
 class Probed(BaseModel):
     """Of which tower and data a probe is, and what it cost: the extraction, which several probes may share,
-    and `solver_seconds` for all that it did with the features.
+    and `solver_seconds` for all that it did with the features. confused: the pairs of classes that are
+    confused most.
     """
 
     target: str
@@ -35,6 +38,7 @@ class Probed(BaseModel):
     unlabelled: int
     extraction: Extraction = Extraction()
     solver_seconds: float = 0.0
+    confused: list[ConfusedPair] = []
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class Frozen:
     inputs: dict[str, str]
     data: dict[str, Any]
     seed: int
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes in order."""
+        return [label.name for label in self.sets.classes.labels]
 
     def head(self, progress: Progress = SILENT) -> TransferredHead | None:
         """Transfer Init for the classes; None without rows that fit, and for a tower that learned nothing."""
@@ -120,15 +129,19 @@ def frozen(
 
 
 def answers(fit: Fit, sets: ProbeSets) -> Answers:
-    """What a classifier says of the test images."""
-    return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
+    """What a classifier says of the test images, among the classes that are scored."""
+    return answers_of(fit.logits(sets.test.values), sets)
 
 
-def write(out: Path, result: Measurement, answered: Answers, sets: ProbeSets) -> None:
+def answers_of(logits: Tensor, sets: ProbeSets) -> Answers:
+    """The same of its logits `[N, K]`."""
+    return Answers(restricted(logits, sets.scored), sets.test.labels, sets.test_samples)
+
+
+def write(out: Path, result: Measurement, answered: Answers, classes: Sequence[str]) -> None:
     """Make the folder `out` of a result and the answers; it may not exist."""
     files.refuse_taken(out)
     with files.replacing(out) as temporary:
         temporary.mkdir()
         result.write(temporary / RESULT)
-        table = answered.table([label.name for label in sets.classes.labels])
-        files.write_text(temporary / PREDICTIONS, table)
+        files.write_text(temporary / PREDICTIONS, answered.table(classes))

@@ -16,7 +16,7 @@ from catlipctl.results import Measurement
 from catlipctl.transfer.features import ProbeSets
 from catlipctl.transfer.labelled import ALL, TrainSize, subset
 from catlipctl.transfer.metrics import Answers, Interval
-from catlipctl.transfer.probes.frozen import Frozen, Probed, write
+from catlipctl.transfer.probes.frozen import Frozen, Probed, answers_of, write
 from catlipctl.transfer.probes.samples import placed
 
 K = 20
@@ -58,11 +58,14 @@ def knn(
 ) -> Answers:
     """The logarithms of each class's share of the votes, as logits: their softmax is the share itself.
 
-    A class that no neighbour has is at minus infinity. The subset of `train_size` is decided by `seed`. A
-    block of test images is compared with a block of training images at a time, on a GPU that has room.
+    A class that no neighbour has is at minus infinity, and only images of classes that are scored vote. The
+    subset of `train_size` is decided by `seed`. A block of test images is compared with a block of training
+    images at a time, on a GPU that has room.
     """
-    indices = subset(sets.train.labels, train_size, seed)
     values, labels = sets.train.values, sets.train.labels
+    indices = subset(labels, train_size, seed)
+    if sets.scored is not None:
+        indices = indices[torch.isin(labels[indices], sets.scored)]
     if len(indices) < len(labels):
         values, labels = values[indices], labels[indices]
     values = placed(values)
@@ -75,7 +78,7 @@ def knn(
             votes = weights.new_zeros(len(tested), len(sets.classes))
             found.append(votes.scatter_add_(1, labels[neighbours], weights).log().cpu())
             task.advance(len(tested))
-    return Answers(torch.cat(found), sets.test.labels, sets.test_samples)
+    return answers_of(torch.cat(found), sets)
 
 
 def _nearest(tested: Tensor, values: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -112,9 +115,10 @@ def knn_of(
         k=min(k, len(sets.train.labels)),
         temperature=temperature,
         train_images=len(sets.train.labels),
+        confused=answered.confused(found.class_names),
         classes=len(sets.classes),
         seed=found.seed,
     )
     if out is not None:
-        write(out, result, answered, sets)
+        write(out, result, answered, found.class_names)
     return result

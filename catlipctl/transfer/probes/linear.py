@@ -145,8 +145,11 @@ def linear_probe_of(
     head = found.head(progress if init == "transfer" else SILENT)
     fit, scores = probe(found.sets, head, init=init, seed=found.seed, progress=progress)
     takes_classifier = isinstance(found.tower.head, nn.Linear)
+    confused = answers(fit, found.sets).confused(found.class_names)
     about = {**dict(scores), "train_size": str(train_size), **found.probed(time.monotonic() - started)}
-    result = ProbeResult(**about, checkpoint=str(out) if out is not None and takes_classifier else None)
+    result = ProbeResult(
+        **about, confused=confused, checkpoint=str(out) if out is not None and takes_classifier else None
+    )
     if out is not None:
         _write(result, out, found.tower, fit, found.sets, found.checkpoint.name)
         if not takes_classifier:
@@ -187,8 +190,8 @@ def probe(
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
     hits = None
     if prior is not None:
-        zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
-        hits = top_k_hits(zero_shot_logits, sets.test.labels, 1)
+        answered = answers(zero_shot(sets.train.values, prior), sets)
+        hits = top_k_hits(answered.logits, answered.labels, 1)
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),

@@ -11,9 +11,11 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.transfer.initialise import prior_rows
 from catlipctl.transfer.metrics import Interval
-from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, write
+from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, answers_of, write
 from catlipctl.transfer.probes.samples import mean
 from catlipctl.transfer.probes.solver import Fit
+from catlipctl.transfer.probes.text import PROTOCOL as TEXT_PROTOCOL
+from catlipctl.transfer.probes.text import has_text_tower, text_logits
 
 PROTOCOL = "zero-shot: rows of Transfer Init, centred on the unlabelled training images"
 
@@ -22,7 +24,8 @@ class ZeroShotResult(Probed, Measurement):
     """What a pre-training head says of the test images without any label; all figures in 0..1, the intervals
     `metrics.interval`'s.
 
-    prior: how the classes' rows were made. train_images: unlabelled ones, on which the logits are centred.
+    prior: how the classes' rows were made; empty of a text tower, which makes them of the classes' names.
+    train_images: unlabelled ones, on which the logits are centred; 0 where they are not.
     """
 
     protocol: str = PROTOCOL
@@ -49,28 +52,34 @@ def zero_shot(training: Tensor, prior: Tensor) -> Fit:
 
 
 def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress = SILENT) -> ZeroShotResult:
-    """Zero-shot on extracted features; written to the folder `out`, as `write` does.
+    """Zero-shot on extracted features, by the text tower where there is one; written to the folder `out`, as
+    `write` does.
 
     Raises CheckpointError where no class has a row: after a warning that says why.
     """
-    started = time.monotonic()
-    head = found.head(progress)
-    if head is None:
+    started, sets = time.monotonic(), found.sets
+    by_text = has_text_tower(found.checkpoint) and not found.random_backbone
+    head = None if by_text else found.head(progress)
+    if by_text:
+        answered = answers_of(text_logits(found.checkpoint, sets.test.values, sets.classes), sets)
+    elif head is not None:
+        answered = answers(zero_shot(sets.train.values, prior_rows(head)), sets)
+    else:
         raise CheckpointError(
             f"no zero-shot by {found.checkpoint.name}: no class has a row in its head",
-            "take a run of objective catlip, or a timm model with ImageNet's classes, and classes that mean "
-            "something: --target says what they mean",
+            "take a run of objective catlip or clip, or a timm model with ImageNet's classes; --target says "
+            "what the classes mean",
         )
-    sets = found.sets
-    answered = answers(zero_shot(sets.train.values, prior_rows(head)), sets)
     result = ZeroShotResult(
+        protocol=TEXT_PROTOCOL if by_text else PROTOCOL,
         **answered.figures(found.seed),
         **found.probed(time.monotonic() - started),
-        train_images=len(sets.train.labels),
+        confused=answered.confused(found.class_names),
+        train_images=0 if by_text else len(sets.train.labels),
         classes=len(sets.classes),
-        prior=head.counts(),
+        prior={} if head is None else head.counts(),
         seed=found.seed,
     )
     if out is not None:
-        write(out, result, answered, sets)
+        write(out, result, answered, found.class_names)
     return result

@@ -1,5 +1,7 @@
 """The votes against scikit-learn's neighbours with the same weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -56,11 +58,26 @@ def test_half_precision_subsets_and_few_images() -> None:
     expected = theirs.predict_proba(sets.test.values.numpy())
     few = knn(sets, train_size=size, seed=3)  # 20 are asked for, 14 there are
     np.testing.assert_allclose(few.logits.softmax(1).numpy(), expected, atol=1e-4)
-    halved = ProbeSets(
-        **{**vars(sets), "train": LabelledFeatures(sets.train.values.half(), sets.train.labels)}
-    )
+    halved = replace(sets, train=LabelledFeatures(sets.train.values.half(), sets.train.labels))
     half = knn(halved, train_size=size, seed=3)
     np.testing.assert_allclose(half.logits.softmax(1).numpy(), expected, atol=0.02)
+
+
+def test_only_images_of_classes_that_are_scored_vote() -> None:
+    sets = drawn()
+    scored = torch.tensor([1, 3, 4])
+    inside, tested = (torch.isin(part.labels, scored) for part in (sets.train, sets.test))
+    some = replace(
+        sets,
+        test=LabelledFeatures(sets.test.values[tested], sets.test.labels[tested]),
+        scored=scored,
+    )
+    theirs = KNeighborsClassifier(
+        20, metric="cosine", algorithm="brute", weights=lambda distance: np.exp((1 - distance) / 0.07)
+    ).fit(sets.train.values[inside].numpy(), sets.train.labels[inside].numpy())
+    expected = theirs.predict_proba(some.test.values.numpy())
+    found = knn(some).logits.softmax(1)
+    np.testing.assert_allclose(found[:, scored].numpy(), expected, atol=1e-4)
 
 
 def test_a_class_without_a_vote_is_no_answer() -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,9 @@ def test_each_probe_is_what_it_would_be_alone(
         rows = list(csv.DictReader((places[name] / "predictions.csv").open()))
         truth, said = ([row[column] for row in rows] for column in ("truth", "predicted"))
         assert written["acc1"] == result.acc1 == pytest.approx(accuracy_score(truth, said))
+        wrong = Counter(pair for pair in zip(truth, said, strict=True) if pair[0] != pair[1])
+        told = {(pair["truth"], pair["taken_for"]): pair["images"] for pair in written["confused"]}
+        assert told == dict(wrong)
         assert written["mean_per_class_recall"] == pytest.approx(balanced_accuracy_score(truth, said))
     with pytest.raises(UsageError, match="never overwritten"):
         evaluate(checkpoint, train, test, folders={"zero-shot": places["zero-shot"]})
