@@ -10,7 +10,7 @@ CONFUSED_TOLD = 3
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from catlipctl.transfer import Evaluations, FinetuneResult, ProbeResult
+    from catlipctl.transfer import AttentiveResult, Evaluations, FinetuneResult, ProbeResult
     from catlipctl.transfer.features import Extraction
     from catlipctl.transfer.metrics import ConfusedPair
 
@@ -64,6 +64,29 @@ def probed(result: "ProbeResult") -> "Table":
     )
 
 
+def attended(result: "AttentiveResult") -> "Table":
+    """Of an attentive probe."""
+    return facts(
+        {
+            **_accuracies(result),
+            "share of the largest class": f"{result.majority_share:.1%}",
+            "most confused": _confused(result.confused),
+            "classes": f"{result.classes:,}",
+            "training images": f"{result.train_images:,} ({result.train_size})",
+            "test images": f"{result.test_images:,} ({result.split})",
+            "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
+            "patch features": f"{result.patches:,} an image, {result.feature_bytes / 2**30:,.2f} GiB in all",
+            "learning rate": f"{result.learning_rate:g}",
+            "chosen by": "held-out cross-entropy"
+            if result.held_out
+            else "nothing: too few images to hold out",
+            "features": _extracted(result.extraction),
+            "training": f"{result.solver_seconds:,.1f} s",
+            "protocol": result.protocol,
+        }
+    )
+
+
 def together(result: "Evaluations") -> "Table":
     """Of several probes of one tower, a line each."""
     numbers = ("top-1 accuracy", "top-5", "mean recall", "solver")
@@ -111,7 +134,7 @@ def _extracted(found: "Extraction") -> str:
     )
 
 
-def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:
+def _accuracies(result: "ProbeResult | FinetuneResult | AttentiveResult") -> dict[str, str]:
     recall, its_interval = result.mean_per_class_recall, result.mean_per_class_recall_interval
     return {
         "top-1 accuracy": with_interval(result.acc1, result.acc1_interval),

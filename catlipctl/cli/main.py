@@ -79,6 +79,7 @@ _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
 _eval.command("knn", cls=Command)(probes.knn)
 _eval.command("zero-shot", cls=Command)(probes.zero_shot)
+_eval.command("attentive", cls=Command)(probes.attentive)
 _eval.command("all", cls=Command)(probes.all_)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
 

@@ -1,12 +1,13 @@
-"""`catlipctl eval all`, `knn` and `zero-shot`: probes of a frozen tower, from features extracted once."""
+"""`catlipctl eval all`, `knn`, `zero-shot` and `attentive`: probes of a frozen tower."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from catlipctl.cli import inputs
-from catlipctl.cli.accuracies import shared, together
+from catlipctl.cli.accuracies import attended, shared, together
 from catlipctl.cli.evaluate import Data, Target, Test, slug
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
@@ -20,7 +21,11 @@ from catlipctl.cli.options import (
     NoCache,
     Processes,
 )
-from catlipctl.cli.output import command, is_main, only_main_speaks
+from catlipctl.cli.output import Output, command, is_main, only_main_speaks
+
+if TYPE_CHECKING:
+    from catlipctl import checkpoints
+    from catlipctl.data import Source
 
 Seed = Annotated[int, typer.Option(help="Decides the split where the data has none.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read images.")]
@@ -115,8 +120,97 @@ def all_(
     _evaluate(None, **locals())
 
 
+def attentive(
+    data: Data,
+    checkpoint: Checkpoint = None,
+    word: CheckpointWord = None,
+    test: Test = None,
+    target: Target = None,
+    train_size: Annotated[str, typer.Option(help="Training images used: 5/class, or 10%.")] = "100%",
+    max_memory: Annotated[
+        float,
+        typer.Option(
+            "--max-memory",
+            metavar="GIB",
+            min=0.000_001,
+            max=100_000,
+            help="Of the patch features, in GiB: more are refused before any is made.",
+        ),
+    ] = 4.0,
+    random_backbone: RandomBackbone = False,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    out_dir: Out = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
+    label_key: LabelKey = None,
+    image_key: ImageKey = None,
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    json: Json = False,
+) -> None:
+    """Train a classifier that looks at the patches of each image, as AIM's attentive probe does."""
+    given = locals()
+    options: dict[str, Any] = {
+        "train_size": train_size,
+        "most_memory": round(given.pop("max_memory") * 2**30),
+    }
+    with command("eval attentive", json=json) as out:
+        from catlipctl import transfer
+        from catlipctl.transfer.labelled import TrainSize
+
+        TrainSize.parse(given.pop("train_size"))
+        del given["json"]
+        opened = _opened(out, **given)
+        folder = opened.folder("attentive")
+        result = transfer.attentive_probe(
+            opened.checkpoint, opened.train, opened.test, out=folder, **options, **opened.options
+        )
+        if is_main():
+            told = f"wrote {folder}, with result.json, predictions.csv and head.safetensors"
+            out.result(result, attended(result), told)
+
+
 def _evaluate(
-    names: tuple[str, ...] | None,
+    names: tuple[str, ...] | None, *, json: bool, options: dict[str, Any] | None = None, **given: Any
+) -> None:
+    """The probes of these names, or all of them; options: of the one, where it is one."""
+    with command(f"eval {names[0] if names else 'all'}", json=json) as out:
+        from catlipctl import transfer
+        from catlipctl.transfer.probes import PROBES
+
+        opened = _opened(out, **given)
+        out_dir = given["out_dir"]
+        folders = {
+            name: out_dir / name if out_dir and not names else opened.folder(name) for name in names or PROBES
+        }
+        result = transfer.evaluate(
+            opened.checkpoint,
+            opened.train,
+            opened.test,
+            folders=folders,
+            options=options,
+            **opened.options,
+        )
+        if is_main():
+            written = [f"wrote {folder}" for folder in result.folders.values()]
+            out.result(result, together(result), shared(result), *written)
+
+
+class _Opened(NamedTuple):
+    """A command's arguments, looked at and opened: the checkpoint with both sources, what all probes take,
+    and the folder that a probe of some name writes.
+    """
+
+    checkpoint: "checkpoints.Checkpoint"
+    train: "Source"
+    test: "Source | None"
+    options: dict[str, Any]
+    folder: Callable[[str], Path]
+
+
+def _opened(
+    out: Output,
     *,
     data: str,
     checkpoint: str | None,
@@ -132,51 +226,38 @@ def _evaluate(
     image_key: str | None,
     cache_dir: Path | None,
     no_cache: bool,
-    json: bool,
     random_backbone: bool = False,
-    options: dict[str, Any] | None = None,
-) -> None:
-    """The probes of these names, or all of them; options: of the one, where it is one."""
-    with command(f"eval {names[0] if names else 'all'}", json=json) as out:
-        from catlipctl import checkpoints, files, transfer
-        from catlipctl.data import emoji
-        from catlipctl.transfer.labelled import open_splits
-        from catlipctl.transfer.probes import PROBES
+) -> _Opened:
+    """The checkpoint's name stands on the first line; it is loaded last, for it may be a download."""
+    from catlipctl import checkpoints, files
+    from catlipctl.data import emoji
+    from catlipctl.transfer.labelled import open_splits
 
-        if target is None and data.startswith(emoji.TRANSFER):
-            target = "emoji"
-        labelset = None if target is None else label_set(target, out)
-        if out_dir is not None:
-            files.refuse_taken(out_dir)
-        named = inputs.checkpoint(checkpoint, word, out)
-        only_main_speaks()
-        cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
-        train_source, test_source = open_splits(
-            data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
-        )
-        out.uses("data", data)
-        loaded = checkpoints.load(named, weights=not random_backbone)
-        control = "-untrained" if random_backbone else ""
-        folders = {
-            name: (out_dir if names else out_dir / name)
-            if out_dir
-            else files.unused(loaded.run / "eval" / f"{name}-{slug(data)}{control}", numbered=True)
-            for name in names or PROBES
-        }
-        result = transfer.evaluate(
-            loaded,
-            train_source,
-            test_source,
-            folders=folders,
-            options=options,
-            target=labelset,
-            random_backbone=random_backbone,
-            seed=seed,
-            cache=inputs.feature_cache(cache_dir, no_cache),
-            cpu=cpu,
-            workers=workers,
-            progress=out,
-        )
-        if is_main():
-            written = [f"wrote {folder}" for folder in result.folders.values()]
-            out.result(result, together(result), shared(result), *written)
+    if target is None and data.startswith(emoji.TRANSFER):
+        target = "emoji"
+    labelset = None if target is None else label_set(target, out)
+    if out_dir is not None:
+        files.refuse_taken(out_dir)
+    named = inputs.checkpoint(checkpoint, word, out)
+    only_main_speaks()
+    cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
+    train_source, test_source = open_splits(
+        data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
+    )
+    out.uses("data", data)
+    loaded = checkpoints.load(named, weights=not random_backbone)
+    control = "-untrained" if random_backbone else ""
+
+    def folder(name: str) -> Path:
+        return out_dir or files.unused(loaded.run / "eval" / f"{name}-{slug(data)}{control}", numbered=True)
+
+    options = {
+        "target": labelset,
+        "random_backbone": random_backbone,
+        "seed": seed,
+        "cache": inputs.feature_cache(cache_dir, no_cache),
+        "cpu": cpu,
+        "workers": workers,
+        "progress": out,
+    }
+    return _Opened(loaded, train_source, test_source, options, folder)

@@ -4,9 +4,18 @@ from catlipctl.transfer.curve import Curve, curve
 from catlipctl.transfer.finetuning import FinetuneResult, finetune
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.prediction import Predictions, predict
-from catlipctl.transfer.probes import Evaluations, ProbeResult, ProbeScores, evaluate, linear_probe
+from catlipctl.transfer.probes import (
+    AttentiveResult,
+    Evaluations,
+    ProbeResult,
+    ProbeScores,
+    attentive_probe,
+    evaluate,
+    linear_probe,
+)
 
 __all__ = [
+    "AttentiveResult",
     "Curve",
     "Evaluations",
     "FinetuneResult",
@@ -15,6 +24,7 @@ __all__ = [
     "ProbeScores",
     "TransferInit",
     "TransferredHead",
+    "attentive_probe",
     "curve",
     "evaluate",
     "finetune",

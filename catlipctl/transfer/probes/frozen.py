@@ -1,6 +1,6 @@
 """What all probes of a tower start from: its features, extracted once, and what Transfer Init knows."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import Tower
@@ -17,12 +18,15 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.training.world import World
 from catlipctl.transfer import features
-from catlipctl.transfer.features import Extraction, ProbeSets, extract_sets
+from catlipctl.transfer.features import Extraction, PatchTower, ProbeSets, extract_sets
 from catlipctl.transfer.initialise import TransferredHead, prior_head
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs
 from catlipctl.transfer.metrics import Answers, ConfusedPair, restricted
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 from catlipctl.transfer.probes.solver import Fit
+
+HEAD = "head.safetensors"
+"""A classifier alone, beside a result."""
 
 
 class Probed(BaseModel):
@@ -92,6 +96,7 @@ def frozen(
     target: LabelSet | None = None,
     train_size: TrainSize = ALL,
     random_backbone: bool = False,
+    patches_within: int | None = None,
     seed: int = 0,
     cache: Path | None = None,
     workers: int = 0,
@@ -99,9 +104,12 @@ def frozen(
 ) -> Frozen:
     """Extract the features of both splits, on the device of each process; all of `world` call.
 
-    The first process has the features, the others none. Arguments are those of `extract_sets`.
+    The first process has the features, the others none. patches_within: those of patches, and so many bytes
+    of them at most. Arguments are those of `extract_sets`.
     """
     tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
+    if patches_within is not None:
+        tower = PatchTower(tower)
     tower.module.to(world.device)
     sets = extract_sets(
         tower,
@@ -111,6 +119,7 @@ def frozen(
         train_size=train_size,
         seed=seed,
         reestimate=random_backbone,
+        most_bytes=patches_within,
         cache=cache,
         world=world,
         workers=workers,
@@ -138,10 +147,18 @@ def answers_of(logits: Tensor, sets: ProbeSets) -> Answers:
     return Answers(restricted(logits, sets.scored), sets.test.labels, sets.test_samples)
 
 
-def write(out: Path, result: Measurement, answered: Answers, classes: Sequence[str]) -> None:
-    """Make the folder `out` of a result and the answers; it may not exist."""
+def write(
+    out: Path,
+    result: Measurement,
+    answered: Answers,
+    classes: Sequence[str],
+    head: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Make the folder `out` of a result and the answers; it may not exist. head: for `head.safetensors`."""
     files.refuse_taken(out)
     with files.replacing(out) as temporary:
         temporary.mkdir()
         result.write(temporary / RESULT)
         files.write_text(temporary / PREDICTIONS, answered.table(classes))
+        if head is not None:
+            save_tensors(head, temporary / HEAD)

@@ -27,7 +27,7 @@ from catlipctl.transfer.labelled import ALL, TrainSize, subset
 from catlipctl.transfer.metrics import Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 from catlipctl.transfer.probes import selection
-from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, frozen
+from catlipctl.transfer.probes.frozen import HEAD, Frozen, Probed, answers, frozen
 from catlipctl.transfer.probes.samples import placed
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
@@ -228,6 +228,6 @@ def _write(result: ProbeResult, out: Path, tower: Tower, fit: Fit, sets: ProbeSe
         return
     with files.replacing(out) as temporary:
         temporary.mkdir()
-        save_head(temporary / "head.safetensors", weight, bias)
+        save_head(temporary / HEAD, weight, bias)
         for name, text in written.items():
             files.write_text(temporary / name, text)
