@@ -42,12 +42,12 @@ RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 
 @dataclass(frozen=True)
 class ClassEncoder:
-    """A sample's class id, by its label."""
+    """A sample's class ids, by its labels."""
 
     ids: Mapping[str, int]
 
     def __call__(self, sample: Sample) -> list[int]:
-        return [self.ids[sample.label]] if sample.label is not None else []
+        return sorted({self.ids[name] for name in sample.labels or ()})
 
 
 def finetune(
