@@ -65,8 +65,8 @@ def named_classes(
 ) -> LabelSet:
     """The label set of the classes that have these names.
 
-    With a target: its labels, in its order, by `LabelSet.find`. Without: the names in `order`, if it has all of
-    them; else numbers by size, and other names by the alphabet. Each then means what is guessed of it
+    With a target: its labels, in its order, by `LabelSet.find`. Without: the names in `order`, if it has all
+    of them; else numbers by size, and other names by the alphabet. Each then means what is guessed of it
     (`guesses`). Raises DataError for a name that the target lacks, or fewer than two.
     """
     names = set(names)

@@ -117,8 +117,8 @@ def labelled_sets(
     target: the label set whose labels the data's class names are; None takes the names themselves.
     multi_label: None looks at the set and the images (`may_be_several`). label_base: numbers in the data are
     rows of the target, the first of which is this. Of several labels an image counts for the rarest in
-    the split, and classes of test images alone are classes too. Raises DataError for classes that don't fit, and
-    where there is no test image.
+    the split, and classes of test images alone are classes too. Raises DataError for classes that don't fit,
+    and where there is no test image.
     """
     names = train.labels()
     test_names = names if test is None else test.labels()
