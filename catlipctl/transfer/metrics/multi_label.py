@@ -57,9 +57,11 @@ class MultiLabelAnswers:
     labels: Tensor
     samples: Sequence[str]
 
-    def macro_map(self) -> float:
-        """The mean over the classes with a positive image, of each one's average precision."""
-        return float(mean_average_precision(self.logits, self.labels).macro)
+    def means(self) -> dict[str, float]:
+        """The three mean average precisions alone."""
+        found = mean_average_precision(self.logits, self.labels)
+        means = {"macro": found.macro, "micro": found.micro, "weighted": found.weighted}
+        return {f"{name}_map": float(mean) for name, mean in means.items()}
 
     def figures(self, seed: int, classes: Sequence[str]) -> dict[str, Any]:
         """The fields of `Precisions`; resamples are drawn by `seed`. classes: their labels."""
@@ -67,10 +69,9 @@ class MultiLabelAnswers:
         intervals = mean_average_precision_intervals(self.logits, self.labels, seed)
         images = self.labels.sum(0)
         each = zip(classes, images.tolist(), found.per_class[0].tolist(), strict=True)
-        means = {"macro": found.macro, "micro": found.micro, "weighted": found.weighted}
         return {
-            **{f"{name}_map": float(mean) for name, mean in means.items()},
-            **{f"{name}_map_interval": intervals[name] for name in means},
+            **self.means(),
+            **{f"{name}_map_interval": ends for name, ends in intervals.items()},
             "chance_map": float(images[images > 0].double().mean() / len(self.labels)),
             "empty_classes": int((images == 0).sum()),
             "labels_per_image": float(self.labels.sum() / len(self.labels)),

@@ -76,7 +76,7 @@ class LogisticProblem:
     def _solve(
         self, some: Tensor, strength: float, s: float, difference: Tensor, bias: Tensor, tolerance: float
     ) -> tuple[Tensor, Tensor, bool]:
-        """The difference from s W0 along the axes, and the bias, of some classes; whether it is the optimum."""
+        """The difference from s W0 along the axes, and the bias, of some classes; whether it was reached."""
         samples = len(self.targets)
         targets = self.targets[:, some].to(difference.dtype)
         offset = s * self._coordinates @ self._prior[some].T

@@ -91,7 +91,7 @@ def test_the_figures_and_the_table_of_answers() -> None:
     answers = MultiLabelAnswers(scores / 500, targets, [str(i) for i in range(25)])
     figures = answers.figures(0, names)
     assert (figures["empty_classes"], figures["test_images"]) == (1, 25)
-    assert figures["macro_map"] == answers.macro_map()
+    assert figures["macro_map"] == answers.means()["macro_map"]
     low, high = figures["macro_map_interval"]
     assert low < figures["macro_map"] < high
     rest = targets[:, [0, 1, 2, 3, 5]].float()
