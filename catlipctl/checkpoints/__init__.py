@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         run_of,
         verify,
     )
+    from catlipctl.checkpoints.exporters.exported import Exported
+    from catlipctl.checkpoints.exporters.onnx import export_onnx
+    from catlipctl.checkpoints.exporters.timm import export_timm
     from catlipctl.checkpoints.loading import Inspection, inspect, load, read_state
     from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
     from catlipctl.checkpoints.state import Gathered, State, gather
@@ -39,6 +42,7 @@ __all__ = [
     "OPEN_CLIP_WEIGHTS",
     "SINGLE_LABEL",
     "Checkpoint",
+    "Exported",
     "Gathered",
     "Inspection",
     "NewestRun",
@@ -46,6 +50,8 @@ __all__ = [
     "State",
     "Verification",
     "contents",
+    "export_onnx",
+    "export_timm",
     "gather",
     "inspect",
     "latest",
@@ -63,6 +69,7 @@ __all__ = [
 # Loaded when first asked for: who only looks for a run needs neither torch nor timm.
 _MODULES = {
     "Checkpoint": "checkpoint",
+    "Exported": "exporters.exported",
     "Gathered": "state",
     "Inspection": "loading",
     "MULTI_LABEL": "directory",
@@ -72,6 +79,8 @@ _MODULES = {
     "Verification": "directory",
     "State": "state",
     "contents": "writing",
+    "export_onnx": "exporters.onnx",
+    "export_timm": "exporters.timm",
     "gather": "state",
     "inspect": "loading",
     "latest": "directory",

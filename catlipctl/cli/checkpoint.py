@@ -1,7 +1,7 @@
-"""`catlipctl checkpoint inspect|verify|gather`: what is in one, is it whole, and its state in one file."""
+"""`catlipctl checkpoint inspect|verify|gather|export`: what is in one, is it whole; one for others."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -9,6 +9,7 @@ from catlipctl.cli import inputs
 from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, OwnCheckpoint
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import facts, table
+from catlipctl.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,6 +59,57 @@ def gather(
         result = checkpoints.gather(checkpoints.resolve(inputs.checkpoint(checkpoint, word, out_)), out)
         gathered = f"{result.tensors:,} tensors of {result.shards} shards, {result.bytes / 2**20:,.1f} MiB"
         out_.result(result, f"{result.out}: {gathered}, in one file")
+
+
+def export(
+    to: Annotated[
+        Literal["timm", "onnx"],
+        typer.Option("--to", help="timm: a folder for timm and the Hub, with a model card. onnx: a file."),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="PATH",
+            help="The folder, or of ONNX the file NAME.onnx; it may not exist.",
+            show_default=False,
+        ),
+    ],
+    checkpoint: Checkpoint = None,
+    word: CheckpointWord = None,
+    precision: Annotated[
+        Literal["fp32", "fp16"] | None,
+        typer.Option(
+            "--precision",
+            help="Of ONNX: how weights are kept and computed with; images and logits stay float32. "
+            "Default: fp32.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write a checkpoint as timm and the Hub open it, or as ONNX; its logits are compared first."""
+    with command("checkpoint export", json=json) as out_:
+        if precision is not None and to != "onnx":
+            raise UsageError(f"--precision is of ONNX, and this is --to {to}", "leave --precision out")
+        from catlipctl import checkpoints, files
+
+        files.refuse_taken(out)
+        loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out_))
+        if to == "timm":
+            result = checkpoints.export_timm(loaded, out)
+        else:
+            result = checkpoints.export_onnx(loaded, out, precision or "fp32")
+        for remark in result.remarks:
+            out_.warn(remark)
+        shown = table("file", "bytes", numbers=["bytes"])
+        for name, size in result.files.items():
+            shown.add_row(name, f"{size:,}")
+        checked = (
+            f"{result.out} gives the {result.output} of {loaded.name}: they differ by at most "
+            f"{result.largest_difference:.1g}, and the largest is {result.largest_output:.3g}"
+        )
+        out_.result(result, shown, checked)
 
 
 def _tables(found: "Inspection") -> list["Table | str"]:

@@ -76,10 +76,13 @@ _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
 
-_checkpoint = _group("checkpoint", "Checkpoints: what is in one, whether it is whole; one file of many.")
+_checkpoint = _group(
+    "checkpoint", "Checkpoints: what is in one, whether it is whole; one for timm, the Hub or ONNX."
+)
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
 _checkpoint.command("gather", cls=Command)(checkpoint.gather)
+_checkpoint.command("export", cls=Command)(checkpoint.export)
 
 
 def _version(value: bool) -> None:

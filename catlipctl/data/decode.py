@@ -70,6 +70,8 @@ def _refusing() -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image of a known format") from error
+    except Image.DecompressionBombError as error:  # Pillow's own, at twice its bound
+        raise UnreadableImage(f"image of far more than {MAX_PIXELS:,} pixels") from error
     except Exception as error:
         # Pillow's readers raise nearly anything on damaged bytes: struct.error, KeyError, zlib.error, ...
         raise UnreadableImage(f"damaged image: {error}") from error
@@ -77,6 +79,8 @@ def _refusing() -> Iterator[None]:
 
 def _opened(image: bytes, max_pixels: int) -> Image.Image:
     """The picture with its header read and its size checked, no pixel decoded."""
+    if not image:
+        raise UnreadableImage("not an image: 0 bytes")
     picture = Image.open(io.BytesIO(image), formats=FORMATS)
     width, height = picture.size
     if width * height > max_pixels:

@@ -43,6 +43,11 @@ class Preprocessing:
     def __post_init__(self) -> None:
         _check_interpolation(self.interpolation)
 
+    def resized(self, size: int) -> int:
+        """Pixels of the short side before the centre crop of `size` pixels a side."""
+        # Not floor alone: 224 / (224 / 232) may come out just under 232.
+        return math.floor(size / self.crop_pct + 1e-6)
+
     def scaled(self, images: Tensor) -> Tensor:
         """uint8 `[B, 3, S, S]` to float32 of the same shape, between 0 and 1.
 
@@ -145,8 +150,7 @@ class EvalTransform:
     preprocessing: Preprocessing
 
     def __call__(self, image: bytes, position: int, size: int) -> NDArray[np.uint8]:  # noqa: ARG002
-        # Not floor alone: 224 / (224 / 232) may come out just under 232.
-        short = math.floor(size / self.preprocessing.crop_pct + 1e-6)
+        short = self.preprocessing.resized(size)
         picture = _without_far_ends(decode(image))
         width, height = picture.size
         if width <= height:

@@ -1,4 +1,4 @@
-"""`catlipctl checkpoint inspect|verify` as a person and as a script sees them."""
+"""`catlipctl checkpoint inspect|verify|export` as a person and as a script sees them."""
 
 import json
 
@@ -13,6 +13,7 @@ from catlipctl.settings.models import ModelSettings
 app = typer.Typer()
 app.command()(commands.inspect)
 app.command()(commands.verify)
+app.command()(commands.export)
 runner = CliRunner()
 
 
@@ -77,3 +78,20 @@ def test_no_run_yet(tmp_path, monkeypatch):
     found = runner.invoke(app, ["inspect"])
     assert found.exit_code == 4
     assert "catlipctl pretrain" in found.stderr
+
+
+def test_export_writes_what_others_open_and_says_how_it_was_compared(run, tmp_path):
+    pytest.importorskip("onnxruntime")
+    for arguments, file in (
+        (["--to", "timm", "--out", "hub"], "hub/config.json"),
+        (["--to", "onnx", "--out", "x.onnx"], "x.onnx"),
+    ):
+        found = runner.invoke(app, ["export", str(run), *arguments, "--json"])
+        assert found.exit_code == 0, found.output
+        result = json.loads(found.stdout)["result"]
+        assert result["files"][file] == (tmp_path / file).stat().st_size
+        assert result["largest_difference"] < 1e-4
+        assert runner.invoke(app, ["export", str(run), *arguments]).exit_code == 2
+    wrong = runner.invoke(app, ["export", "--to", "timm", "--out", "y", "--precision", "fp16"])
+    assert wrong.exit_code == 2
+    assert "--precision" in wrong.stderr

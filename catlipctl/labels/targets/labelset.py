@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from catlipctl.labels.wordnet import NounGraph
 
 How = Literal["exact", "hyponyms", "similar", "averaged", "partial", "random"]
-"""Ways in which Transfer Init meets a label (`transfer.initialise.matching` says what each is), the best first."""
+"""How Transfer Init meets a label, the best way first; `transfer.initialise.matching` says what each is."""
 HOWS: tuple[How, ...] = get_args(How)
 
 

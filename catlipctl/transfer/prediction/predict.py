@@ -1,24 +1,29 @@
 """What a checkpoint sees in images: its most probable labels or synsets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import EvalTransform, UnreadableImage
-from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
-from catlipctl.data.sources.image_files import named_images, shown
+from catlipctl.data.workers import ahead, shared_bytes
 from catlipctl.errors import DataError
-from catlipctl.files import FileKind
 from catlipctl.labels import wordnet
 from catlipctl.progress import SILENT, Progress
-from catlipctl.results import Result
+from catlipctl.results import Result, cores
+from catlipctl.transfer.prediction.choice import Choice
+from catlipctl.transfer.prediction.inputs import Input, Inputs, open_inputs
 
 BATCH = 64
-_IMAGE = FileKind("an image", MAX_IMAGE_BYTES, DataError, "check the paths")
+MANY = 1000
+"""Images from which on worker processes are worth their start."""
+MOST_WORKERS = 8
 
 
 class PredictedLabel(BaseModel):
@@ -36,12 +41,13 @@ class PredictedLabel(BaseModel):
 class ImagePrediction(BaseModel):
     """The most probable labels of one image, the first one first; or its fault.
 
-    image: its path. name: as short as tells it apart: the path from the folder that was named. fault: what is
-    wrong with it, with its path.
+    image: its path, or its key in a SOURCE. name: as short as tells it apart: the path from the folder that
+    was named. source: the SOURCE, '' of a file. fault: what is wrong with it, with its path.
     """
 
     image: str
-    name: str
+    name: str = ""
+    source: str = ""
     labels: list[PredictedLabel] = []
     fault: str | None = None
 
@@ -58,66 +64,104 @@ class Predictions(Result):
     skipped: dict[str, int]
 
 
-@torch.inference_mode()
 def predict(
-    checkpoint: Checkpoint, paths: Sequence[str | Path], top: int = 5, *, progress: Progress = SILENT
+    checkpoint: Checkpoint,
+    images: Sequence[str | Path] | Inputs,
+    top: int | None = None,
+    *,
+    threshold: float | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
 ) -> Predictions:
-    """The `top` labels of each image at `paths`, as `named_images` finds them.
+    """Labels of all images (or what `open_inputs` makes of paths), kept in memory.
 
-    Probabilities are as the checkpoint's `problem_type` says: a softmax over labels that exclude each other,
-    or a sigmoid a label, where a picture may show several. What cannot be read has its
-    fault named. Raises DataError where nothing can be read.
+    top, threshold: as `Choice` has them. What cannot be read has its fault named. Raises DataError where
+    nothing can be read.
     """
-    files, skipped = named_images(paths)
-    activation = checkpoint.activation
-    tower = checkpoint.tower
-    model, preprocessing = tower.module.eval(), tower.preprocessing
-    transform = EvalTransform(preprocessing)
-    names = checkpoint.label_names or [str(i) for i in range(tower.num_classes)]
-    found: dict[Path, ImagePrediction] = {}
-
-    def answer(images: list[Tensor], sources: list[Path]) -> None:
-        logits = model(preprocessing.prepared(torch.stack(images).permute(0, 3, 1, 2)))
-        probabilities = logits.softmax(1) if activation == "softmax" else logits.sigmoid()
-        values, classes = probabilities.topk(min(top, len(names)), dim=1)
-        for source, row, ids in zip(sources, values.tolist(), classes.tolist(), strict=True):
-            labels = [
-                PredictedLabel(
-                    label=names[i], description=_described(checkpoint, names[i]), probability=value
-                )
-                for value, i in zip(row, ids, strict=True)
-            ]
-            found[source] = ImagePrediction(image=shown(source), name=files[source], labels=labels)
-
-    images: list[Tensor] = []
-    sources: list[Path] = []
-    with progress.task("predicting", len(files), "images") as task:
-        for file in files:
-            try:
-                pixels = transform(_IMAGE.read_bytes(file), 0, preprocessing.size)
-                images.append(torch.from_numpy(pixels))
-                sources.append(file)
-            except DataError as error:
-                of_content = isinstance(error, UnreadableImage)
-                fault = f"{shown(file)}: {error.message}" if of_content else error.message
-                found[file] = ImagePrediction(image=shown(file), name=files[file], fault=fault)
-            if len(images) == BATCH:
-                answer(images, sources)
-                images, sources = [], []
-            task.advance()
-        if images:
-            answer(images, sources)
-    results = [found[file] for file in files]
+    inputs = images if isinstance(images, Inputs) else open_inputs(images, progress=progress)
+    results: list[ImagePrediction] = []
+    with progress.task("predicting", len(inputs), "images") as task:
+        for answered in answers(checkpoint, inputs, Choice(top, threshold), workers=workers):
+            results += answered
+            task.advance(len(answered))
     faults = [result.fault for result in results if result.fault is not None]
     if len(faults) == len(results):
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise DataError(f"no image could be read: {'; '.join(faults[:3])}{more}", "check the paths")
+        raise nothing_readable(faults, len(faults))
     return Predictions(
-        probabilities=activation,
+        probabilities=checkpoint.activation,
         images=results,
         unreadable=len(faults),
-        skipped=dict(skipped.most_common()),
+        skipped=dict(inputs.skipped.most_common()),
     )
+
+
+def nothing_readable(faults: Sequence[str], count: int) -> DataError:
+    """The error of a prediction that answers nothing, with the first faults of `count`."""
+    more = f" and {count - 3} more" if count > 3 else ""
+    return DataError(f"no image could be read: {'; '.join(faults[:3])}{more}", "check the paths")
+
+
+def answers(
+    checkpoint: Checkpoint, inputs: Inputs, choice: Choice, *, first: int = 0, workers: int | None = None
+) -> Iterator[list[ImagePrediction]]:
+    """What is told of the images from number `first` on, `BATCH` at a time and no more in memory.
+
+    On the GPU if there is one. workers: processes that read and decode; left out, none for fewer than `MANY`
+    images, else one a core, at most `MOST_WORKERS`.
+    """
+    if workers is None:
+        workers = min(cores(), MOST_WORKERS) if len(inputs) - first >= MANY else 0
+    tower = checkpoint.tower
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = tower.module.eval().to(device)
+    names = checkpoint.label_names or [str(i) for i in range(tower.num_classes)]
+    label = lru_cache(maxsize=len(names))(lambda i: (names[i], _described(checkpoint, names[i])))
+    starts = range(first, len(inputs), BATCH)
+    chunks = (range(start, min(start + BATCH, len(inputs))) for start in starts)
+    make = _Chunk(inputs, EvalTransform(tower.preprocessing))
+    for pixels, read in ahead(make, chunks, workers=workers):
+        with torch.inference_mode():
+            seen = tower.preprocessing.prepared(pixels.to(device)) if len(pixels) else None
+            told = iter([] if seen is None else choice.chosen(checkpoint, model(seen)))
+        yield [
+            ImagePrediction(
+                image=one.image,
+                name=one.name,
+                source=one.source,
+                fault=one.fault,
+                labels=[]
+                if one.fault is not None
+                else [
+                    PredictedLabel(label=label(i)[0], description=label(i)[1], probability=value)
+                    for i, value in next(told)
+                ],
+            )
+            for one in read
+        ]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    inputs: Inputs
+    transform: EvalTransform
+
+    def __call__(self, numbers: Sequence[int]) -> tuple[Tensor, list[Input]]:
+        """uint8 `[B, 3, S, S]` of those that can be read, and all without their bytes."""
+        size = self.transform.preprocessing.size
+        pixels = shared_bytes(len(numbers), size, size, 3)
+        read: list[Input] = []
+        used = 0
+        for number in numbers:
+            one = self.inputs[number]
+            fault = one.fault
+            if one.content is not None:
+                try:
+                    pixels[used] = torch.from_numpy(np.asarray(self.transform(one.content, 0, size)))
+                    used += 1
+                except UnreadableImage as error:
+                    fault = f"{one.image}: {error.message}"
+            read.append(one._replace(content=None, fault=fault))
+        return pixels[:used].permute(0, 3, 1, 2), read
 
 
 def _described(checkpoint: Checkpoint, name: str) -> str:
