@@ -11,6 +11,7 @@ from catlipctl.settings.objectives import ClassificationSettings
 from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSettings, TrainingSettings
 
 Init = Literal["transfer", "random"]
+Loss = Literal["cross_entropy", "bce"]
 
 
 class FinetuneRecipe(TrainingSettings):
@@ -26,6 +27,11 @@ class FinetuneRecipe(TrainingSettings):
     """The label set whose labels the class names are; null: names looked up in WordNet. `--target`."""
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
+    loss: Loss | None = None
+    """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image may
+    have several; null: as the label set or the images say. `--multi-label`, `--exclusive`. [CatLIP 3.1]"""
+    label_base: int | None = Field(default=None, ge=0, le=1)
+    """Numbers as labels are rows of the target: the number of the first row. `--label-base`."""
     classification: ClassificationSettings = Field(
         default_factory=lambda: ClassificationSettings(label_smoothing=0.1)
     )
@@ -54,5 +60,7 @@ FIXED_ON_RESUME = {
     "checkpoint": "the weights began as its",
     "target": "the classifier has an output for each of its classes",
     "init": "the classifier began by it",
+    "loss": "it says how many classes an image may have",
+    "label_base": "it says which class a number means",
 }
 """Keys and sections that may not change even where changes are allowed -> why."""

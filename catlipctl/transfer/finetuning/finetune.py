@@ -21,6 +21,7 @@ from catlipctl.files import write_text
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import TimmTower, Tower, check_sizes, flops
 from catlipctl.objectives import Context, Objective
+from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.finetuning import FIXED_ON_RESUME, FREE_ON_RESUME, FinetuneRecipe
@@ -28,12 +29,12 @@ from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import StepSchedule, planned
-from catlipctl.transfer.classifier import with_head
-from catlipctl.transfer.finetuning.answers import answers
-from catlipctl.transfer.finetuning.result import FinetuneResult
+from catlipctl.transfer.classifier import log_odds, with_head
+from catlipctl.transfer.finetuning.answers import answers, figures, means
+from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult
 from catlipctl.transfer.initialise import TransferredHead, prior_head
 from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
-from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
 RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
@@ -42,12 +43,12 @@ RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 
 @dataclass(frozen=True)
 class ClassEncoder:
-    """A sample's class id, by its label."""
+    """A sample's class ids, by its labels."""
 
     ids: Mapping[str, int]
 
     def __call__(self, sample: Sample) -> list[int]:
-        return [self.ids[sample.label]] if sample.label is not None else []
+        return sorted({self.ids[name] for name in sample.labels or ()})
 
 
 def finetune(
@@ -64,7 +65,7 @@ def finetune(
     allow_changes: bool = False,
     cpu: bool = False,
     progress: Progress = SILENT,
-) -> FinetuneResult:
+) -> FinetuneResult | MultiLabelFinetuneResult:
     """Train a tower whole on `train`, evaluate it on `test`, in a run of its own: `out`, or a new ROOT/NAME.
 
     test: None holds 20 % of `train` out, stratified by seed. target: the label set whose labels the data's
@@ -83,7 +84,11 @@ def finetune(
         cpu=cpu,
         progress=progress,
     ) as run:
-        tuning = settled(recipe, run, checkpoint, labelled_sets(train, test, target, recipe.seed))
+        several = None if recipe.loss is None else recipe.loss == "bce"
+        sets = labelled_sets(
+            train, test, target, recipe.seed, multi_label=several, label_base=recipe.label_base
+        )
+        tuning = settled(recipe, run, checkpoint, sets)
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
         learner = tuning.learner()
@@ -109,6 +114,11 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     if recipe.init == "transfer":
         prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
     tower = with_classifier(checkpoint, len(sets.classes), prior, recipe.seed)
+    if sets.classes.multi_label:
+        run.progress.note("an image may have several labels: binary cross-entropy over the classes, and mAP")
+        if prior is None:
+            with torch.no_grad():
+                tower.linear_head().bias.copy_(log_odds(sets.train.labels[sets.train.indices]))
     size = tower.preprocessing.size
     recipe.must_share_out(size, run.world.size)
     check_sizes(tower, recipe.image_sizes(size))
@@ -137,12 +147,17 @@ class FineTuning:
     origin: str
 
     def learner(self) -> Learner:
-        """The tower under cross-entropy, with learning rates by layer."""
+        """The tower under the data's loss, with learning rates by layer."""
         recipe, world = self.recipe, self.run.world
         encode = ClassEncoder(self.sets.ids)
         context = Context(tower=self.tower, encode=encode, rank=world.rank, world=world.size)
+        objective: Objective = (
+            Catlip.build(None, context)
+            if self.sets.classes.multi_label
+            else Classification.build(recipe.classification, context)
+        )
         return Learner(
-            Classification.build(recipe.classification, context),
+            objective,
             recipe.optimiser,
             world,
             precision=world.precision(recipe.precision),
@@ -163,8 +178,16 @@ class FineTuning:
         about = {"kind": "fine-tuning", "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
-            "label_names": [label.name for label in self.sets.classes.labels],
+            "label_names": self.names,
+            "problem_type": checkpoints.MULTI_LABEL
+            if self.sets.classes.multi_label
+            else checkpoints.SINGLE_LABEL,
         }
+
+    @property
+    def names(self) -> list[str]:
+        """The classes' labels."""
+        return [label.name for label in self.sets.classes.labels]
 
     def evaluate_where_due(self, step: int, learner: Learner) -> None:
         """After a step: a row of `evaluations.jsonl` where `evaluate_epochs` have passed."""
@@ -175,28 +198,24 @@ class FineTuning:
             self.run.on_main(lambda: self._evaluate(step, weights))
 
     def _evaluate(self, step: int, weights: Mapping[str, Tensor]) -> None:
-        scores = self.figures(self.answers(weights)[0])
-        kept = {name: scores[name] for name in ("acc1", "mean_per_class_recall")}
+        kept = means(self.answers(weights)[0], self.recipe.seed)
         self.run.evaluated({"step": step, "samples": self.schedule.samples(step), **kept})
 
-    def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers, int]:
+    def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers | MultiLabelAnswers, int]:
         """What the tower with these weights says of the test images; how many are unreadable."""
         device = self.run.world.device
         return answers(self.copy, weights, self.sets.test, device, workers=self.recipe.workers)
 
-    def figures(self, found: Answers) -> dict[str, Any]:
-        """What the answers are worth."""
-        return found.figures(self.recipe.seed)
-
     def result(
         self, state: RunState, weights: Mapping[str, Tensor], inputs: dict[str, str], *, averaged: bool
-    ) -> FinetuneResult:
+    ) -> FinetuneResult | MultiLabelFinetuneResult:
         """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
-        found = FinetuneResult(
-            **self.figures(answered),
+        kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
+        found = kind(
+            **figures(answered, self.recipe.seed, self.names),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -219,8 +238,7 @@ class FineTuning:
         found.inputs = inputs
         found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
         found.write(directory.path / RESULT)
-        names = [label.name for label in sets.classes.labels]
-        write_text(directory.path / PREDICTIONS, answered.table(names))
+        write_text(directory.path / PREDICTIONS, answered.table(self.names))
         return found
 
 
