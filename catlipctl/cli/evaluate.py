@@ -113,7 +113,7 @@ def linear_probe(
         )
         out.uses("data", data)
         loaded = checkpoints.load(named, weights=not random_backbone)
-        name = f"lp-{_slug(data)}" + ("-untrained" if random_backbone else "")
+        name = f"lp-{slug(data)}" + ("-untrained" if random_backbone else "")
         folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
@@ -187,7 +187,7 @@ def fine_tune(
 
         only_main_speaks()
         resuming.only_on_resuming(allow_recipe_change, resume=resume)
-        name, further = f"ft-{_slug(data)}", list[str]()
+        name, further = f"ft-{slug(data)}", list[str]()
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:
@@ -253,7 +253,7 @@ def _next_step(checkpoint: str) -> str:
     return f"try it: catlipctl predict IMAGE... --checkpoint {checkpoint}"
 
 
-def _slug(data: str) -> str:
+def slug(data: str) -> str:
     """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
     from catlipctl.data import emoji
 

@@ -13,7 +13,8 @@ TOP = 5
 class Choice:
     """Which labels of an image are told, the most probable first.
 
-    top: at most so many; left out, 5, or with a threshold all that pass it. threshold: the least probability.
+    top: at most so many; left out, 5, or with a threshold all that pass it. threshold: the least probability;
+    left out, and `top` too, that which each class of a tagger has.
     """
 
     top: int | None = None
@@ -27,13 +28,21 @@ class Choice:
         """
         logits = logits.float()
         probabilities = logits.softmax(1) if checkpoint.activation == "softmax" else logits.sigmoid()
-        count = logits.shape[1]
-        if self.threshold is not None:
-            count = int((probabilities >= self.threshold).sum(1).max())
-        top = TOP if self.top is None and self.threshold is None else self.top
-        values, classes = probabilities.topk(count if top is None else min(top, count), dim=1)
-        least = self.threshold or 0.0
+        least = self._least(checkpoint, probabilities)
+        if least is not None:
+            probabilities = probabilities.where(probabilities >= least, -1)
+        most = logits.shape[1] if least is None else int((probabilities >= 0).sum(1).max())
+        top = TOP if self.top is None and least is None else self.top
+        values, classes = probabilities.topk(most if top is None else min(top, most), dim=1)
         return [
-            [(label, value) for label, value in zip(ids, row, strict=True) if value >= least]
+            [(label, value) for label, value in zip(ids, row, strict=True) if value >= 0]
             for ids, row in zip(classes.tolist(), values.tolist(), strict=True)
         ]
+
+    def _least(self, checkpoint: Checkpoint, probabilities: Tensor) -> Tensor | None:
+        """The least probability, `[1]` or `[V]`; None where all are told, up to `top`."""
+        if self.threshold is not None:
+            return probabilities.new_tensor([self.threshold])
+        if self.top is None and checkpoint.thresholds is not None:
+            return probabilities.new_tensor(checkpoint.thresholds)
+        return None
