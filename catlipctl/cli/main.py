@@ -10,6 +10,7 @@ import catlipctl
 from catlipctl.cli import (
     bench,
     checkpoint,
+    compare,
     data,
     demo,
     doctor,
@@ -43,6 +44,7 @@ app.command(cls=Command)(pretrain.pretrain)
 app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
+app.command(cls=Command)(compare.compare)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
 
