@@ -28,8 +28,9 @@ class FinetuneRecipe(TrainingSettings):
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
     loss: Loss | None = None
-    """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image may
-    have several; null: as the label set or the images say. `--multi-label`, `--exclusive`. [CatLIP 3.1]"""
+    """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image
+    may have several; null: as the label set or the images say. `--multi-label`, `--exclusive`.
+    [CatLIP 3.1]"""
     label_base: int | None = Field(default=None, ge=0, le=1)
     """Numbers as labels are rows of the target: the number of the first row. `--label-base`."""
     classification: ClassificationSettings = Field(

@@ -81,7 +81,7 @@ def test_the_spread_of_seeds_is_in_the_interval(tmp_path: Path) -> None:
     (column,) = compared(*seeds("a", (0.5, 0.5, 0.5, 0.5)), *seeds("b", (0.4, 0.5, 0.55, 0.6))).columns
     cells = column.cells
     assert cells["b"].seeds == [0, 1, 2, 3]
-    assert cells["b"].accuracy == pytest.approx(np.mean((0.4, 0.5, 0.55, 0.6)))
+    assert cells["b"].figure == pytest.approx(np.mean((0.4, 0.5, 0.55, 0.6)))
     found = cells["b"].difference
     assert found is not None
     assert found.interval is not None

@@ -7,6 +7,8 @@ from torch import Tensor
 from catlipctl.checkpoints import Checkpoint
 
 TOP = 5
+LIKELIER_THAN_NOT = 0.5
+"""The threshold of a classifier of several labels an image, whose sigmoids are learned probabilities."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,7 @@ class Choice:
     """Which labels of an image are told, the most probable first.
 
     top: at most so many; left out, 5, or with a threshold all that pass it. threshold: the least probability.
+    With neither, a classifier of images with several labels tells those that are likelier than not.
     """
 
     top: int | None = None
@@ -27,12 +30,16 @@ class Choice:
         """
         logits = logits.float()
         probabilities = logits.softmax(1) if checkpoint.activation == "softmax" else logits.sigmoid()
-        count = logits.shape[1]
-        if self.threshold is not None:
-            count = int((probabilities >= self.threshold).sum(1).max())
-        top = TOP if self.top is None and self.threshold is None else self.top
+        count, top, threshold = logits.shape[1], self.top, self.threshold
+        if top is None and threshold is None:
+            # A head of captions' words, or one made of it, hardly ever finds a word likelier than not.
+            of_words = checkpoint.vocabulary is not None or checkpoint.config.get("kind") == "transfer-init"
+            several = checkpoint.activation == "sigmoid" and not of_words
+            top, threshold = (None, LIKELIER_THAN_NOT) if several else (TOP, None)
+        if threshold is not None:
+            count = int((probabilities >= threshold).sum(1).max())
         values, classes = probabilities.topk(count if top is None else min(top, count), dim=1)
-        least = self.threshold or 0.0
+        least = threshold or 0.0
         return [
             [(label, value) for label, value in zip(ids, row, strict=True) if value >= least]
             for ids, row in zip(classes.tolist(), values.tolist(), strict=True)
