@@ -41,7 +41,13 @@ def predict(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Labels with at least this probability.", show_default=False),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Labels with at least this probability. Default: 0.5 for a classifier of several labels an "
+            "image.",
+            show_default=False,
+        ),
     ] = None,
     out_file: Annotated[
         Path | None,

@@ -135,7 +135,7 @@ def _classes(result: "TaggerResult") -> "Table":
             "macro mAP": f"{result.macro_map:.1%}",
             "measured classes": f"{result.measured_classes:,} of {result.classes:,}, each in "
             f"{result.min_images} images or more; {result.labels_per_image:.1f} of them an image",
-            "images": f"{result.images:,} fitted, {result.test_images:,} measured ({result.split})",
+            "images": f"{result.train_images:,} fitted, {result.test_images:,} measured ({result.split})",
             "unreadable": f"{result.unreadable:,}" if result.unreadable else None,
             "told best": ", ".join(f"{row.label} {row.f1:.0%}" for row in ranked[:SHOWN]),
             "told worst": ", ".join(f"{row.label} {row.f1:.0%}" for row in ranked[-SHOWN:]),

@@ -26,6 +26,13 @@ def with_head(tower: Tower, weight: Tensor, bias: Tensor) -> Tower:
     return changed
 
 
+def freeze(tower: Tower) -> None:
+    """Have nothing but the linear classifier learn. UsageError for a tower that has another kind of head."""
+    head = tower.linear_head()
+    tower.module.requires_grad_(False)
+    head.requires_grad_(True)
+
+
 def save_head(path: Path, weight: Tensor, bias: Tensor) -> None:
     """Write `weight [K, D]` and `bias [K]` alone, as safetensors."""
     with replacing(path) as temporary:

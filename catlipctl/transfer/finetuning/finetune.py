@@ -19,7 +19,7 @@ from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
 from catlipctl.labels.targets import LabelSet
-from catlipctl.models import TimmTower, Tower, check_sizes, flops
+from catlipctl.models import RangeAugment, TimmTower, Tower, flops, resized
 from catlipctl.objectives import Context, Objective
 from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification
@@ -29,9 +29,10 @@ from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import StepSchedule, planned
-from catlipctl.transfer.classifier import log_odds, with_head
+from catlipctl.training.utilisation import BACKWARD
+from catlipctl.transfer.classifier import freeze, log_odds, with_head
 from catlipctl.transfer.finetuning.answers import answers, figures, means
-from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult
+from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult, protocol
 from catlipctl.transfer.initialise import TransferredHead, prior_head
 from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
 from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
@@ -99,7 +100,7 @@ def finetune(
             tuning.schedule,
             tuning.loader(learner.objective),
             tuning.parts,
-            flops=flops(tuning.tower, recipe.image_sizes(tuning.tower.preprocessing.size)),
+            flops=tuning.flops(),
             after_step=lambda step: tuning.evaluate_where_due(step, learner),
         )
         weights = learner.tower_weights()
@@ -113,17 +114,17 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     prior = None
     if recipe.init == "transfer":
         prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
-    tower = with_classifier(checkpoint, len(sets.classes), prior, recipe.seed)
+    base = recipe.image_size or checkpoint.tower.preprocessing.size
+    recipe.must_share_out(base, run.world.size)
+    tower = resized(checkpoint.tower, base, recipe.image_sizes(base), crop_pct=recipe.crop_pct)
+    tower = with_classifier(tower, len(sets.classes), prior, recipe.seed)
     if sets.classes.multi_label:
         run.progress.note("an image may have several labels: binary cross-entropy over the classes, and mAP")
         if prior is None:
             with torch.no_grad():
                 tower.linear_head().bias.copy_(log_odds(sets.train.labels[sets.train.indices]))
-    size = tower.preprocessing.size
-    recipe.must_share_out(size, run.world.size)
-    check_sizes(tower, recipe.image_sizes(size))
     source = Selection(sets.train.source, sets.train.indices.tolist())
-    schedule = planned(recipe, size, len(source), (run.start.step, run.start.samples))
+    schedule = planned(recipe, base, len(source), (run.start.step, run.start.samples))
     assert schedule is not None, "the source is open, so its epochs have a length"
     origin = str(checkpoint.path or tower.name)
     return FineTuning(recipe, run, sets, source, schedule, tower, copy.deepcopy(tower), prior, origin)
@@ -147,16 +148,26 @@ class FineTuning:
     origin: str
 
     def learner(self) -> Learner:
-        """The tower under the data's loss, with learning rates by layer."""
+        """The tower under the data's loss, with learning rates by layer; or its classifier alone."""
         recipe, world = self.recipe, self.run.world
-        encode = ClassEncoder(self.sets.ids)
-        context = Context(tower=self.tower, encode=encode, rank=world.rank, world=world.size)
+        augment = None
+        if recipe.range_augment is not None:
+            augment = RangeAugment(recipe.range_augment, len(self.schedule), recipe.seed)
+        context = Context(
+            tower=self.tower,
+            encode=ClassEncoder(self.sets.ids),
+            range_augment=augment,
+            rank=world.rank,
+            world=world.size,
+        )
         objective: Objective = (
             Catlip.build(None, context)
             if self.sets.classes.multi_label
             else Classification.build(recipe.classification, context)
         )
-        return Learner(
+        if recipe.learns == "classifier":
+            freeze(self.tower)
+        learner = Learner(
             objective,
             recipe.optimiser,
             world,
@@ -164,6 +175,17 @@ class FineTuning:
             rate_of=layer_rates(self.tower.module, recipe.layer_decay),
             **recipe.learner_options(len(self.schedule)),
         )
+        if recipe.learns == "classifier":
+            self.tower.module.eval()  # features as every probe has them
+        return learner
+
+    def flops(self) -> dict[int, int]:
+        """Operations of an image's forward pass by size, as `training.fit` wants them."""
+        found = flops(self.tower, self.recipe.image_sizes(self.schedule.base_size))
+        if self.recipe.learns == "all":
+            return found
+        # No backward pass goes through the tower.
+        return {size: count // BACKWARD for size, count in found.items()}
 
     def loader(self, objective: Objective) -> Loader:
         """Labelled images in their order, cropped at random."""
@@ -216,6 +238,7 @@ class FineTuning:
         kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
         found = kind(
             **figures(answered, self.recipe.seed, self.names),
+            protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -242,11 +265,11 @@ class FineTuning:
         return found
 
 
-def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead | None, seed: int) -> Tower:
-    """The checkpoint's tower with a classifier for a target: a prior's rows, or fresh ones by `seed`."""
+def with_classifier(tower: Tower, classes: int, prior: TransferredHead | None, seed: int) -> Tower:
+    """The tower with a classifier for a target: a prior's rows, or fresh ones by `seed`."""
     torch.manual_seed(seed)
     if prior is not None:
-        return with_head(checkpoint.tower, prior.weight, prior.bias)
-    module: Any = copy.deepcopy(checkpoint.tower.module)
+        return with_head(tower, prior.weight, prior.bias)
+    module: Any = copy.deepcopy(tower.module)
     module.reset_classifier(classes)
     return TimmTower(module)

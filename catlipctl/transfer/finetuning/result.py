@@ -6,13 +6,23 @@ from pydantic import BaseModel
 
 from catlipctl.labels.targets import How
 from catlipctl.results import Measurement
-from catlipctl.settings.finetuning import Init
+from catlipctl.settings.finetuning import FinetuneRecipe, Init
 from catlipctl.transfer.metrics import Interval, Precisions
 
+PROBE_PROTOCOL = "linear probe, paper: the classifier alone, AdamW on augmented passes"
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
 MULTI_LABEL_PROTOCOL = (
     "multi-label fine-tuning: all weights, binary cross-entropy, fixed length, last weights"
 )
+
+
+def protocol(recipe: FinetuneRecipe, *, multi_label: bool) -> str:
+    """By which figures of a run may stand beside others: of a probe with what decides how far it learns."""
+    if recipe.learns == "all":
+        return MULTI_LABEL_PROTOCOL if multi_label else PROTOCOL
+    length = f"{getattr(recipe.length, recipe.length.unit):,g} {recipe.length.unit}"
+    told = f"{PROBE_PROTOCOL}, {length}, batch {recipe.global_batch_size:,}, lr {recipe.optimiser.lr:g}"
+    return f"multi-label {told}" if multi_label else told
 
 
 class Finetuned(BaseModel):

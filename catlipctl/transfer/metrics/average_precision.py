@@ -76,16 +76,21 @@ def mean_average_precision(
 
 
 def mean_average_precision_intervals(scores: Tensor, targets: Tensor, seed: int) -> dict[str, Interval]:
-    """95 % intervals of macro, micro and weighted by the percentile bootstrap over the images.
+    """95 % intervals of macro, micro and weighted by the bootstrap over the images, less its bias.
 
-    In a resample a class whose positive images are not drawn is left out of its macro mean.
+    In a resample a class whose positive images are not drawn is left out of its macro mean. One that is drawn
+    twice stands twice at its rank, so resamples score higher than the images do (by 3 points of 20 where most
+    classes have few): the percentiles are moved by as much as the resamples' mean is above the figure.
     """
     images = len(scores)
     drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images), RESAMPLES)
     found = mean_average_precision(scores, targets, torch.from_numpy(drawn))
+    whole = mean_average_precision(scores, targets)
     ends = {}
     for name in ("macro", "micro", "weighted"):
-        low, high = np.nanpercentile(getattr(found, name).numpy(), (2.5, 97.5))
+        values = getattr(found, name).numpy()
+        moved = values - np.nanmean(values) + float(getattr(whole, name))
+        low, high = np.nanpercentile(moved, (2.5, 97.5)).clip(0, 1)
         ends[name] = (float(low), float(high))
     return ends
 

@@ -7,14 +7,17 @@ from torch import Tensor
 from catlipctl.checkpoints import Checkpoint
 
 TOP = 5
+LIKELIER_THAN_NOT = 0.5
+"""The threshold of a classifier of several labels an image, whose sigmoids are learned probabilities."""
 
 
 @dataclass(frozen=True)
 class Choice:
     """Which labels of an image are told, the most probable first.
 
-    top: at most so many; left out, 5, or with a threshold all that pass it. threshold: the least probability;
-    left out, and `top` too, that which each class of a tagger has.
+    top: at most so many; left out, 5, or with a threshold all that pass it. threshold: the least probability.
+    With neither, a tagger has a threshold a label, and a classifier of images with several labels tells those
+    that are likelier than not.
     """
 
     top: int | None = None
@@ -43,6 +46,11 @@ class Choice:
         """The least probability, `[1]` or `[V]`; None where all are told, up to `top`."""
         if self.threshold is not None:
             return probabilities.new_tensor([self.threshold])
-        if self.top is None and checkpoint.thresholds is not None:
+        if self.top is not None:
+            return None
+        if checkpoint.thresholds is not None:
             return probabilities.new_tensor(checkpoint.thresholds)
-        return None
+        # A head of captions' words, or one made of it, hardly ever finds a word likelier than not.
+        of_words = checkpoint.vocabulary is not None or checkpoint.config.get("kind") == "transfer-init"
+        several = checkpoint.activation == "sigmoid" and not of_words
+        return probabilities.new_tensor([LIKELIER_THAN_NOT]) if several else None

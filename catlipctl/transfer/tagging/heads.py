@@ -33,6 +33,7 @@ def tagger_of(checkpoint: Checkpoint, tags: LabelSet, *, progress: Progress = SI
         checkpoint,
         tower=with_head(checkpoint.tower, head.weight[known], head.bias[known]),
         vocabulary=None,
+        config={**checkpoint.config, "kind": "transfer-init"},
         label_names=names,
         label_descriptions={},
         problem_type=MULTI_LABEL,

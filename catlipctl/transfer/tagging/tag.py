@@ -74,7 +74,7 @@ class TaggerResult(Measurement):
     all_told: float
     macro_map: float
     labels_per_image: float
-    images: int
+    train_images: int
     test_images: int
     unreadable: int
     curve: list[tuple[float, float, float]]
@@ -137,7 +137,7 @@ def fit_tagger(
         split=f"each of {FOLDS} parts of the images, by thresholds of the others" if test is None else "test",
         classes=len(weight),
         min_images=min_images,
-        images=len(sets[0]),
+        train_images=len(sets[0]),
         unreadable=unreadable,
         seed=seed,
         **figures,

@@ -88,7 +88,7 @@ def test_parts_are_measured_by_thresholds_of_the_others(
     by_parts = fit_tagger(checkpoint, source, min_images=8)
     on_itself = fit_tagger(checkpoint, source, source, min_images=8)
     assert by_parts.one.macro_f1 < on_itself.one.macro_f1
-    assert (by_parts.test_images, by_parts.images) == (48, 48)
+    assert (by_parts.test_images, by_parts.train_images) == (48, 48)
     assert fit_tagger(checkpoint, source, min_images=8).each == by_parts.each
     best = max(macro for _, macro, _ in on_itself.curve)
     assert on_itself.one.macro_f1 == pytest.approx(best)
