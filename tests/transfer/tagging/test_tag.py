@@ -179,3 +179,7 @@ def test_predict_tells_what_passes(run: Path, photos: dict[str, Path], tmp_path:
     tags = ("--tags", "animal,vehicle", "--top", "2", "--json")
     labels = json.loads(call("predict", str(image), "--checkpoint", str(out), *tags))["result"]["images"][0]
     assert {label["label"] for label in labels["labels"]} == {"animal", "vehicle"}
+    pytest.importorskip("matplotlib")
+    call("report", str(out), "--out", str(tmp_path / "page.html"))
+    assert "is the macro F1 of 8 labels" in (tmp_path / "page.html").read_text()
+    assert "every label told" in call("compare", str(out))
