@@ -19,6 +19,7 @@ from catlipctl.cli.options import (
     ImageKey,
     Json,
     LabelKey,
+    Mapping,
     Processes,
 )
 from catlipctl.cli.output import Output, command, is_main, only_main_speaks
@@ -72,6 +73,7 @@ def linear_probe(
         Literal["transfer", "random"],
         typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
     ] = "transfer",
+    mapping: Mapping = "heads",
     random_backbone: Annotated[
         bool,
         typer.Option("--random-backbone", help="The control: the same tower, untrained."),
@@ -101,7 +103,7 @@ def linear_probe(
         TrainSize.parse(train_size)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else label_set(target, out)
+        labelset = None if target is None else label_set(target, out, mapping=mapping)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
         train_source, test_source = open_splits(
@@ -118,6 +120,7 @@ def linear_probe(
             target=labelset,
             train_size=train_size,
             init=init,
+            mapping=mapping,
             random_backbone=random_backbone,
             seed=seed,
             out=folder,
@@ -141,6 +144,12 @@ def fine_tune(
         typer.Option(
             help="The classifier at the start: the pre-trained head's rows, or fresh. Default: transfer.",
             show_default=False,
+        ),
+    ] = None,
+    mapping: Annotated[
+        Literal["heads", "paper"] | None,
+        typer.Option(
+            help="How class names meet the vocabulary, as in eval lp. Default: heads.", show_default=False
         ),
     ] = None,
     set_: Annotated[
@@ -195,7 +204,7 @@ def fine_tune(
         if checkpoint is None:
             further += ["--checkpoint", named]  # told once, and the same in all processes
         overrides = [recipe.Override.parse(text) for text in set_ or []]
-        flags = {"checkpoint": named, "target": target, "init": init}
+        flags = {"checkpoint": named, "target": target, "init": init, "mapping": mapping}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
         overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
         loaded = recipe.load(FinetuneRecipe, run.recipe if run else None, overrides)
@@ -204,7 +213,7 @@ def fine_tune(
         from catlipctl.transfer.labelled import open_splits
 
         cpu = inputs.only_here(gpus, processes, out, further)
-        labelset = None if target is None else label_set(target, out)
+        labelset = None if target is None else label_set(target, out, mapping=loaded.value.mapping)
         train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )

@@ -7,7 +7,7 @@ import typer
 
 from catlipctl.cli import completion, inputs
 from catlipctl.cli.label_sets import label_set
-from catlipctl.cli.options import Checkpoint, CheckpointWord, Json
+from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, Mapping
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -42,6 +42,7 @@ def transfer_init(
             show_default=False,
         ),
     ] = None,
+    mapping: Mapping = "heads",
     min_similarity: Annotated[
         float,
         typer.Option(
@@ -72,7 +73,7 @@ def transfer_init(
         from catlipctl import checkpoints, files
         from catlipctl.transfer import write_transfer_init
 
-        labelset = label_set(target, out, multi_label=multi_label)
+        labelset = label_set(target, out, multi_label=multi_label, mapping=mapping)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out))
         out.uses("target", target)
         if labelset.multi_label and loaded.problem_type == checkpoints.SINGLE_LABEL:
@@ -82,7 +83,13 @@ def transfer_init(
             )
         folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)
         result = write_transfer_init(
-            loaded, labelset, folder, min_similarity=min_similarity, seed=seed, head_only=head_only
+            loaded,
+            labelset,
+            folder,
+            min_similarity=min_similarity,
+            mapping=mapping,
+            seed=seed,
+            head_only=head_only,
         )
         written = (
             f"wrote {result.checkpoint} (how each row was made: {Path(result.checkpoint) / 'account.csv'})"

@@ -11,6 +11,7 @@ from catlipctl.settings.objectives import ClassificationSettings
 from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSettings, TrainingSettings
 
 Init = Literal["transfer", "random"]
+Mapping = Literal["heads", "paper"]
 
 
 class FinetuneRecipe(TrainingSettings):
@@ -26,6 +27,8 @@ class FinetuneRecipe(TrainingSettings):
     """The label set whose labels the class names are; null: names looked up in WordNet. `--target`."""
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
+    mapping: Mapping = "heads"
+    """How class names meet the vocabulary: by their head nouns, or as in the paper. [CatLIP 4.2]"""
     classification: ClassificationSettings = Field(
         default_factory=lambda: ClassificationSettings(label_smoothing=0.1)
     )
@@ -54,5 +57,6 @@ FIXED_ON_RESUME = {
     "checkpoint": "the weights began as its",
     "target": "the classifier has an output for each of its classes",
     "init": "the classifier began by it",
+    "mapping": "the classifier began by it",
 }
 """Keys and sections that may not change even where changes are allowed -> why."""

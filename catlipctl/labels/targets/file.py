@@ -92,7 +92,13 @@ def without_synset(target: LabelSet) -> str:
 @cache
 def _built_in(name: str) -> LabelSet:
     text = resources.files(__package__).joinpath("data", f"{name}.tsv").read_text(encoding="utf-8")
-    return replace(_label_set(name, name, _tsv_rows(text)), multi_label=name in MULTI_LABEL)
+    found = _label_set(name, name, _tsv_rows(text))
+    # A wnid in place of a name is what the data set says; for names the table is ours.
+    labels = tuple(
+        label if row.synsets is None else replace(label, senses="built-in")
+        for label, row in zip(found.labels, _tsv_rows(text), strict=True)
+    )
+    return replace(found, labels=labels, multi_label=name in MULTI_LABEL)
 
 
 def _tsv_rows(text: str) -> Iterator[Row]:
@@ -133,7 +139,11 @@ def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
         elif row.synsets is None and written:
             unnamed.append(place)
         synsets = tuple(key for _, key in keys if key is not None)
-        labels.append(Label(row.label, synsets, row.line if written is None else None))
+        labels.append(
+            Label(row.label, synsets)
+            if written is not None
+            else Label(row.label, synsets, row.line, senses="guessed")
+        )
     if faults:
         more = [f"and {len(faults) - MAX_FAULTS_SHOWN} more"] if len(faults) > MAX_FAULTS_SHOWN else []
         raise DataError(
@@ -150,11 +160,13 @@ def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
 
 def _guessed(labels: Sequence[Label]) -> tuple[Label, ...]:
     """The labels, with a guess at those that are names alone."""
-    names = [label.name for label in labels if label.line is not None]
+    names = [label.name for label in labels if label.senses == "guessed"]
     if not names:
         return tuple(labels)
     found = iter(guesses(names, [key for label in labels for key in label.synsets]))
-    return tuple(label if label.line is None else replace(label, synsets=next(found)) for label in labels)
+    return tuple(
+        replace(label, synsets=next(found)) if label.senses == "guessed" else label for label in labels
+    )
 
 
 def _written_synsets(row: Row, graph: NounGraph) -> tuple[str, ...] | None:

@@ -107,7 +107,9 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     """All that a run needs before it trains; UsageError for sizes that the tower does not take."""
     prior = None
     if recipe.init == "transfer":
-        prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
+        prior = prior_head(
+            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+        )
     tower = with_classifier(checkpoint, len(sets.classes), prior, recipe.seed)
     size = tower.preprocessing.size
     recipe.must_share_out(size, run.world.size)

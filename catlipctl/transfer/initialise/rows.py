@@ -18,7 +18,7 @@ from torch import Tensor
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError
-from catlipctl.labels.targets import HOWS, How, LabelSet
+from catlipctl.labels.targets import HOWS, How, LabelSet, Mapping, read_by
 from catlipctl.transfer.initialise.account import AccountRow, account_of
 from catlipctl.transfer.initialise.matching import MIN_SIMILARITY, match_labels
 
@@ -49,9 +49,16 @@ class TransferredHead:
 
 
 def transfer_init(
-    checkpoint: Checkpoint, labelset: LabelSet, *, min_similarity: float = MIN_SIMILARITY, seed: int = 0
+    checkpoint: Checkpoint,
+    labelset: LabelSet,
+    *,
+    min_similarity: float = MIN_SIMILARITY,
+    mapping: Mapping = "heads",
+    seed: int = 0,
 ) -> TransferredHead:
     """The classifier for `labelset` from the head of `checkpoint`: of pre-training, or a foreign one's.
+
+    mapping: how names are read (`labels.targets.words`), and how they are met (`matching`).
 
     A row is the mean over the label's words of the mean over the classes that each is met by. A random row is
     drawn from a normal distribution with the mean and the standard deviation of the head's rows in each
@@ -79,7 +86,8 @@ def transfer_init(
     if not labelset.multi_label:
         biases = biases - _log_frequencies(checkpoint)
     place = {key: row for row, key in enumerate(synsets)}
-    matches = match_labels(labelset, synsets, min_similarity)
+    labelset = read_by(mapping, labelset)
+    matches = match_labels(labelset, synsets, min_similarity, mapping)
     generator = torch.Generator().manual_seed(seed)
     spread = rows.std(0, correction=0)
     weight = rows.mean(0) + spread * torch.randn(len(matches), rows.shape[1], generator=generator)

@@ -6,7 +6,7 @@ from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import DataError
 from catlipctl.files import refuse_taken
-from catlipctl.labels.targets import How, LabelSet
+from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.initialise.account import ACCOUNT, AccountRow, account_csv
@@ -24,6 +24,7 @@ class TransferInit(Result):
     labels: int
     counts: dict[How, int]
     distinct_rows: int
+    mapping: Mapping
     min_similarity: float
     seed: int
     account: list[AccountRow]
@@ -35,6 +36,7 @@ def write_transfer_init(
     out: Path,
     *,
     min_similarity: float = MIN_SIMILARITY,
+    mapping: Mapping = "heads",
     seed: int = 0,
     head_only: Path | None = None,
 ) -> TransferInit:
@@ -45,7 +47,7 @@ def write_transfer_init(
     """
     if head_only is not None:
         refuse_taken(head_only)
-    head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, seed=seed)
+    head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, mapping=mapping, seed=seed)
     if not head.mapped.any():
         raise DataError(
             f"no class of the checkpoint's head is like any of the {len(labelset):,} labels of "
@@ -55,6 +57,7 @@ def write_transfer_init(
     section = {
         "kind": "transfer-init",
         "target": labelset.name,
+        "mapping": mapping,
         "min_similarity": min_similarity,
         "seed": seed,
     }
@@ -76,6 +79,7 @@ def write_transfer_init(
         labels=len(labelset),
         counts=head.counts(),
         distinct_rows=head.distinct_rows,
+        mapping=mapping,
         min_similarity=min_similarity,
         seed=seed,
         account=head.account,

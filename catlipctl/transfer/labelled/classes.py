@@ -27,7 +27,13 @@ def named_classes(labels: Sequence[str | None], target: LabelSet | None) -> Labe
         given = [name for name in names if name in graph]
         words = [name for name in names if name not in graph]
         found = dict(zip(words, guesses(words, given), strict=True))
-        present = LabelSet("class names", tuple(Label(name, found.get(name, (name,))) for name in names))
+        present = LabelSet(
+            "class names",
+            tuple(
+                Label(name, found[name], senses="guessed") if name in found else Label(name, (name,))
+                for name in names
+            ),
+        )
     else:
         unknown = [name for name in names if target.find(name) is None]
         if unknown:

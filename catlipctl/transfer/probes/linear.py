@@ -15,7 +15,7 @@ from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import DataError
-from catlipctl.labels.targets import How, LabelSet
+from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
@@ -74,6 +74,7 @@ class ProbeResult(ProbeScores):
 
     checkpoint: str | None
     target: str
+    mapping: Mapping = "heads"
     random_backbone: bool
     split: str
     unreadable: int
@@ -88,6 +89,7 @@ def linear_probe(
     target: LabelSet | None = None,
     train_size: str = "100%",
     init: Init = "transfer",
+    mapping: Mapping = "heads",
     random_backbone: bool = False,
     seed: int = 0,
     out: Path | None = None,
@@ -97,12 +99,12 @@ def linear_probe(
     """Fit a linear classifier to the frozen tower's features of `train`, measure it on `test`.
 
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
-    class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
-    tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
-    rows that fit warns, and goes on without a prior. out: a checkpoint to write, tower and fitted classifier,
-    with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
-    classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. Raises
-    DataError for classes that don't fit, UsageError where `out` exists.
+    class names are; None takes the names themselves. mapping: how names meet the vocabulary. random_backbone:
+    the control, the same tower untrained, with BatchNorm statistics of all training images and no prior.
+    init="transfer" without rows that fit warns, and goes on without a prior. out: a checkpoint to write,
+    tower and fitted classifier, with `result.json` and `predictions.csv` in it. A tower whose head is not one
+    linear layer cannot hold the classifier: there `out` gets the two files, and the classifier alone as
+    `head.safetensors`. Raises DataError for classes that don't fit, UsageError where `out` exists.
     """
     size = TrainSize.parse(train_size)
     if out is not None:  # said before the work, not after it
@@ -126,13 +128,18 @@ def linear_probe(
         init = "random"
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
     listener = progress if init == "transfer" else SILENT
-    head = None if random_backbone else prior_head(checkpoint, sets.classes, seed, progress=listener)
+    head = (
+        None
+        if random_backbone
+        else prior_head(checkpoint, sets.classes, seed, mapping=mapping, progress=listener)
+    )
     fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
     takes_classifier = isinstance(tower.head, nn.Linear)
     result = ProbeResult(
         **{**dict(scores), "train_size": str(size)},
         checkpoint=str(out) if out is not None and takes_classifier else None,
         target=sets.classes.name,
+        mapping=mapping,
         random_backbone=random_backbone,
         split=sets.split,
         unreadable=sets.unreadable,
