@@ -92,7 +92,8 @@ def transfer_init(
             head_only=head_only,
         )
         written = (
-            f"wrote {result.checkpoint} (how each row was made: {Path(result.checkpoint) / 'account.csv'})"
+            f"wrote {result.checkpoint} (how each row was made: {Path(result.checkpoint) / 'account.csv'}; "
+            "a copy with other synsets is a --target)"
         )
         head = [] if result.head is None else [f"wrote {result.head}: weight and bias alone"]
         next_step = f"try it: catlipctl predict IMAGE... --checkpoint {result.checkpoint}"

@@ -67,7 +67,7 @@ def write_transfer_init(
         config={**section, "from": checkpoint.name},
         problem_type=checkpoints.MULTI_LABEL if labelset.multi_label else checkpoints.SINGLE_LABEL,
         label_names=[label.name for label in labelset.labels],
-        files={ACCOUNT: account_csv(head.account)},
+        files={ACCOUNT: account_csv(head.account, multi_label=labelset.multi_label)},
     )
     if head_only is not None:
         save_head(head_only, head.weight, head.bias)

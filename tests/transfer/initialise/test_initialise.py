@@ -220,24 +220,55 @@ def test_random_rows_are_seeded_and_of_the_heads_scale(checkpoint: Checkpoint) -
     assert not torch.equal(head.weight, transfer_init(checkpoint, many, seed=4).weight)
 
 
-def test_the_account_is_the_next_calls_label_set(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    write_transfer_init(checkpoint, TARGET, tmp_path / "first", head_only=tmp_path / "head.safetensors")
-    account = tmp_path / "first" / "account.csv"
-    again = transfer_init(checkpoint, targets.load(account))
+@pytest.mark.parametrize("mapping", ["heads", "paper"])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_account_is_the_next_calls_label_set(
+    checkpoint: Checkpoint, tmp_path: Path, mapping: Mapping, multi_label: bool
+) -> None:
+    target = replace(TARGET, multi_label=multi_label)
+    out = tmp_path / "first"
+    write_transfer_init(checkpoint, target, out, mapping=mapping, head_only=tmp_path / "head.safetensors")
+    account = out / "account.csv"
+    loaded = targets.load(account)
+    assert (loaded.name, loaded.multi_label) == ("first", multi_label)
+    again = transfer_init(checkpoint, loaded, mapping=mapping)
     head = load_file(tmp_path / "head.safetensors")
     assert torch.equal(again.weight, head["weight"])
     assert torch.equal(again.bias, head["bias"])
 
     rows = list(csv.DictReader(account.open(encoding="utf-8")))
-    assert rows[1]["source_names"] == "truck.n.01 bicycle.n.01"
+    assert rows[1]["source_names"] == {"heads": "truck.n.01 bicycle.n.01", "paper": ""}[mapping]
     rows[0]["synsets"] = "cat.n.01"
     with (tmp_path / "account.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    edited = transfer_init(checkpoint, targets.load(tmp_path / "account.csv"))
+    edited = transfer_init(checkpoint, targets.load(tmp_path / "account.csv"), mapping=mapping)
     assert edited.account[0].source_names == ["cat.n.01"]
     assert edited.account[1:] == again.account[1:]
+    assert torch.equal(edited.weight[1:], again.weight[1:])
+    assert torch.equal(edited.bias[1:], again.bias[1:])
+    assert not torch.equal(edited.weight[0], again.weight[0])
+
+
+def test_the_account_marks_what_was_guessed(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("dog\tn02084071\nheron\ncrane\nstork\n", encoding="utf-8")
+    head = transfer_init(checkpoint, targets.load(tmp_path / "mine.tsv"), min_similarity=0.01)
+    rows = {row.label: row for row in head.account}
+    assert [row.senses for row in head.account] == ["given", "guessed", "guessed", "guessed"]
+    assert rows["crane"].synsets == ["crane.n.05"]
+    assert rows["crane"].other_senses == ["crane.n.01", "crane.n.02", "grus.n.01", "crane.n.04"]
+    assert (rows["dog"].other_senses, rows["dog"].how) == ([], "exact")
+    assert {row.senses for row in transfer_init(checkpoint, targets.load("cifar10")).account} == {"built-in"}
+
+
+def test_a_label_set_in_another_order_has_the_same_rows(checkpoint: Checkpoint) -> None:
+    order = torch.randperm(len(TARGET), generator=torch.Generator().manual_seed(1)).tolist()
+    moved = replace(TARGET, labels=tuple(TARGET.labels[i] for i in order))
+    head, other = (transfer_init(checkpoint, target) for target in (TARGET, moved))
+    assert torch.equal(other.weight, head.weight[order])
+    assert torch.equal(other.bias, head.bias[order])
+    assert other.account == [head.account[i] for i in order]
 
 
 def test_timm_opens_the_tower_with_its_new_head(checkpoint: Checkpoint, tmp_path: Path) -> None:
