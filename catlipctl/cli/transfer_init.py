@@ -107,17 +107,27 @@ def _summary(result: "TransferInit") -> "Table":
         "similar": f"most similar, path similarity >= {result.min_similarity:g}; mean of ties",
         "averaged": "mean over the label's words, two or more",
         "partial": "mean over those of the label's words that are found; others are missed",
-        "random": "nothing fits",
+        "random": "nothing fits"
+        if result.mapping == "heads"
+        else "a word is no noun, or not in the vocabulary",
     }
     summary = table("row", "labels", "")
     for how, count in result.counts.items():
         summary.add_row(how, f"{count:,}", meaning[how])
-    summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows")
+    summary.add_row(
+        "all", f"{result.labels:,}", f"by {result.distinct_rows:,} distinct rows, random ones aside"
+    )
+    summary.add_row(
+        "shared", f"{result.shared:,}", "have the very row of another label: nothing tells the two apart"
+    )
+    summary.add_row(
+        "guessed", f"{result.guessed:,}", "mean what was guessed: see senses and other_senses in the account"
+    )
     return summary
 
 
 def _rows(result: "TransferInit") -> "Table":
-    rows = table("label", "row", "similarity", "from")
+    rows = table("label", "row", "similarity", "from", "shared by")
     order = list(result.counts)
     # The rows that mean something stand first; within a kind they keep the label set's order.
     for row in sorted(result.account, key=lambda row: order.index(row.how))[:SHOWN_ROWS]:
@@ -125,7 +135,8 @@ def _rows(result: "TransferInit") -> "Table":
         more = len(row.source_names) - len(names)
         taken = ", ".join(names) + (f" and {more} more" if more else "")
         missed = f"; nothing fits {', '.join(row.missed)}" if row.missed and names else ""
-        rows.add_row(row.label, row.how, f"{row.similarity:.2f}", taken + missed)
+        sharers = f"{row.shared:,} more" if row.shared else ""
+        rows.add_row(row.label, row.how, f"{row.similarity:.2f}", taken + missed, sharers)
     if result.labels > SHOWN_ROWS:
-        rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv")
+        rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv", "")
     return rows

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, models
 from catlipctl.cli.transfer_init import transfer_init
 from catlipctl.labels import wordnet
+from catlipctl.labels.targets import HOWS
 from catlipctl.settings.models import ModelSettings
 from catlipctl.vocabulary import Vocabulary
 
@@ -68,6 +69,31 @@ def test_head_only_and_target_file(run: Path, tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert "never overwritten" in again.stderr
     assert not Path("other.safetensors").exists()
+
+
+def test_the_papers_way_and_the_summary_of_what_is_shared() -> None:
+    """WordNet: a dog is above a hunting dog, which is above a hound; a big cat is no cat."""
+    names = "dog\nhunting dog\nbig cat\ncat dog\nhorse/outdoor\nhound\n"
+    Path("mine.txt").write_text(names, encoding="utf-8")
+    found = {}
+    for mapping in ("heads", "paper"):
+        result = CliRunner().invoke(app, ["--target", "mine.txt", "--json", "--mapping", mapping])
+        assert result.exit_code == 0, result.output
+        found[mapping] = json.loads(result.stdout)["result"]
+        rows = {row["label"]: row for row in found[mapping]["account"]}
+        assert rows["dog"]["how"] == "exact"
+        assert rows["cat dog"]["how"] == "averaged"
+        assert rows["horse/outdoor"]["how"] == {"heads": "exact", "paper": "random"}[mapping]
+        assert rows["big cat"]["how"] == "random"
+    assert "2 of them have a word that is no noun: big cat, horse/outdoor" in result.stderr
+    heads, paper = found["heads"], found["paper"]
+    assert heads["counts"] == dict.fromkeys(HOWS, 0) | {"exact": 2, "similar": 1, "averaged": 1, "random": 2}
+    assert (heads["shared"], heads["distinct_rows"], heads["guessed"]) == (2, 3, 6)
+    assert paper["counts"] == dict.fromkeys(HOWS, 0) | {"exact": 1, "averaged": 1, "random": 4}
+    assert (paper["shared"], paper["distinct_rows"]) == (0, 2)
+    shown = CliRunner().invoke(app, ["--target", "mine.txt"])
+    assert "by 3 distinct rows" in shown.stdout
+    assert "2       have the very row of another label" in shown.stdout
 
 
 def test_faults_have_their_exit_codes(run: Path) -> None:

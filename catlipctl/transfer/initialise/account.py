@@ -22,7 +22,7 @@ from catlipctl.transfer.initialise.matching import LabelMatch
 ACCOUNT = "account.csv"
 COLUMNS = ("label", "synsets", "how", "similarity", "sources", "source_names", "missed")
 """Those that every account has; others came later."""
-MORE_COLUMNS = ("senses", "other_senses", "multi_label")
+MORE_COLUMNS = ("shared", "senses", "other_senses", "multi_label")
 LISTS = ("synsets", "sources", "source_names", "missed", "other_senses")
 _AGAIN = "make the classifier again: catlipctl transfer-init"
 _KIND = FileKind("an account of Transfer Init", 2**28, CheckpointError, _AGAIN)
@@ -34,7 +34,7 @@ class AccountRow(BaseModel):
     synsets: what the label means, as WordNet names; senses: who says so; other_senses: of the words of a
     guess, the most frequent first. missed: those synsets that nothing fits. sources: keys of
     the vocabulary's classes whose rows were taken, source_names: their WordNet names. similarity: see
-    `LabelMatch.similarity`.
+    `LabelMatch.similarity`. shared: how many other labels have the very same row.
     """
 
     label: str
@@ -44,6 +44,7 @@ class AccountRow(BaseModel):
     sources: list[str]
     source_names: list[str]
     missed: list[str] = []
+    shared: int = 0
     senses: Senses = "given"
     other_senses: list[str] = []
 
@@ -54,8 +55,8 @@ class AccountRow(BaseModel):
         return cls.model_validate({**row, **lists, "similarity": row["similarity"] or 0})
 
 
-def account_of(labelset: LabelSet, matches: Sequence[LabelMatch]) -> list[AccountRow]:
-    """One row a label, in the label set's order."""
+def account_of(labelset: LabelSet, matches: Sequence[LabelMatch], shared: Sequence[int]) -> list[AccountRow]:
+    """One row a label, in the label set's order. shared: how many others have each label's row."""
     name = wordnet.nouns().name
     others = {
         meaning.label: [other for sense in meaning.senses for other in sense.others]
@@ -70,10 +71,11 @@ def account_of(labelset: LabelSet, matches: Sequence[LabelMatch]) -> list[Accoun
             sources=list(match.sources),
             source_names=[name(key) for key in match.sources],
             missed=[name(key) for key in match.missed],
+            shared=others_with_it,
             senses=label.senses,
             other_senses=others.get(label.name, []),
         )
-        for label, match in zip(labelset.labels, matches, strict=True)
+        for label, match, others_with_it in zip(labelset.labels, matches, shared, strict=True)
     ]
 
 
@@ -90,7 +92,7 @@ def account_csv(account: Sequence[AccountRow], *, multi_label: bool) -> str:
             "similarity": f"{row.similarity:.4g}",
             "senses": row.senses,
         }
-        more = {"multi_label": "yes" if multi_label else "no"}
+        more = {"shared": row.shared, "multi_label": "yes" if multi_label else "no"}
         writer.writerow({**lists, **cells, **more})
     return stream.getvalue()
 

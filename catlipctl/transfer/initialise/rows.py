@@ -40,8 +40,8 @@ class TransferredHead:
 
     @property
     def distinct_rows(self) -> int:
-        """How many different rows there are: labels met by the same classes share one."""
-        return len(torch.unique(self.weight, dim=0))
+        """How many different rows mean something: labels met by the same classes share one."""
+        return len(torch.unique(self.weight[self.mapped], dim=0))
 
     def counts(self) -> dict[How, int]:
         """How many labels were met in each way."""
@@ -94,10 +94,13 @@ def transfer_init(
     bias = biases.mean().repeat(len(matches))
     for i, label in enumerate(matches):
         if label.matches:
-            classes = [[place[key] for key in synset.sources] for synset in label.matches]
+            # In order, so that labels met by the same classes have the same row to the bit.
+            classes = sorted(sorted(place[key] for key in synset.sources) for synset in label.matches)
             weight[i] = torch.stack([rows[ids].mean(0) for ids in classes]).mean(0)
             bias[i] = torch.stack([biases[ids].mean() for ids in classes]).mean()
-    return TransferredHead(labelset.name, weight, bias, account_of(labelset, matches))
+    shared = torch.unique(weight, dim=0, return_inverse=True, return_counts=True)
+    account = account_of(labelset, matches, (shared[2][shared[1]] - 1).tolist())
+    return TransferredHead(labelset.name, weight, bias, account)
 
 
 def _drawn(size: int, by: str) -> Tensor:

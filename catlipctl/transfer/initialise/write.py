@@ -15,7 +15,11 @@ from catlipctl.transfer.initialise.rows import transfer_init
 
 
 class TransferInit(Result):
-    """What `transfer-init` reports: where the checkpoint is, how many labels were met how, and each row."""
+    """What `transfer-init` reports: where the checkpoint is, how many labels were met how, and each row.
+
+    distinct_rows: different rows that are not random. shared: labels whose row another label has too.
+    guessed: labels whose senses are a guess.
+    """
 
     checkpoint: str
     head: str | None
@@ -24,6 +28,8 @@ class TransferInit(Result):
     labels: int
     counts: dict[How, int]
     distinct_rows: int
+    shared: int
+    guessed: int
     mapping: Mapping
     min_similarity: float
     seed: int
@@ -79,6 +85,8 @@ def write_transfer_init(
         labels=len(labelset),
         counts=head.counts(),
         distinct_rows=head.distinct_rows,
+        shared=sum(row.shared > 0 for row in head.account),
+        guessed=sum(row.senses == "guessed" for row in head.account),
         mapping=mapping,
         min_similarity=min_similarity,
         seed=seed,

@@ -148,7 +148,12 @@ def test_rows_are_those_of_the_head(checkpoint: Checkpoint) -> None:
         assert torch.allclose(head.weight[at[label]], weight[sources].mean(0)), label
         assert torch.allclose(head.bias[at[label]], bias[sources].mean()), label
     assert head.mapped.tolist() == [row.how != "random" for row in head.account]
-    assert head.distinct_rows == len(TARGET) - 1  # a puppy is met by dog
+    assert {row.label: row.shared for row in head.account if row.shared} == {"dog": 1, "puppy": 1}
+    assert head.distinct_rows == int(head.mapped.sum()) - 1
+    # In another order of words too.
+    words = ("kitchen.n.01", "dog.n.01", "truck.n.01")
+    turned = transfer_init(checkpoint, label_set(one=words, other=words[::-1]))
+    assert [row.shared for row in turned.account] == [1, 1]
 
 
 def test_softmax_of_independent_log_odds_is_the_chance_of_each_label_alone() -> None:
