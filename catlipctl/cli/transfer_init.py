@@ -62,6 +62,14 @@ def transfer_init(
         Path | None,
         typer.Option(help="Also write weight and bias alone to this safetensors file.", show_default=False),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write this HTML page: how each label was met, what was missed, guessed or shared, and "
+            "the nearest labels. It may not exist.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides the rows of labels that nothing fits.")] = 0,
     json: Json = False,
 ) -> None:
@@ -73,6 +81,8 @@ def transfer_init(
         from catlipctl import checkpoints, files
         from catlipctl.transfer import write_transfer_init
 
+        if report is not None:
+            files.refuse_taken(report)
         labelset = label_set(target, out, multi_label=multi_label, mapping=mapping)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out))
         out.uses("target", target)
@@ -90,14 +100,23 @@ def transfer_init(
             mapping=mapping,
             seed=seed,
             head_only=head_only,
+            with_neighbours=report is not None,
         )
-        written = (
-            f"wrote {result.checkpoint} (how each row was made: {Path(result.checkpoint) / 'account.csv'}; "
-            "a copy with other synsets is a --target)"
-        )
-        head = [] if result.head is None else [f"wrote {result.head}: weight and bias alone"]
-        next_step = f"try it: catlipctl predict IMAGE... --checkpoint {result.checkpoint}"
-        out.result(result, _rows(result), _summary(result), written, *head, next_step)
+        written = [_where(result)]
+        if report is not None:
+            from catlipctl.reports.mapping import save_mapping
+
+            save_mapping(result, report)
+            written.append(f"wrote {report}: open it in a browser")
+        if result.head is not None:
+            written.append(f"wrote {result.head}: weight and bias alone")
+        written.append(f"try it: catlipctl predict IMAGE... --checkpoint {result.checkpoint}")
+        out.result(result, _rows(result), _summary(result), *written)
+
+
+def _where(result: "TransferInit") -> str:
+    account = Path(result.checkpoint) / "account.csv"
+    return f"wrote {result.checkpoint} ({account}: how each row was made; an edited copy is a --target)"
 
 
 def _summary(result: "TransferInit") -> "Table":

@@ -11,6 +11,7 @@ from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.initialise.account import ACCOUNT, AccountRow, account_csv
 from catlipctl.transfer.initialise.matching import MIN_SIMILARITY
+from catlipctl.transfer.initialise.neighbours import Neighbours, neighbours
 from catlipctl.transfer.initialise.rows import transfer_init
 
 
@@ -18,7 +19,7 @@ class TransferInit(Result):
     """What `transfer-init` reports: where the checkpoint is, how many labels were met how, and each row.
 
     distinct_rows: different rows that are not random. shared: labels whose row another label has too.
-    guessed: labels whose senses are a guess.
+    guessed: labels whose senses are a guess. neighbours: of each label, where they were asked for.
     """
 
     checkpoint: str
@@ -34,6 +35,7 @@ class TransferInit(Result):
     min_similarity: float
     seed: int
     account: list[AccountRow]
+    neighbours: list[Neighbours]
 
 
 def write_transfer_init(
@@ -45,6 +47,7 @@ def write_transfer_init(
     mapping: Mapping = "heads",
     seed: int = 0,
     head_only: Path | None = None,
+    with_neighbours: bool = False,
 ) -> TransferInit:
     """Do Transfer Init and write the tower with its new head as the checkpoint `out`, with `account.csv`.
 
@@ -91,4 +94,5 @@ def write_transfer_init(
         min_similarity=min_similarity,
         seed=seed,
         account=head.account,
+        neighbours=neighbours(head, checkpoint.synsets or ()) if with_neighbours else [],
     )
