@@ -66,7 +66,8 @@ def _missed(rows: "Sequence[tuple[AccountRow, Neighbours]]") -> Section:
 
 
 def _guessed(rows: "Sequence[AccountRow]") -> Section:
-    table = [[row.label, _some(row.synsets) or "nothing", _some(row.other_senses)] for row in rows]
+    doubtful_first = sorted(rows, key=lambda row: not row.other_senses)
+    table = [[r.label, _some(r.synsets) or "nothing", _some(r.other_senses)] for r in doubtful_first]
     text = "The names gave no synset; of each word the sense was taken that fits the other labels."
     return Section("Guessed senses", [text, Table(["label", "taken for", "not for"], table)])
 

@@ -1,9 +1,9 @@
 """How the name of a class falls into words that WordNet has: by its head nouns, or as the paper has it.
 
 `heads` reads what a person reads. The longest run of words that is a noun counts as one (`fire_station`), in
-any spelling (`fastfood`, `childs_room`). Words that are no nouns are passed over (`archaeological`), names
-that only qualify what follows too (`japanese_garden`). So is where the picture was taken from
-(`hotel/outdoor`, `car_interior`), and all that follows a slash, unless both together are one noun
+any spelling (`fastfood`, `childs_room`, `butchers_shop`). Words that are no nouns are passed over
+(`archaeological`), names that only qualify what follows too (`japanese_garden`). So is where the picture was
+taken from (`hotel/outdoor`, `car_interior`), and all that follows a slash, unless both together are one noun
 (`stadium/football`) or nothing stands before it that is one (`underwater/ocean_deep`).
 
 `paper` is CatLIP 4.2 to the letter: each word by itself, in its most frequent sense, and each has to be a
@@ -79,18 +79,23 @@ def _runs(words: list[str], graph: NounGraph) -> Iterator[Senses]:
     """The longest runs of words that are nouns; words that are none, and names before a noun, are skipped."""
     while words:
         for length in range(len(words), 0, -1):
-            if senses := _senses(_joined(words[:length]), graph):
+            if senses := _common(_senses(_joined(words[:length]), graph), graph):
                 rest = list(_runs(words[length:], graph))
-                if not (rest and _is_name(senses, graph)):
+                if not (rest and all(_is_name(key, graph) for key in senses)):
                     yield senses
                 yield from rest
                 return
         words = words[1:]
 
 
-def _is_name(senses: Senses, graph: NounGraph) -> bool:
-    """Whether WordNet writes a word with a capital in all its senses: `Japanese`, `Zen`."""
-    return all(graph.lemmas(key)[0][0].isupper() for key in senses)
+def _common(senses: Senses, graph: NounGraph) -> Senses:
+    """The senses without those that are names, if any are none: `medina` is an old quarter, not a city."""
+    return tuple(key for key in senses if not _is_name(key, graph)) or senses
+
+
+def _is_name(key: str, graph: NounGraph) -> bool:
+    """Whether WordNet writes it with a capital: `Japanese`, `Zen`."""
+    return graph.lemmas(key)[0][0].isupper()
 
 
 def _senses(lemma: str, graph: NounGraph, *, spelling: bool = True) -> Senses:
@@ -99,6 +104,8 @@ def _senses(lemma: str, graph: NounGraph, *, spelling: bool = True) -> Senses:
     found = graph.synsets(lemma) or graph.synsets(graph.lemmatize(lemma))
     if found or not spelling:
         return found
+    if found := graph.synsets(_joined([graph.lemmatize(word) for word in lemma.split("_")])):
+        return found  # butchers_shop is a butcher_shop
     closed = BETWEEN.sub("", lemma)
     known = _closed_spellings()
     return graph.synsets(known.get(closed) or known.get(closed.removesuffix("s")) or "")

@@ -20,11 +20,11 @@ GRAPH = wordnet.nouns()
         ("cifar10", 1.0, 1.0),
         ("cifar100", 0.77, 0.88),
         ("coco", 0.775, 0.86),
-        ("ade20k", 0.727, 0.84),
-        ("places365", 0.778, 0.84),
-        ("sun397", 0.796, 0.86),
+        ("ade20k", 0.74, 0.85),
+        ("places365", 0.78, 0.85),
+        ("sun397", 0.798, 0.865),
         # Not imagenet, whose classes are the company; and no rule was chosen by this one.
-        ("imagenet21k", 0.812, 0.86),
+        ("imagenet21k", 0.817, 0.86),
     ],
 )
 def test_share_of_labels_whose_synsets_are_guessed_right(target: str, first: float, guessed: float) -> None:
