@@ -42,6 +42,7 @@ def probed(result: "ProbeResult") -> "Table":
             if result.zero_shot_acc1 is None
             else _with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
             + " (no label used; centred on the unlabelled training images)",
+            "zero-shot by class": _by_class(result),
             "share of the largest class": f"{result.majority_share:.1%}",
             "classes": f"{result.classes:,}",
             "training images": f"{result.train_images:,} ({result.train_size})",
@@ -53,6 +54,15 @@ def probed(result: "ProbeResult") -> "Table":
             "protocol": result.protocol,
         }
     )
+
+
+def _by_class(result: "ProbeResult") -> str | None:
+    """Zero-shot where the vocabulary has the class itself, and where it has something like it at best."""
+    exact, rest = result.zero_shot_exact_acc1, result.zero_shot_rest_acc1
+    if exact is None or rest is None:
+        return None
+    others = result.classes - result.exact_classes
+    return f"{exact:.1%} of the {result.exact_classes:,} exact ones, {rest:.1%} of the other {others:,}"
 
 
 def _accuracies(result: "ProbeResult | FinetuneResult") -> dict[str, str]:

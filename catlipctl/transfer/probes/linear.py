@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
@@ -40,7 +40,9 @@ class ProbeScores(Measurement):
 
     The intervals are `metrics.interval`'s.
     zero_shot_acc1: of the mapped head, no label used, its logits centred on the unlabelled training images
-    (see `zero_shot`). None where no class has a mapped row. images_per_class: mean number of training images.
+    (see `zero_shot`). None where no class has a mapped row. zero_shot_exact_acc1, zero_shot_rest_acc1: the
+    same over the test images of the classes that are in the vocabulary, and over the others'; exact_classes:
+    how many the former are. images_per_class: mean number of training images.
     majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
     used were made; empty without one. converged: the last fit reached its minimum.
     """
@@ -56,6 +58,9 @@ class ProbeScores(Measurement):
     mean_per_class_recall_interval: Interval
     zero_shot_acc1: float | None
     zero_shot_acc1_interval: Interval | None
+    zero_shot_exact_acc1: float | None = None
+    zero_shot_rest_acc1: float | None = None
+    exact_classes: int = 0
     choice: Choice
     converged: bool
     train_images: int
@@ -182,16 +187,20 @@ def probe(
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
-    hits = None
-    if prior is not None:
+    hits = exact = None
+    if head is not None and prior is not None:
         zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
         hits = top_k_hits(zero_shot_logits, sets.test.labels, 1)
+        exact = torch.tensor([row.how == "exact" for row in head.account])[sets.test.labels]
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
         **answers(fit, sets).figures(seed),
         zero_shot_acc1=None if hits is None else share(hits),
         zero_shot_acc1_interval=None if hits is None else interval(hits, seed),
+        zero_shot_exact_acc1=None if hits is None or exact is None else _share_of(hits, exact),
+        zero_shot_rest_acc1=None if hits is None or exact is None else _share_of(hits, ~exact),
+        exact_classes=0 if head is None else head.counts()["exact"],
         choice=choice,
         converged=fit.converged,
         train_images=len(labels),
@@ -200,6 +209,11 @@ def probe(
         prior={} if head is None or used is None else head.counts(),
         seed=seed,
     )
+
+
+def _share_of(hits: Tensor, chosen: Tensor) -> float | None:
+    """The share of hits among the chosen images; None where there are none."""
+    return share(hits[chosen]) if chosen.any() else None
 
 
 def answers(fit: Fit, sets: ProbeSets) -> Answers:
