@@ -12,7 +12,7 @@ from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.transfer.features.extraction import extract
 from catlipctl.transfer.features.untrained import reestimate_batch_norm
-from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset
+from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset, without_images
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ def extract_sets(
     need no label and a control of few images would be a straw man.
     """
     sets = labelled_sets(train, test, target, seed)
+    if absent := without_images(target, sets.classes):
+        progress.note(absent)
     all_indices = sets.train.indices
     train_indices = all_indices[subset(sets.train.labels[all_indices], train_size, seed)]
     options: dict[str, Any] = {"workers": workers, "progress": progress}

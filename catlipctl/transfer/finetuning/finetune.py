@@ -32,7 +32,7 @@ from catlipctl.transfer.classifier import with_head
 from catlipctl.transfer.finetuning.answers import answers
 from catlipctl.transfer.finetuning.result import FinetuneResult
 from catlipctl.transfer.initialise import TransferredHead, prior_head
-from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
+from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets, without_images
 from catlipctl.transfer.metrics import Answers
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
@@ -84,6 +84,8 @@ def finetune(
         progress=progress,
     ) as run:
         tuning = settled(recipe, run, checkpoint, labelled_sets(train, test, target, recipe.seed))
+        if absent := without_images(target, tuning.sets.classes):
+            run.progress.note(absent)
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
         learner = tuning.learner()

@@ -52,8 +52,14 @@ def write_transfer_init(
     """Do Transfer Init and write the tower with its new head as the checkpoint `out`, with `account.csv`.
 
     `head_only`: a safetensors file to write `weight [K, D]` and `bias [K]` to as well. Neither may exist.
-    Raises DataError where no label is met: all rows would be random.
+    Raises DataError where no label is met: all rows would be random; and for one label that would exclude all
+    others: its probability is 1 whatever is seen.
     """
+    if len(labelset) == 1 and not labelset.multi_label:
+        raise DataError(
+            f"{labelset.name} has one label, {labelset.labels[0].name}: to choose between one says nothing",
+            "give it a second label, or --multi-label: then it is a yes or a no",
+        )
     if head_only is not None:
         refuse_taken(head_only)
     head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, mapping=mapping, seed=seed)

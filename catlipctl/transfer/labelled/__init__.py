@@ -1,6 +1,6 @@
 """Labelled images: their classes, those that train and those that test, and subsets of them."""
 
-from catlipctl.transfer.labelled.classes import UNLABELLED, class_ids, named_classes
+from catlipctl.transfer.labelled.classes import UNLABELLED, class_ids, named_classes, without_images
 from catlipctl.transfer.labelled.splits import (
     TEST_SHARE,
     Labelled,
@@ -28,4 +28,5 @@ __all__ = [
     "named_classes",
     "open_splits",
     "subset",
+    "without_images",
 ]

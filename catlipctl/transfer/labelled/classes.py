@@ -51,6 +51,18 @@ def named_classes(labels: Sequence[str | None], target: LabelSet | None) -> Labe
     return present
 
 
+def without_images(target: LabelSet | None, classes: LabelSet) -> str:
+    """What to say of the target's labels of which there is no image; empty where there is nothing to say."""
+    present = {label.name for label in classes.labels}
+    absent = [label.name for label in target.labels if label.name not in present] if target else []
+    if not absent or target is None:
+        return ""
+    return (
+        f"{len(absent):,} of the {len(target):,} labels of {target.name} have no training image and no place "
+        f"in the classifier: {_some(absent)}"
+    )
+
+
 def class_ids(labels: Sequence[str | None], classes: LabelSet) -> Tensor:
     """`[N]`, the class id of each sample, -1 where it has no label.
 
