@@ -5,7 +5,7 @@ transfer set. Anything else is a TSV file (`file.py` has the format) or the `acc
 wrote.
 """
 
-from catlipctl.labels.targets.file import BUILT_IN, load, without_synset
+from catlipctl.labels.targets.file import BUILT_IN, listed, load, without_synset
 from catlipctl.labels.targets.labelset import (
     HOWS,
     How,
@@ -30,6 +30,7 @@ __all__ = [
     "Senses",
     "extracted",
     "guesses",
+    "listed",
     "load",
     "meanings",
     "read_by",
