@@ -1,9 +1,11 @@
 """Transfer Init: which rows are taken, by NLTK's WordNet; what is written, read by others."""
 
 import csv
+import gzip
 import itertools
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import targets
+from catlipctl.labels.corenet import CorenetExtractor
 from catlipctl.labels.targets import Label, LabelSet, Mapping
 from catlipctl.transfer import transfer_init, write_transfer_init
 from catlipctl.transfer.initialise import AccountRow
@@ -214,6 +217,26 @@ def test_rows_of_imagenets_classes_are_known(tmp_path: Path) -> None:
     assert rows["dog"].how == "hyponyms"
     assert torch.allclose(weight[list(rows).index("dog")], head.weight[taken].mean(0), atol=1e-6)
     assert json.loads((tmp_path / "cifar10" / "config.json").read_text())["catlipctl"]["from"] == loaded.name
+
+
+def test_imagenet_on_thousands_of_real_synsets(shared_data: Path, checkpoint: Checkpoint) -> None:
+    """Captions of photographs, all their nouns: rows are counted by what they were made of."""
+    assert checkpoint.vocabulary is not None
+    extract = CorenetExtractor()
+    with gzip.open(shared_data / "captions" / "multi30k-29k.en.txt.gz", "rt", encoding="utf-8") as lines:
+        counted = Counter(key for line in lines for key in extract(line))
+    keys, counts = zip(*counted.most_common(), strict=True)
+    vocabulary = replace(checkpoint.vocabulary, keys=keys, counts=counts, threshold=0)
+    head = transfer_init(
+        replace(checkpoint, tower=tower(len(keys)), vocabulary=vocabulary), targets.load("imagenet")
+    )
+    wnids = set(ImageNetInfo("imagenet-1k").label_names())
+    assert head.counts()["exact"] == len(wnids & counted.keys()) > 100
+    made_of = Counter(tuple(sorted(row.sources)) for row in head.account if row.how != "random")
+    assert head.distinct_rows == len(made_of)
+    shared = sum(row.shared > 0 for row in head.account)
+    assert shared == sum(count for count in made_of.values() if count > 1) > 100
+    assert all(row.shared == made_of[tuple(sorted(row.sources))] - 1 for row in head.account if row.sources)
 
 
 def test_random_rows_are_seeded_and_of_the_heads_scale(checkpoint: Checkpoint) -> None:
