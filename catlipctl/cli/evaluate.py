@@ -20,6 +20,7 @@ from catlipctl.cli.options import (
     Json,
     LabelBase,
     LabelKey,
+    Mapping,
     MultiLabel,
     Processes,
 )
@@ -74,6 +75,7 @@ def linear_probe(
         Literal["transfer", "random"],
         typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
     ] = "transfer",
+    mapping: Mapping = "heads",
     random_backbone: Annotated[
         bool,
         typer.Option("--random-backbone", help="The control: the same tower, untrained."),
@@ -105,7 +107,9 @@ def linear_probe(
         TrainSize.parse(train_size)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else label_set(target, out, multi_label=multi_label)
+        labelset = (
+            None if target is None else label_set(target, out, multi_label=multi_label, mapping=mapping)
+        )
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
         train_source, test_source = open_splits(
@@ -122,6 +126,7 @@ def linear_probe(
             target=labelset,
             train_size=train_size,
             init=init,
+            mapping=mapping,
             random_backbone=random_backbone,
             seed=seed,
             multi_label=multi_label,
@@ -147,6 +152,12 @@ def fine_tune(
         typer.Option(
             help="The classifier at the start: the pre-trained head's rows, or fresh. Default: transfer.",
             show_default=False,
+        ),
+    ] = None,
+    mapping: Annotated[
+        Literal["heads", "paper"] | None,
+        typer.Option(
+            help="How class names meet the vocabulary, as in eval lp. Default: heads.", show_default=False
         ),
     ] = None,
     set_: Annotated[
@@ -203,7 +214,7 @@ def fine_tune(
         if checkpoint is None:
             further += ["--checkpoint", named]  # told once, and the same in all processes
         overrides = [recipe.Override.parse(text) for text in set_ or []]
-        flags = {"checkpoint": named, "target": target, "init": init}
+        flags = {"checkpoint": named, "target": target, "init": init, "mapping": mapping}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
         if multi_label is not None:
             loss, option = ("bce", "--multi-label") if multi_label else ("cross_entropy", "--exclusive")
@@ -217,7 +228,11 @@ def fine_tune(
         from catlipctl.transfer.labelled import open_splits
 
         cpu = inputs.only_here(gpus, processes, out, further)
-        labelset = None if target is None else label_set(target, out, multi_label=multi_label)
+        labelset = (
+            None
+            if target is None
+            else label_set(target, out, multi_label=multi_label, mapping=loaded.value.mapping)
+        )
         train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )

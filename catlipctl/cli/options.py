@@ -1,7 +1,7 @@
 """Options that several commands share, spelled once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -112,6 +112,14 @@ Extractor = Annotated[
         "--extractor",
         help="What makes labels of a caption: corenet, nouns or subword.",
         autocompletion=completion.extractors,
+    ),
+]
+Mapping = Annotated[
+    Literal["heads", "paper"],
+    typer.Option(
+        "--mapping",
+        help="How labels meet the vocabulary. heads: by the nouns of their names. paper: CatLIP 4.2 to the "
+        "letter; a name with a word that is no noun is random.",
     ),
 ]
 Strict = Annotated[

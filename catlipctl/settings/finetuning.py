@@ -12,6 +12,7 @@ from catlipctl.settings.objectives import ClassificationSettings
 from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSettings, TrainingSettings
 
 Init = Literal["transfer", "random"]
+Mapping = Literal["heads", "paper"]
 Loss = Literal["cross_entropy", "bce"]
 Learns = Literal["all", "classifier"]
 
@@ -29,6 +30,8 @@ class FinetuneRecipe(TrainingSettings):
     """The label set whose labels the class names are; null: names looked up in WordNet. `--target`."""
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
+    mapping: Mapping = "heads"
+    """How class names meet the vocabulary: by their head nouns, or as in the paper. [CatLIP 4.2]"""
     loss: Loss | None = None
     """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image
     may have several; null: as the label set or the images say. `--multi-label`, `--exclusive`.
@@ -74,6 +77,7 @@ FIXED_ON_RESUME = {
     "checkpoint": "the weights began as its",
     "target": "the classifier has an output for each of its classes",
     "init": "the classifier began by it",
+    "mapping": "the classifier began by it",
     "learns": "the optimiser's moments are of what learns",
     "image_size": "its positions are of this size",
     "range_augment": "its ranges are learned with the weights",

@@ -34,7 +34,7 @@ from catlipctl.transfer.classifier import freeze, log_odds, with_head
 from catlipctl.transfer.finetuning.answers import answers, figures, means
 from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult, protocol
 from catlipctl.transfer.initialise import TransferredHead, prior_head
-from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
+from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets, without_images
 from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
@@ -90,6 +90,8 @@ def finetune(
             train, test, target, recipe.seed, multi_label=several, label_base=recipe.label_base
         )
         tuning = settled(recipe, run, checkpoint, sets)
+        if absent := without_images(target, sets.classes):
+            run.progress.note(absent)
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
         learner = tuning.learner()
@@ -113,7 +115,9 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     """All that a run needs before it trains; UsageError for sizes that the tower does not take."""
     prior = None
     if recipe.init == "transfer":
-        prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
+        prior = prior_head(
+            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+        )
     base = recipe.image_size or checkpoint.tower.preprocessing.size
     recipe.must_share_out(base, run.world.size)
     tower = resized(checkpoint.tower, base, recipe.image_sizes(base), crop_pct=recipe.crop_pct)
