@@ -10,8 +10,6 @@ from catlipctl.checkpoints.directory import MULTI_LABEL, SINGLE_LABEL, ProblemTy
 from catlipctl.models import Tower
 from catlipctl.vocabulary import Vocabulary
 
-TIMM = "timm:"
-"""How the spelling of the door to timm's models begins."""
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -19,9 +17,10 @@ _WNID = re.compile(r"n\d{8}")
 class Checkpoint:
     """A tower ready for use, and what is known of it.
 
-    path: its directory; None where it came through a door (`timm:NAME`). tower: in eval mode, on the CPU.
+    path: its directory; None where it came through a door. tower: in eval mode, on the CPU.
     config: what its writer said of it (objective, step, recipe, ...). label_names: one a class of the head.
-    problem_type: what turns its logits to probabilities.
+    problem_type: what turns its logits to probabilities. spelling: how it was named, `timm:NAME`, where it
+    came through a door.
     """
 
     path: Path | None
@@ -31,11 +30,12 @@ class Checkpoint:
     label_names: list[str] | None = None
     label_descriptions: dict[str, str] = field(default_factory=dict)
     problem_type: ProblemType = SINGLE_LABEL
+    spelling: str = ""
 
     @property
     def name(self) -> str:
         """What it is called: its path, or its door's spelling."""
-        return str(self.path or f"{TIMM}{self.tower.name}")
+        return str(self.path or self.spelling or self.tower.name)
 
     @property
     def activation(self) -> Literal["softmax", "sigmoid"]:
@@ -56,7 +56,7 @@ class Checkpoint:
 
     @property
     def run(self) -> Path:
-        """The folder of its run, where what is made from it is kept; `runs/NAME` for one of timm's."""
+        """The folder of its run, where what is made from it is kept; `runs/NAME` for one behind a door."""
         if self.path is None:
             return Path("runs") / self.tower.name
         return run_of(self.path)

@@ -6,11 +6,11 @@ from typing import Any, TypeVar
 import timm
 import torch
 from pydantic import BaseModel
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from catlipctl import vocabulary as vocabularies
-from catlipctl.checkpoints.checkpoint import TIMM, Checkpoint
+from catlipctl.checkpoints import doors
+from catlipctl.checkpoints.checkpoint import Checkpoint
 from catlipctl.checkpoints.config import KIND, Config
 from catlipctl.checkpoints.directory import (
     CONFIG,
@@ -26,9 +26,9 @@ from catlipctl.checkpoints.directory import (
     read_manifest,
     resolve,
 )
-from catlipctl.checkpoints.doors import timm as timm_door
 from catlipctl.checkpoints.shards import SHARD
 from catlipctl.checkpoints.state import State
+from catlipctl.checkpoints.tensors import read_tensors
 from catlipctl.errors import CheckpointError
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
@@ -36,7 +36,6 @@ from catlipctl.results import Result
 Schema = TypeVar("Schema", bound=BaseModel)
 
 LABELS_SHOWN = 10
-_LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
 
 
 class Inspection(Result):
@@ -64,27 +63,19 @@ class Inspection(Result):
 
 
 def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
-    """The checkpoint of a run, a `checkpoints/`, one `step-*` or `timm:NAME` (`timm:local-dir:PATH` too).
+    """The checkpoint of a run, a `checkpoints/`, one `step-*`, or behind one of `doors.DOORS`.
 
-    weights: without, the tower is as it was before any training, and none are read or downloaded: its
-    architecture and configuration are enough.
-    Files are compared with the manifest before they are used. Only `timm:` may use the network, because the
+    weights: without, the tower is as it was before any training, and none are downloaded: its architecture
+    and configuration are enough.
+    Files are compared with the manifest before they are used. Only a door may use the network, because the
     user named it. Raises MachineError where that fails, CheckpointError for what is missing, half-written,
     damaged or of another kind.
     """
-    text = str(spec)
-    if text.startswith(TIMM):
-        name = text.removeprefix(TIMM)
-        folder = Path(name.removeprefix(timm_door.LOCAL))
-        # One of ours says by this door too what it says by its path.
-        ours = name.startswith(timm_door.LOCAL) and (folder / MANIFEST).is_file()
-        return _from_directory(folder, weights) if ours else timm_door.load(name, weights)
-    if text.startswith(_LATER) and not Path(text).exists():
-        raise CheckpointError(
-            f"{text.split(':')[0]}:... is not supported yet",
-            "name a run, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
-        )
-    return _from_directory(resolve(spec), weights)
+    folder = doors.folder(spec)
+    if folder is not None and (folder / MANIFEST).is_file():
+        return _from_directory(folder, weights)  # one of ours says by a door too what it says by its path
+    through = doors.door(spec)
+    return _from_directory(resolve(spec), weights) if through is None else through(weights)
 
 
 def read_state(directory: Path, schema: type[Schema]) -> tuple[State, Schema]:
@@ -188,15 +179,3 @@ def _width(tower: Tower) -> int:
         return tower.head.in_features
     size = tower.preprocessing.size
     return tower.features(torch.zeros(1, 3, size, size)).shape[1]
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; CheckpointError where it is damaged, or holds NaN."""
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # SafetensorError, and what torch makes of a header that lies
-        raise CheckpointError(f"{path} cannot be read: {error}", "name another checkpoint") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and bool(tensor.float().isnan().any()):
-            raise CheckpointError(f"{path}: {name} holds NaN", "name another checkpoint")
-    return tensors
