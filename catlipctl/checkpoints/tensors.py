@@ -47,14 +47,15 @@ def check_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
     A few bytes can claim any shape, by a stride of zero: together they hold no more than the file.
     """
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise CheckpointError(f"{path}: {name} is no plain tensor", _HINT)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > path.stat().st_size:
         raise CheckpointError(
             f"{path} claims tensors of {claimed:,} bytes, and has {path.stat().st_size:,}", _HINT
         )
     for name, tensor in tensors.items():
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise CheckpointError(f"{path}: {name} is no plain tensor", _HINT)
         if tensor.is_floating_point() and bool(tensor.float().isnan().any()):
             raise CheckpointError(f"{path}: {name} holds NaN", "name another checkpoint")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DOORS = {
     "timm:": "timm",
     "hf-hub:": "hf_hub",
+    "corenet:": "corenet",
 }
 """The prefix of each door, and its file here, loaded when it is first gone through."""
 LOCAL = "local-dir:"
