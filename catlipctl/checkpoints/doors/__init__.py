@@ -16,6 +16,7 @@ DOORS = {
     "timm:": "timm",
     "hf-hub:": "hf_hub",
     "corenet:": "corenet",
+    "superclass:": "superclass",
 }
 """The prefix of each door, and its file here, loaded when it is first gone through."""
 LOCAL = "local-dir:"

@@ -5,19 +5,28 @@ The tower stands in them as a classifier, in DeepLabv3 under `encoder.`, and in 
 """
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
 
-from catlipctl import models
 from catlipctl.checkpoints.checkpoint import Checkpoint
 from catlipctl.checkpoints.directory import MULTI_LABEL, SINGLE_LABEL
-from catlipctl.checkpoints.doors.fitting import Fitted, Ignored, fill, fit, places_of, read_file
-from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.checkpoints.doors.fitting import (
+    Fitted,
+    Ignored,
+    blocks,
+    fill,
+    fit,
+    made,
+    most,
+    places_of,
+    read_file,
+    shapes_of,
+    sizes,
+)
+from catlipctl.errors import CheckpointError
 from catlipctl.labels import targets
 from catlipctl.models.catlip_vit import NATIVE_SIZE
 from catlipctl.settings.models import ModelSettings
@@ -79,7 +88,7 @@ def load(name: str, weights: bool) -> Checkpoint:
     shape = recognised(name, found)
     settings = settings_of(shape, large="512x512" in PurePath(name).stem or shape.classes == 80)
     fitted = fitted_to(name, found, shape, settings)
-    tower = models.create(settings, shape.classes)
+    tower = made(name, settings, shape.classes)
     if weights:
         fill(tower, fitted.tensors)
     tower.module.eval()
@@ -100,13 +109,15 @@ def recognised(name: str, found: Mapping[str, Any]) -> Shape:
 
     Raises CheckpointError where there is no such tower.
     """
-    shapes = {key: tuple(value.shape) for key, value in found.items() if isinstance(value, Tensor)}
-    begins = [each for each in _PREFIXES if any(key.startswith(f"{each}transformer.") for key in shapes)]
+    begins = [each for each in _PREFIXES if any(key.startswith(f"{each}transformer.") for key in found)]
     prefix = begins[0] if begins else ""
-    inside = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
-    blocks = Counter(match[1] for key in inside if (match := re.match(r"transformer\.(\d+)\.", key)))
-    width = _most(_sizes(inside, r"pre_norm_(mha|ffn)\.0\..+", 0))
-    hidden = _most(_sizes(inside, r"pre_norm_ffn\.1\..+", 0) + _sizes(inside, r"pre_norm_ffn\.4\.weight", 1))
+    inside = shapes_of(found, prefix)
+    block = r"transformer\.(\d+)\."
+    width = most(sizes(inside, rf"{block}pre_norm_(mha|ffn)\.0\..+", 0))
+    hidden = most(
+        sizes(inside, rf"{block}pre_norm_ffn\.1\..+", 0)
+        + sizes(inside, rf"{block}pre_norm_ffn\.4\.weight", 1)
+    )
     if not width or not hidden:
         raise CheckpointError(
             f"{name} holds no tower of CatLIP's: it has no transformer.0.pre_norm_ffn.0.weight",
@@ -121,22 +132,11 @@ def recognised(name: str, found: Mapping[str, Any]) -> Shape:
     return Shape(
         prefix=prefix,
         width=width,
-        depth=sum(keys > 1 for keys in blocks.values()),
+        depth=blocks(inside, block),
         hidden=hidden,
         class_token="cls_token" in inside or not prefix,
         classes=heads[0] if heads else 0,
     )
-
-
-def _sizes(shapes: Mapping[str, tuple[int, ...]], pattern: str, axis: int) -> list[int]:
-    """The sizes along an axis of the blocks' tensors whose names end so."""
-    fitting = [shape for key, shape in shapes.items() if re.fullmatch(rf"transformer\.\d+\.{pattern}", key)]
-    return [shape[axis] for shape in fitting if len(shape) > axis]
-
-
-def _most(sizes: list[int]) -> int:
-    """The size that occurs most often; 0 of none."""
-    return Counter(sizes).most_common(1)[0][0] if sizes else 0
 
 
 def settings_of(shape: Shape, *, large: bool = False) -> ModelSettings:
@@ -161,18 +161,15 @@ def settings_of(shape: Shape, *, large: bool = False) -> ModelSettings:
 
 def fitted_to(name: str, found: Mapping[str, Any], shape: Shape, settings: ModelSettings) -> Fitted:
     """The tensors of a state dict by timm's names; nothing is allocated. Raises CheckpointError."""
-    try:
-        with torch.device("meta"):
-            tower = models.create(settings, shape.classes)
-    except UsageError as error:
-        raise CheckpointError(f"{name} holds a tower that cannot be made: {error.message}") from error
+    with torch.device("meta"):
+        tower = made(name, settings, shape.classes)
     positions = {"pos_embed": (1, *tower.module.pos_embed.shape)}
     names = {**_NAMES, "^": shape.prefix}
     ignored = {
         re.escape(shape.prefix) + _RANGE_AUGMENT: "RangeAugment's ranges, which only training uses",
         **_IGNORED[shape.prefix],
     }
-    return fit(name, found, places_of(tower, names, positions), ignored)
+    return fit(name, found, places_of(tower.module, names, positions), ignored)
 
 
 def _labels(classes: int) -> tuple[list[str] | None, dict[str, str]]:

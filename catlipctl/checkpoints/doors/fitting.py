@@ -2,15 +2,17 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
+from catlipctl import models
 from catlipctl.checkpoints.tensors import SAFETENSORS, check_tensors, read_tensors, read_torch
-from catlipctl.errors import CheckpointError
+from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.models import TimmTower
+from catlipctl.settings.models import ModelSettings
 
 SHOWN = 5
 """Keys that are named of each kind of fault."""
@@ -57,14 +59,23 @@ def read_file(name: str) -> dict[str, Any]:
     return found
 
 
-def places_of(tower: TimmTower, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Places:
+def shapes_of(found: Mapping[str, Any], prefix: str) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors whose names begin so, by what follows."""
+    return {
+        key.removeprefix(prefix): tuple(value.shape)
+        for key, value in found.items()
+        if isinstance(value, Tensor) and key.startswith(prefix)
+    }
+
+
+def places_of(module: nn.Module, names: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> Places:
     """Where a tower's parameters lie in a file.
 
     names: patterns of the tower's names and what stands for them in the file, applied one after the other.
     shapes: of those parameters, by the tower's names, that have another shape in the file.
     """
     places = {}
-    for own, value in tower.module.state_dict().items():
+    for own, value in module.state_dict().items():
         key = own
         for pattern, there in names.items():
             key = re.sub(pattern, there, key)
@@ -97,6 +108,31 @@ def fit(name: str, found: Mapping[str, Any], places: Places, ignored: Ignored) -
         {own: found[place.key] for own, place in places.items()},
         {"keys": len(expected), "ignored": [f"{count} keys: {why}" for why, count in counts.items()]},
     )
+
+
+def sizes(shapes: Mapping[str, tuple[int, ...]], pattern: str, axis: int) -> list[int]:
+    """The sizes along an axis of the tensors whose names are of a pattern."""
+    fitting = [shape for key, shape in shapes.items() if re.fullmatch(pattern, key)]
+    return [shape[axis] for shape in fitting if len(shape) > axis]
+
+
+def most(votes: Sequence[int]) -> int:
+    """What occurs most often, so that one wrong tensor does not decide; 0 of none."""
+    return Counter(votes).most_common(1)[0][0] if votes else 0
+
+
+def blocks(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
+    """How many numbers, the group of the pattern, more than one tensor begins with."""
+    numbers = Counter(match[1] for key in shapes if (match := re.match(pattern, key)))
+    return sum(tensors > 1 for tensors in numbers.values())
+
+
+def made(name: str, settings: ModelSettings, classes: int) -> TimmTower:
+    """A tower for what the file `name` holds; CheckpointError where timm can't make it."""
+    try:
+        return models.create(settings, classes)
+    except UsageError as error:
+        raise CheckpointError(f"{name} holds a tower that cannot be made: {error.message}") from error
 
 
 def fill(tower: TimmTower, tensors: Mapping[str, Tensor]) -> None:

@@ -130,8 +130,8 @@ def forward(state: State, images: Tensor, heads: int) -> Tensor:
 @pytest.mark.parametrize(
     ("prefix", "classes", "width", "heads", "hidden"),
     [
-        ("", 30, 128, 2, 128),
-        ("", 24_320, 192, 3, 768),
+        ("", 30, 192, 3, 768),
+        ("", 24_320, 64, 1, 64),
         ("encoder.", None, 128, 2, 128),
         ("model.backbone.encoder.", None, 64, 1, 256),
     ],
