@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from catlipctl.checkpoints.checkpoint import Checkpoint
     from catlipctl.checkpoints.directory import (
         MULTI_LABEL,
+        OPEN_CLIP_CONFIG,
+        OPEN_CLIP_WEIGHTS,
         SINGLE_LABEL,
         NewestRun,
         ProblemType,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from catlipctl.checkpoints.exporters.onnx import export_onnx
     from catlipctl.checkpoints.exporters.timm import export_timm
     from catlipctl.checkpoints.loading import Inspection, inspect, load, read_state
-    from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
+    from catlipctl.checkpoints.open_clip import open_clip_files
     from catlipctl.checkpoints.state import Gathered, State, gather
     from catlipctl.checkpoints.writing import contents, write, write_step
 
@@ -86,8 +88,8 @@ _MODULES = {
     "latest": "directory",
     "load": "loading",
     "newest_run": "directory",
-    "OPEN_CLIP_CONFIG": "open_clip",
-    "OPEN_CLIP_WEIGHTS": "open_clip",
+    "OPEN_CLIP_CONFIG": "directory",
+    "OPEN_CLIP_WEIGHTS": "directory",
     "open_clip_files": "open_clip",
     "read_state": "loading",
     "resolve": "directory",

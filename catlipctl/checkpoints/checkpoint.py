@@ -4,11 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from catlipctl.checkpoints.directory import MULTI_LABEL, SINGLE_LABEL, ProblemType, run_of
 from catlipctl.models import Tower
 from catlipctl.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from catlipctl.checkpoints.open_clip import BothTowers
 
 _WNID = re.compile(r"n\d{8}")
 
@@ -20,7 +23,7 @@ class Checkpoint:
     path: its directory; None where it came through a door. tower: in eval mode, on the CPU.
     config: what its writer said of it (objective, step, recipe, ...). label_names: one a class of the head.
     problem_type: what turns its logits to probabilities. spelling: how it was named, `timm:NAME`, where it
-    came through a door.
+    came through a door. both_towers: in open_clip's form, where a text tower belongs to it.
     """
 
     path: Path | None
@@ -31,6 +34,7 @@ class Checkpoint:
     label_descriptions: dict[str, str] = field(default_factory=dict)
     problem_type: ProblemType = SINGLE_LABEL
     spelling: str = ""
+    both_towers: "BothTowers | None" = None
 
     @property
     def name(self) -> str:

@@ -19,6 +19,8 @@ from catlipctl.results import Result
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
 STATE_TENSORS = "state/state.safetensors"
 STATE_JSON = "state/state.json"
 MANIFEST = "manifest.json"

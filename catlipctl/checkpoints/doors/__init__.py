@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 DOORS = {
     "timm:": "timm",
     "hf-hub:": "hf_hub",
+    "open_clip:": "open_clip",
     "corenet:": "corenet",
     "superclass:": "superclass",
 }

@@ -1,17 +1,15 @@
-"""The door to models on the Hugging Face Hub, or in a folder laid out as there: timm's."""
+"""The door to models on the Hugging Face Hub, or in a folder laid out as there: timm's or open_clip's."""
 
 from pathlib import Path
 
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from pydantic import BaseModel
-from timm.models._hub import download_from_hf
 
-from catlipctl import network
 from catlipctl.checkpoints.checkpoint import Checkpoint
 from catlipctl.checkpoints.config import KIND
-from catlipctl.checkpoints.directory import CONFIG
+from catlipctl.checkpoints.directory import CONFIG, OPEN_CLIP_CONFIG
 from catlipctl.checkpoints.doors import HUB, LOCAL, timm
-from catlipctl.errors import CatlipctlError, CheckpointError
+from catlipctl.checkpoints.doors.hub_files import fetched
+from catlipctl.errors import CheckpointError
 
 
 class _Named(BaseModel):
@@ -23,34 +21,27 @@ class _Named(BaseModel):
 def load(name: str, weights: bool) -> Checkpoint:
     """The model of the repository ORG/NAME[@REVISION], or of the folder `name`.
 
-    It is timm's where config.json names an architecture. Raises MachineError where the
-    network fails and the Hub's cache has no such model; CheckpointError for a model of another kind.
+    It is timm's where config.json names an architecture, and else open_clip's. Raises MachineError where the
+    network fails and the Hub's cache has no such model; CheckpointError for a model of neither.
     """
     folder = Path(name) if Path(name).is_dir() else None
     place = f"{LOCAL}{name}" if folder else f"{HUB}{name}"
     config = _found(name, folder, CONFIG)
     if config and KIND.read_json(config, _Named).architecture is not None:
         return timm.load(place, weights)
+    if _found(name, folder, OPEN_CLIP_CONFIG):
+        from catlipctl.checkpoints.doors import open_clip  # which takes a second to import
+
+        return open_clip.load(place, weights)
     raise CheckpointError(
-        f"{HUB}{name} is no model of timm's: no config.json that names an architecture",
-        "name a model that timm opens from the Hub",
+        f"{HUB}{name} is no model of timm's or open_clip's: no config.json that names an architecture, "
+        f"and no {OPEN_CLIP_CONFIG}",
+        "name a model that timm or open_clip opens from the Hub",
     )
 
 
 def _found(name: str, folder: Path | None, file: str) -> Path | None:
-    """A file of the model, fetched where it is on the Hub; None where the model has no such file."""
-    if folder is not None:
-        return folder / file if (folder / file).is_file() else None
-    hint = f"check the network, or fetch the model elsewhere and name its folder: {HUB}FOLDER"
-    try:
-        with network.hub(f"{HUB}{name}", hint):
-            return Path(download_from_hf(name, file))
-    except LocalEntryNotFoundError:
-        raise
-    except EntryNotFoundError:
-        return None
-    except Exception as error:  # a name that is none, a repository that is not there or is private
-        if isinstance(error, CatlipctlError):
-            raise
-        said = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{HUB}{name} cannot be loaded: {said}", "name it ORG/NAME") from error
+    """A file of the model; None where the model has no such file."""
+    if folder is None:
+        return fetched(name, file)
+    return folder / file if (folder / file).is_file() else None
