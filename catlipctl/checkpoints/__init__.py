@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from catlipctl.checkpoints.exporters.exported import Exported
     from catlipctl.checkpoints.exporters.onnx import export_onnx
     from catlipctl.checkpoints.exporters.timm import export_timm
+    from catlipctl.checkpoints.importing import Imported, import_checkpoint
     from catlipctl.checkpoints.loading import Inspection, inspect, load, read_state
     from catlipctl.checkpoints.open_clip import open_clip_files
     from catlipctl.checkpoints.state import Gathered, State, gather
@@ -46,6 +47,7 @@ __all__ = [
     "Checkpoint",
     "Exported",
     "Gathered",
+    "Imported",
     "Inspection",
     "NewestRun",
     "ProblemType",
@@ -55,6 +57,7 @@ __all__ = [
     "export_onnx",
     "export_timm",
     "gather",
+    "import_checkpoint",
     "inspect",
     "latest",
     "load",
@@ -73,6 +76,7 @@ _MODULES = {
     "Checkpoint": "checkpoint",
     "Exported": "exporters.exported",
     "Gathered": "state",
+    "Imported": "importing",
     "Inspection": "loading",
     "MULTI_LABEL": "directory",
     "NewestRun": "directory",
@@ -84,6 +88,7 @@ _MODULES = {
     "export_onnx": "exporters.onnx",
     "export_timm": "exporters.timm",
     "gather": "state",
+    "import_checkpoint": "importing",
     "inspect": "loading",
     "latest": "directory",
     "load": "loading",

@@ -211,7 +211,11 @@ def resolve(spec: str | Path) -> Path:
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}", NAMES)
     if not path.is_dir():
-        raise CheckpointError(f"{path} is a file; a checkpoint is a directory", f"try {path.parent}")
+        origins = ", ".join(f"{origin}{path}" for origin in ("corenet:", "superclass:", "open_clip:MODEL/"))
+        raise CheckpointError(
+            f"{path} is a file; a checkpoint is a directory",
+            f"try {path.parent}; a file of others' weights is named by what wrote it: {origins}",
+        )
     if (path / MANIFEST).exists():
         return path
     run = path.parent if path.name == "checkpoints" else path

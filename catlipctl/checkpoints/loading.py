@@ -1,7 +1,7 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import timm
 import torch
@@ -16,6 +16,8 @@ from catlipctl.checkpoints.directory import (
     CONFIG,
     MANIFEST,
     MULTI_LABEL,
+    OPEN_CLIP_CONFIG,
+    OPEN_CLIP_WEIGHTS,
     SINGLE_LABEL,
     STATE,
     STATE_JSON,
@@ -33,6 +35,9 @@ from catlipctl.errors import CheckpointError
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
 
+if TYPE_CHECKING:
+    from catlipctl.checkpoints.open_clip import BothTowers
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 LABELS_SHOWN = 10
@@ -42,6 +47,7 @@ class Inspection(Result):
     """A checkpoint's summary.
 
     parameters: of tower and head. head: its type. files: bytes by name; empty behind a door.
+    text_tower: whether one belongs to it.
     shards: files that the training state is cut into; 0 where it is in one, or there is none.
     """
 
@@ -56,6 +62,7 @@ class Inspection(Result):
     problem_type: ProblemType
     labels: list[str]
     vocabulary: str | None
+    text_tower: bool
     about: dict[str, Any]
     resumable: bool
     shards: int
@@ -115,6 +122,7 @@ def inspect(spec: str | Path) -> Inspection:
         if vocabulary is None
         else f"{len(vocabulary):,} keys by {vocabulary.extractor} {vocabulary.extractor_version} "
         f"from {vocabulary.source}",
+        text_tower=checkpoint.both_towers is not None,
         about=checkpoint.config,
         resumable=any(name.startswith("state/") for name in files),
         shards=sum(bool(SHARD.fullmatch(name)) for name in files),
@@ -141,7 +149,22 @@ def _from_directory(directory: Path, weights: bool) -> Checkpoint:
         label_names=config.label_names,
         label_descriptions=config.label_descriptions or {},
         problem_type=config.catlipctl.problem_type or (MULTI_LABEL if has_vocabulary else SINGLE_LABEL),
+        both_towers=_both_towers(directory) if weights else None,
     )
+
+
+def _both_towers(directory: Path) -> "BothTowers | None":
+    """What lies there in open_clip's form; its weights are compared with the manifest when they are read."""
+    if OPEN_CLIP_CONFIG not in read_manifest(directory).files:
+        return None
+    from catlipctl.checkpoints.open_clip import OPEN_CLIP, BothTowers, OpenClipConfig
+
+    def tensors() -> dict[str, Tensor]:
+        check(directory, [OPEN_CLIP_WEIGHTS])
+        return read_tensors(directory / OPEN_CLIP_WEIGHTS)
+
+    check(directory, [OPEN_CLIP_CONFIG])
+    return BothTowers(OPEN_CLIP.read_json(directory / OPEN_CLIP_CONFIG, OpenClipConfig), tensors)
 
 
 def _module(directory: Path, weights: dict[str, Tensor] | None) -> nn.Module:

@@ -49,7 +49,8 @@ def read_file(name: str) -> dict[str, Any]:
     path = Path(name)
     if not path.is_file():
         raise CheckpointError(f"no file at {name or '(an empty name)'}", "name the file of the weights")
-    found = dict(read_tensors(path)) if path.suffix == SAFETENSORS else read_torch(path)
+    read = read_tensors if path.suffix == SAFETENSORS else read_torch
+    found: dict[str, Any] = dict(read(path))
     if isinstance(found.get(_INSIDE), dict):
         _complain(name, {"unknown": sorted(map(str, found.keys() - _BESIDE - {_INSIDE}))})
         found = found[_INSIDE]

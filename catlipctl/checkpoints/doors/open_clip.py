@@ -68,12 +68,14 @@ def load(name: str, weights: bool) -> Checkpoint:
         file = origin.file()
         found = read_file(file)
         model = origin.config.model_cfg
-        fitted = fit(file, found, _places(spelling, model, images, found), _ignored(model))
+        places = _places(spelling, model, images, found)
+        fitted = fit(file, found, places, _ignored(model))
         about |= fitted.account
         if reason := other_text(model):
             about["text tower"] = f"left out: {reason}"
         else:
-            both = BothTowers(origin.config, lambda: found)
+            taken = {place.key: found[place.key] for place in places.values()}
+            both = BothTowers(origin.config, lambda: taken)
     tower = made(spelling, images.settings, images.outputs)
     if fitted:
         fill(tower, images.settled(fitted.tensors, tower.module))
