@@ -43,7 +43,8 @@ def prior_head(
         more = f" and {len(meant) - SHOWN} more" if len(meant) > SHOWN else ""
         progress.note(f"classes as synsets: {', '.join(meant[:SHOWN])}{more}")
         return head
-    progress.warn(f"no prior from Transfer Init: {why or 'its head has nothing like these classes'}")
+    why = why or "its head has nothing like these classes"
+    progress.warn(f"no prior from Transfer Init: {why}; so Random Init only")
     return None
 
 

@@ -72,9 +72,9 @@ def transfer_init(
     if synsets is None:
         raise CheckpointError(
             f"{checkpoint.name} has no vocabulary, and its labels are not synsets: "
-            "nothing says what its rows mean",
-            "take a run of objective catlip, or a timm model with ImageNet's classes; "
-            "`catlipctl eval lp` and `eval ft` need neither",
+            "nothing says what its rows mean, so there is Random Init only",
+            "take a run of objective catlip, a head with ImageNet's classes, or what CatLIP released, by "
+            "`catlipctl checkpoint import --vocab`; `catlipctl eval lp` and `eval ft` need neither",
         )
     head = checkpoint.tower.linear_head()
     rows = head.weight.detach().float().cpu()
