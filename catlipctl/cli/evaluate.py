@@ -18,7 +18,10 @@ from catlipctl.cli.options import (
     Gpus,
     ImageKey,
     Json,
+    LabelBase,
     LabelKey,
+    Mapping,
+    MultiLabel,
     NoCache,
     Processes,
 )
@@ -26,7 +29,7 @@ from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 
 if TYPE_CHECKING:
-    from catlipctl.transfer import FinetuneResult
+    from catlipctl.transfer import FinetuneResult, MultiLabelFinetuneResult
 
 Data = Annotated[
     str,
@@ -34,8 +37,8 @@ Data = Annotated[
         "--data",
         metavar="SOURCE",
         autocompletion=completion.sources,
-        help="Labelled images: class folders, tars, Parquet; or emoji:transfer, the embedded ones. "
-        "A folder's train/ and test/ (or val/) are used as such.",
+        help="Labelled images: class folders, tars, Parquet, coco:ANNOTATIONS.json; or emoji:transfer, the "
+        "embedded ones. A folder's train/ and test/ (or val/) are used as such.",
         show_default=False,
     ),
 ]
@@ -78,6 +81,7 @@ def linear_probe(
     seeds: Annotated[
         int, typer.Option(min=1, max=1000, help="Draws of the training images, by --seed and the next ones.")
     ] = 1,
+    mapping: Mapping = "heads",
     random_backbone: Annotated[
         bool,
         typer.Option("--random-backbone", help="The control: the same tower, untrained."),
@@ -96,6 +100,8 @@ def linear_probe(
     gpus: Gpus = None,
     processes: Processes = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -115,7 +121,9 @@ def linear_probe(
         sizes, inits = curves.sizes(train_size), curves.inits(init)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else label_set(target, out)
+        labelset = (
+            None if target is None else label_set(target, out, multi_label=multi_label, mapping=mapping)
+        )
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
         only_main_speaks()
@@ -128,8 +136,11 @@ def linear_probe(
         control = "-untrained" if random_backbone else ""
         shared: dict[str, Any] = {
             "target": labelset,
+            "mapping": mapping,
             "random_backbone": random_backbone,
             "seed": seed,
+            "multi_label": multi_label,
+            "label_base": label_base,
             "cache": inputs.feature_cache(cache_dir, no_cache),
             "cpu": cpu,
             "workers": workers,
@@ -181,6 +192,12 @@ def fine_tune(
             show_default=False,
         ),
     ] = None,
+    mapping: Annotated[
+        Literal["heads", "paper"] | None,
+        typer.Option(
+            help="How class names meet the vocabulary, as in eval lp. Default: heads.", show_default=False
+        ),
+    ] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -204,6 +221,8 @@ def fine_tune(
         typer.Option("--out", help="The run's directory. Default: RUN/eval/ft-DATA.", show_default=False),
     ] = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     plots: Plots = DEFAULT,
@@ -233,8 +252,13 @@ def fine_tune(
         if checkpoint is None:
             further += ["--checkpoint", named]  # told once, and the same in all processes
         overrides = [recipe.Override.parse(text) for text in set_ or []]
-        flags = {"checkpoint": named, "target": target, "init": init}
+        flags = {"checkpoint": named, "target": target, "init": init, "mapping": mapping}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
+        if multi_label is not None:
+            loss, option = ("bce", "--multi-label") if multi_label else ("cross_entropy", "--exclusive")
+            overrides.append(recipe.Override("loss", loss, option))
+        if label_base is not None:
+            overrides.append(recipe.Override("label_base", label_base, "--label-base"))
         overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
         loaded = recipe.load(FinetuneRecipe, run.recipe if run else None, overrides)
         # After the recipe, which is refused without torch.
@@ -242,7 +266,11 @@ def fine_tune(
         from catlipctl.transfer.labelled import open_splits
 
         cpu = inputs.only_here(gpus, processes, out, further)
-        labelset = None if target is None else label_set(target, out)
+        labelset = (
+            None
+            if target is None
+            else label_set(target, out, multi_label=multi_label, mapping=loaded.value.mapping)
+        )
         train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
@@ -266,7 +294,7 @@ def fine_tune(
             out.result(result, fine_tuned(result, _plot(result, plots, out)), _next_step(result.run))
 
 
-def _plot(result: "FinetuneResult", plots: Kinds, out: Output) -> str | None:
+def _plot(result: "FinetuneResult | MultiLabelFinetuneResult", plots: Kinds, out: Output) -> str | None:
     from catlipctl import reports
 
     run = Path(result.run)

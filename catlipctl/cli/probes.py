@@ -16,7 +16,10 @@ from catlipctl.cli.options import (
     Gpus,
     ImageKey,
     Json,
+    LabelBase,
     LabelKey,
+    Mapping,
+    MultiLabel,
     NoCache,
     Processes,
 )
@@ -41,12 +44,15 @@ def zero_shot(
     word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
+    mapping: Mapping = "heads",
     seed: Seed = 0,
     workers: Workers = 0,
     out_dir: Out = None,
     gpus: Gpus = None,
     processes: Processes = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -62,6 +68,7 @@ def all_(
     word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
+    mapping: Mapping = "heads",
     random_backbone: Annotated[
         bool,
         typer.Option("--random-backbone", help="The control: the same tower, untrained."),
@@ -72,6 +79,8 @@ def all_(
     gpus: Gpus = None,
     processes: Processes = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -89,12 +98,15 @@ def _evaluate(
     word: str | None,
     test: str | None,
     target: str | None,
+    mapping: Mapping,
     seed: int,
     workers: int,
     out_dir: Path | None,
     gpus: int | None,
     processes: int | None,
     label_key: str | None,
+    label_base: int | None,
+    multi_label: bool | None,
     image_key: str | None,
     cache_dir: Path | None,
     no_cache: bool,
@@ -110,7 +122,9 @@ def _evaluate(
 
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else label_set(target, out)
+        labelset = (
+            None if target is None else label_set(target, out, multi_label=multi_label, mapping=mapping)
+        )
         if out_dir is not None:
             files.refuse_taken(out_dir)
         named = inputs.checkpoint(checkpoint, word, out)
@@ -134,6 +148,9 @@ def _evaluate(
             test_source,
             folders=folders,
             target=labelset,
+            mapping=mapping,
+            multi_label=multi_label,
+            label_base=label_base,
             random_backbone=random_backbone,
             seed=seed,
             cache=inputs.feature_cache(cache_dir, no_cache),

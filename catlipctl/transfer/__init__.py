@@ -2,15 +2,24 @@
 
 from catlipctl.transfer.curve import curve
 from catlipctl.transfer.curve_points import Curve
-from catlipctl.transfer.finetuning import FinetuneResult, finetune
+from catlipctl.transfer.finetuning import FinetuneResult, MultiLabelFinetuneResult, finetune
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.prediction import Predictions, predict
-from catlipctl.transfer.probes import Evaluations, ProbeResult, ProbeScores, evaluate, linear_probe
+from catlipctl.transfer.probes import (
+    Evaluations,
+    MultiLabelProbeResult,
+    ProbeResult,
+    ProbeScores,
+    evaluate,
+    linear_probe,
+)
 
 __all__ = [
     "Curve",
     "Evaluations",
     "FinetuneResult",
+    "MultiLabelFinetuneResult",
+    "MultiLabelProbeResult",
     "Predictions",
     "ProbeResult",
     "ProbeScores",

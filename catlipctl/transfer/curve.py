@@ -16,7 +16,7 @@ from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import CatlipctlError, DataError, UsageError
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import LabelSet, Mapping
 from catlipctl.progress import SILENT, Progress
 from catlipctl.training.world import World
 from catlipctl.transfer.curve_points import Curve, Point, gains, scores
@@ -47,8 +47,11 @@ def curve(
     root: Path = Path("runs"),
     name: str = "curve",
     target: LabelSet | None = None,
+    mapping: Mapping = "heads",
     random_backbone: bool = False,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     cache: Path | None = None,
     cpu: bool = False,
     workers: int = 0,
@@ -66,8 +69,10 @@ def curve(
         "protocol": PROTOCOL,
         "features": [identity(tower, source) for source in (train, test) if source is not None],
         "classes": None if target is None else _digest([(x.name, x.synsets) for x in target.labels]),
+        "mapping": mapping,
         "random_backbone": random_backbone,
         "seed": seed,
+        "label_base": label_base,
     }
     world = World(cpu=cpu)
     folder = world.on_main(lambda: _folder(out, root / name, about))
@@ -77,8 +82,11 @@ def curve(
         test,
         world=world,
         target=target,
+        mapping=mapping,
         random_backbone=random_backbone,
         seed=seed,
+        multi_label=multi_label,
+        label_base=label_base,
         cache=cache,
         workers=workers,
         progress=progress,
@@ -120,6 +128,11 @@ def _drawn(
 ) -> Curve:
     """Make the points that are missing, and sum up all of them."""
     sets, started = found.sets, time.monotonic()
+    if sets.classes.multi_label:
+        raise UsageError(
+            "there is no curve where an image may have several labels",
+            "give one train size, one init and one seed",
+        )
     head = found.head(progress)
     if head is None and "transfer" in inits:
         progress.warn("without rows that fit there is no line of init transfer")

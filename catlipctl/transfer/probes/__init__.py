@@ -1,6 +1,13 @@
 """Classifiers on frozen features, one file each, on one solver."""
 
-from catlipctl.transfer.probes.linear import PROTOCOL, ProbeResult, ProbeScores, linear_probe, probe
+from catlipctl.transfer.probes.linear import (
+    PROTOCOL,
+    MultiLabelProbeResult,
+    ProbeResult,
+    ProbeScores,
+    linear_probe,
+    probe,
+)
 from catlipctl.transfer.probes.together import PROBES, Evaluations, evaluate
 from catlipctl.transfer.probes.zero_shot import ZeroShotResult, zero_shot
 
@@ -8,6 +15,7 @@ __all__ = [
     "PROBES",
     "PROTOCOL",
     "Evaluations",
+    "MultiLabelProbeResult",
     "ProbeResult",
     "ProbeScores",
     "ZeroShotResult",

@@ -11,7 +11,7 @@ from torch import Tensor
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
@@ -32,6 +32,7 @@ class Probed(BaseModel):
     """
 
     target: str
+    mapping: Mapping = "heads"
     random_backbone: bool
     split: str
     unreadable: int
@@ -46,12 +47,14 @@ class Frozen:
     """A frozen tower's features of labelled images.
 
     tower: the one that made them, on the CPU: the checkpoint's, or the control, the same untrained. inputs,
-    data: as results name them. seed: decided split, subset and control.
+    data: as results name them. mapping: how names meet the vocabulary. seed: decided split, subset and
+    control.
     """
 
     checkpoint: Checkpoint
     tower: Tower
     sets: ProbeSets
+    mapping: Mapping
     random_backbone: bool
     inputs: dict[str, str]
     data: dict[str, Any]
@@ -66,12 +69,14 @@ class Frozen:
         """Transfer Init for the classes; None without rows that fit, and for a tower that learned nothing."""
         if self.random_backbone:
             return None
-        return prior_head(self.checkpoint, self.sets.classes, self.seed, progress=progress)
+        classes = self.sets.classes
+        return prior_head(self.checkpoint, classes, self.seed, mapping=self.mapping, progress=progress)
 
     def probed(self, solver_seconds: float) -> dict[str, Any]:
         """The fields of `Probed`, with `inputs` and `data`."""
         return {
             "target": self.sets.classes.name,
+            "mapping": self.mapping,
             "random_backbone": self.random_backbone,
             "split": self.sets.split,
             "unreadable": self.sets.unreadable,
@@ -90,9 +95,12 @@ def frozen(
     *,
     world: World,
     target: LabelSet | None = None,
+    mapping: Mapping = "heads",
     train_size: TrainSize = ALL,
     random_backbone: bool = False,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     cache: Path | None = None,
     workers: int = 0,
     progress: Progress = SILENT,
@@ -111,6 +119,8 @@ def frozen(
         train_size=train_size,
         seed=seed,
         reestimate=random_backbone,
+        multi_label=multi_label,
+        label_base=label_base,
         cache=cache,
         world=world,
         workers=workers,
@@ -121,6 +131,7 @@ def frozen(
         checkpoint=checkpoint,
         tower=tower,
         sets=sets,
+        mapping=mapping,
         random_backbone=random_backbone,
         inputs=inputs(checkpoint.name, train, test, target),
         data={"train": described(train), "test": described(test or train)},
