@@ -23,9 +23,11 @@ def fine_tuned(result: "FinetuneResult | MultiLabelFinetuneResult", plot: str | 
     """Of a fine-tuned classifier."""
     return facts(
         {
+            "tower": _control(result),
             **_figures(result),
             "classes": f"{result.classes:,}",
-            "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
+            "training images": f"{result.train_images:,} ({result.train_size}), {result.steps:,} steps in "
+            f"{result.seconds:,.1f} s",
             "test images": f"{result.test_images:,} ({result.split})",
             "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
             "loss": losses(result.first_loss, result.final_loss),
@@ -41,10 +43,9 @@ def fine_tuned(result: "FinetuneResult | MultiLabelFinetuneResult", plot: str | 
 
 def probed(result: "ProbeResult | MultiLabelProbeResult") -> "Table":
     """Of a linear probe."""
-    control = f"untrained, by seed {result.seed}: the control, of which nothing was learned"
     return facts(
         {
-            "tower": control if result.random_backbone else None,
+            "tower": _control(result),
             **_figures(result),
             **_zero_shot(result),
             "classes": f"{result.classes:,}",
@@ -57,6 +58,12 @@ def probed(result: "ProbeResult | MultiLabelProbeResult") -> "Table":
             "protocol": result.protocol,
         }
     )
+
+
+def _control(result: "Evaluated") -> str | None:
+    if not result.random_backbone:
+        return None
+    return f"untrained, by seed {result.seed}: the control, of which nothing was learned"
 
 
 def _figures(result: "Evaluated") -> dict[str, str | None]:
