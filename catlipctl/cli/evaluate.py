@@ -135,7 +135,7 @@ def linear_probe(
                 "label_base": label_base,
             }
             images = fine_tuning.Images(label_key, image_key, cache_dir)
-            name = f"lp-paper-{_slug(data)}" + ("-untrained" if random_backbone else "")
+            name = f"lp-paper-{slug(data)}" + ("-untrained" if random_backbone else "")
             fine_tuning.probe(out, given, set_ or [], images, name, out_dir)
             return
         if set_:
@@ -148,7 +148,7 @@ def linear_probe(
         )
         out.uses("data", data)
         loaded = checkpoints.load(named, weights=not random_backbone)
-        name = f"lp-{_slug(data)}" + ("-untrained" if random_backbone else "")
+        name = f"lp-{slug(data)}" + ("-untrained" if random_backbone else "")
         folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
@@ -240,7 +240,7 @@ def fine_tune(
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
         written = {} if file is None else recipe.read(file)
         data = data or next(iter(written.get("sources") or ()), None)
-        name, further = f"ft-{_slug(data) if data else Path(file or 'data').stem}", list[str]()
+        name, further = f"ft-{slug(data) if data else Path(file or 'data').stem}", list[str]()
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:
             # What is not named is as the run has it.
@@ -286,7 +286,7 @@ def fine_tune(
             fine_tuning.run(out, loaded, images, place, plots, further)
 
 
-def _slug(data: str) -> str:
+def slug(data: str) -> str:
     """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
     from catlipctl.data import emoji
 

@@ -77,6 +77,16 @@ LabelKey = Annotated[
         show_default=False,
     ),
 ]
+TagList = Annotated[
+    str | None,
+    typer.Option(
+        "--tags",
+        metavar="TAG,TAG...|TARGET",
+        help="Tags of your own in place of the checkpoint's labels, by Transfer Init: names, or a label set.",
+        show_default=False,
+        autocompletion=completion.targets,
+    ),
+]
 MultiLabel = Annotated[
     bool | None,
     typer.Option(

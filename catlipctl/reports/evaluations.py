@@ -6,7 +6,7 @@ from typing import Any
 
 from catlipctl.reports.findings import Findings, Found
 from catlipctl.reports.logs import METRICS
-from catlipctl.reports.measured import Evaluation, Interval, Measured, MultiLabelEvaluation
+from catlipctl.reports.measured import Evaluation, Interval, Measured, MultiLabelEvaluation, TaggerEvaluation
 from catlipctl.reports.page import Cell, Figure, Part, Section, Table
 from catlipctl.reports.predictions import FILE, MOST_CLASSES, MOST_ROWS
 from catlipctl.reports.training import loss
@@ -61,6 +61,13 @@ def _figures(result: Measured) -> dict[str, str]:
             "weighted mAP": _figure(result.weighted_map, result.weighted_map_interval),
             "zero-shot macro mAP": _figure(result.zero_shot_macro_map, None),
         }
+    if isinstance(result, TaggerEvaluation):
+        return {
+            "macro F1": _figure(result.each.macro_f1, result.each.macro_f1_interval),
+            "micro F1": _figure(result.each.micro_f1, result.each.micro_f1_interval),
+            "macro F1 of one threshold for all": _figure(result.one.macro_f1, result.one.macro_f1_interval),
+            "macro mAP": _figure(result.macro_map, None),
+        }
     assert isinstance(result, Evaluation)
     return {
         "top-1": _figure(result.acc1, result.acc1_interval),
@@ -86,6 +93,8 @@ def _evaluation(found: Found, result: Measured) -> Section:
         parts.append(Figure(lambda: loss(found.metrics, found.recipe, title="Fine-tuning loss")))
     if isinstance(result, MultiLabelEvaluation):
         parts += [_precisions(result)] if result.per_class else []
+    elif isinstance(result, TaggerEvaluation):
+        parts.append(_tags(result))
     elif found.predictions is None:
         parts.append(f"There is no `{FILE}`, or none that can be read. A new evaluation writes one.")
     else:
@@ -101,6 +110,12 @@ def _told(result: Measured) -> str:
             f"{figure} is the mean average precision over the classes of {result.test_images:,} test images, "
             f"which have {result.labels_per_image:.1f} of {result.classes:,} labels each on average. Answers "
             f"at random have {result.chance:.1%}."
+        )
+    if isinstance(result, TaggerEvaluation):
+        low, high = result.gain_interval
+        return (
+            f"{figure} is the macro F1 of {result.measured_classes:,} labels. Thresholds of their own are "
+            f"worth {100 * result.gain:.1f} points ({100 * low:.1f} to {100 * high:.1f}) over one for all."
         )
     return (
         f"{figure} of {result.test_images:,} test images of {result.classes:,} classes are recognised. The "
@@ -121,3 +136,17 @@ def _precisions(result: MultiLabelEvaluation) -> Table:
         caption += f" {result.empty_classes:,} classes have no test image."
     rows = [[one.label, f"{one.images:,}", Cell(f"{value:.1%}", value)] for one, value in found]
     return Table(["class", "test images", "average precision"], rows, caption)
+
+
+def _tags(result: TaggerEvaluation) -> Table:
+    """F1 of each label, the worst first; of many labels the worst and the best."""
+    found = sorted(result.per_class, key=lambda one: (one.f1, one.label))
+    caption = "Labels of the tagger, the worst first."
+    if len(found) > MOST_CLASSES:
+        left_out, half = len(found) - MOST_ROWS, MOST_ROWS // 2
+        found = found[:half] + found[-half:]
+        caption += f" {left_out:,} labels between the worst {half} and the best {half} are left out."
+    rows = [
+        [one.label, f"{one.images:,}", f"{one.threshold:.3g}", Cell(f"{one.f1:.1%}", one.f1)] for one in found
+    ]
+    return Table(["label", "test images", "threshold", "F1"], rows, caption)

@@ -25,7 +25,7 @@ from catlipctl.reports.logs import (
     logged,
     rows,
 )
-from catlipctl.reports.measured import Evaluation, Measured, MultiLabelEvaluation
+from catlipctl.reports.measured import Evaluation, Measured, MultiLabelEvaluation, TaggerEvaluation
 from catlipctl.reports.page import Link, Links
 from catlipctl.reports.predictions import Predictions
 from catlipctl.vocabulary import Vocabulary
@@ -50,6 +50,7 @@ UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
 
 KINDS: dict[str, type[BaseModel]] = {
     "acc1": Evaluation,
+    "all_told": TaggerEvaluation,
     "macro_map": MultiLabelEvaluation,
     "overlaps": Overlaps,
     "ratio": StepBenchmark,

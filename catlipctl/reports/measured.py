@@ -116,3 +116,53 @@ class MultiLabelEvaluation(Measured):
     def chance(self) -> float:
         """Of answers at random."""
         return self.chance_map
+
+
+class Tags(BaseModel):
+    """What tags are worth that are told by thresholds of one kind."""
+
+    macro_f1: float
+    macro_f1_interval: Interval
+    micro_f1: float
+    micro_f1_interval: Interval
+
+
+class ClassTags(BaseModel):
+    """One label of a tagger: test images that have it, its threshold, F1 and average precision."""
+
+    label: str
+    images: int
+    threshold: float
+    f1: float
+    average_precision: float
+
+
+class TaggerEvaluation(Measured):
+    """Of labels that captions name, told by thresholds."""
+
+    measure: ClassVar = "macro F1"
+    rival: ClassVar = "every label told"
+
+    each: Tags
+    one: Tags
+    gain: float
+    gain_interval: Interval
+    all_told: float
+    macro_map: float
+    measured_classes: int
+    per_class: list[ClassTags]
+
+    @property
+    def figure(self) -> float:
+        """Macro F1 by a threshold a label."""
+        return self.each.macro_f1
+
+    @property
+    def interval(self) -> Interval | None:
+        """Of macro F1."""
+        return self.each.macro_f1_interval
+
+    @property
+    def chance(self) -> float:
+        """Where every image is told to have every label."""
+        return self.all_told
