@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,7 +78,7 @@ def show_dry_run(out: Output, loaded: "Loaded[FinetuneRecipe]", images: Images, 
     target = target_of(recipe, out)
     start = checkpoints.load(recipe.checkpoint, weights=False)
     place = place._replace(root=start.run / "eval")
-    opened = lambda: images.open(recipe, out)  # noqa: E731
+    opened = partial(images.open, recipe, out)
     dry_runs.show(out, dry_run(loaded, start, opened, place, target=target, progress=out))
 
 

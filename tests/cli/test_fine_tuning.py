@@ -136,6 +136,29 @@ def test_the_papers_probe_leaves_the_tower_and_says_its_protocol() -> None:
     assert not torch.equal(untrained["blocks.0.attn.qkv.weight"], before["blocks.0.attn.qkv.weight"])
 
 
+def test_numbers_of_several_labels_are_rows_of_the_target() -> None:
+    """As ADE20k's photographs have them, from 1 on; a probe and a fine-tune tell mean average precision."""
+    Path("set.tsv").write_text("dark\tn14493145\nlight\tn11473954\nboth\t\n")
+    for split in ("train", "val"):
+        rows = [
+            {"filepath": str(path), "present": [1 + (path.parent.name == "light"), 3][: 1 + number % 2]}
+            for number, path in enumerate(sorted(Path("photos", split).rglob("*.png")))
+        ]
+        Path(f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    data = ["--data", "train.jsonl", "--test", "val.jsonl", "--label-key", "present"]
+    target = ["--target", "set.tsv", "--label-base", "1"]
+    probed = answered("lp", "vit", *data, *target)
+    tuned = answered("ft", "vit", *data, *target, "--set", "length.steps=2")
+    for found in (probed, tuned):
+        assert [one["label"] for one in found["per_class"]] == ["dark", "light", "both"]
+        assert found["labels_per_image"] == 1.5
+        assert found["protocol"].startswith("multi-label ")
+    result = CliRunner().invoke(app, ["lp", "vit", *data, *target])
+    assert "macro mAP of chance" in result.stdout
+    error = answered("lp", "vit", *data, *target, "--exclusive", code=3)
+    assert "images have several labels" in error["message"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
