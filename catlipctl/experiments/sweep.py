@@ -62,7 +62,7 @@ class SweptPoint(BaseModel):
 class PlannedPoint(BaseModel):
     """What one point would cost: images and operations of its run; None where unknown.
 
-    gpu_hours: of an H100. seconds: on the device that is here. `pretrain --dry-run` says how both are estimated.
+    gpu_hours: of an H100. seconds: on the device that is here; both as `pretrain --dry-run` estimates them.
     """
 
     name: str
