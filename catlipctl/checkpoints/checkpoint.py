@@ -22,8 +22,9 @@ class Checkpoint:
 
     path: its directory; None where it came through a door. tower: in eval mode, on the CPU.
     config: what its writer said of it (objective, step, recipe, ...). label_names: one a class of the head.
-    problem_type: what turns its logits to probabilities. spelling: how it was named, `timm:NAME`, where it
-    came through a door. both_towers: in open_clip's form, where a text tower belongs to it.
+    problem_type: what turns its logits to probabilities. thresholds: the probability of each class from which
+    on it is told of an image; None where they were not fitted. spelling: how it was named, `timm:NAME`, where
+    it came through a door. both_towers: in open_clip's form, where a text tower belongs to it.
     """
 
     path: Path | None
@@ -33,6 +34,7 @@ class Checkpoint:
     label_names: list[str] | None = None
     label_descriptions: dict[str, str] = field(default_factory=dict)
     problem_type: ProblemType = SINGLE_LABEL
+    thresholds: Sequence[float] | None = None
     spelling: str = ""
     both_towers: "BothTowers | None" = None
 

@@ -10,6 +10,7 @@ import catlipctl
 from catlipctl.cli import (
     bench,
     checkpoint,
+    compare,
     data,
     demo,
     doctor,
@@ -20,6 +21,8 @@ from catlipctl.cli import (
     recipe,
     report,
     runs,
+    sweep,
+    tag,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -43,6 +46,8 @@ app.command(cls=Command)(pretrain.pretrain)
 app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
+app.command(cls=Command)(compare.compare)
+app.command(cls=Command)(sweep.sweep)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
 
@@ -75,6 +80,7 @@ _recipe.command("keys", cls=Command)(recipe.keys)
 _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
+_eval.command("tag", cls=Command)(tag.tag)
 
 _checkpoint = _group(
     "checkpoint",
