@@ -42,8 +42,8 @@ class ModelConfig(_Open):
 class PreprocessConfig(_Open):
     """`preprocess_cfg`: how images are prepared; open_clip's own defaults."""
 
-    mean: list[float] = list(OPENAI_CLIP_MEAN)
-    std: list[float] = list(OPENAI_CLIP_STD)
+    mean: tuple[float, float, float] = OPENAI_CLIP_MEAN
+    std: tuple[float, float, float] = OPENAI_CLIP_STD
     interpolation: str = "bicubic"
     resize_mode: str = "shortest"
 

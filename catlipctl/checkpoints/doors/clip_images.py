@@ -1,4 +1,4 @@
-"""Image towers of open_clip's models, as timm makes them: its own ViT, and timm's with a projection."""
+"""Image towers of open_clip's models, as timm makes them: its ViT, CLIP's ResNets, timm's own."""
 
 import re
 from collections.abc import Mapping
@@ -27,6 +27,25 @@ _NAMED = {
     (1664, 14): "gigantic_patch14",
 }
 """timm's names of open_clip's ViTs, by width and patch."""
+_RESNETS = {
+    (3, 4, 6, 3): "resnet50_clip",
+    (3, 4, 23, 3): "resnet101_clip",
+    (4, 6, 10, 6): "resnet50x4_clip",
+    (6, 8, 18, 8): "resnet50x16_clip",
+    (3, 15, 36, 10): "resnet50x64_clip",
+}
+"""timm's names of CLIP's ResNets, by their blocks; each has one width."""
+_RESNET_NAMES = {
+    r"^stem\.(conv|bn)(\d)\.(conv|bn)\.": r"\3\2.",
+    **{rf"^stages\.{i}\.": f"layer{i + 1}." for i in range(4)},
+    r"\.shortcut\.conv\.conv\.": ".downsample.0.",
+    r"\.shortcut\.conv\.bn\.": ".downsample.1.",
+    r"\.conv(\d)_\w+\.(conv|bn)\.": r".\2\1.",
+    r"^head\.pos_embed$": "attnpool.positional_embedding",
+    r"^head\.([qkv])\.": r"attnpool.\1_proj.",
+    r"^head\.proj\.": "attnpool.c_proj.",
+    "^": _VISUAL,
+}
 _CUSTOM = ("qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner", "scale_attn", "scale_fc")
 
 
@@ -71,10 +90,12 @@ def images_of(spelling: str, config: OpenClipConfig) -> Images:
     try:
         vision = CLIPVisionCfg(**model.vision_cfg)
         reason = "its towers share a caption decoder" if model.multimodal_cfg else _refusal(vision)
-        if not reason and vision.timm_model_name:
-            return _of_timm(vision, model.embed_dim)
         if not reason:
-            return _of_open_clip(vision, model.embed_dim, model.quick_gelu)
+            if vision.timm_model_name:
+                return _of_timm(vision, model.embed_dim)
+            if not isinstance(vision.layers, int):
+                return _of_resnet(vision, model.embed_dim)
+            return _of_vit(vision, model.embed_dim, model.quick_gelu)
     except (TypeError, ValueError, ValidationError, ZeroDivisionError) as error:
         reason = f"its configuration is not understood: {str(error).splitlines()[0]}"
     raise CheckpointError(
@@ -94,7 +115,7 @@ def _refusal(vision: CLIPVisionCfg) -> str:
             return "its projection is not one linear layer"
         return ""
     if not isinstance(vision.layers, int):
-        return "it is CLIP's ResNet; timm has those of OpenAI as timm:resnet50_clip.openai, ..."
+        return "" if tuple(vision.layers) in _RESNETS else "timm has no such ResNet of CLIP's"
     if vision.attentional_pool or vision.pool_type not in ("tok", "avg"):
         return "it pools by attention"
     if vision.block_type or any(getattr(vision, name) for name in _CUSTOM):
@@ -104,7 +125,7 @@ def _refusal(vision: CLIPVisionCfg) -> str:
     return ""
 
 
-def _of_open_clip(vision: CLIPVisionCfg, outputs: int, quick_gelu: bool) -> Images:
+def _of_vit(vision: CLIPVisionCfg, outputs: int, quick_gelu: bool) -> Images:
     average = vision.pool_type == "avg"
     arguments: dict[str, Any] = {
         "patch_size": vision.patch_size,
@@ -131,6 +152,12 @@ def _of_open_clip(vision: CLIPVisionCfg, outputs: int, quick_gelu: bool) -> Imag
         zero=frozenset({"head.bias", *({"patch_embed.proj.bias"} if vision.no_ln_pre else ())}),
         transposed="head.weight",
     )
+
+
+def _of_resnet(vision: CLIPVisionCfg, outputs: int) -> Images:
+    name = _RESNETS[tuple(vision.layers)]
+    settings = ModelSettings(name=name, image_size=vision.image_size, crop_pct=1.0)
+    return Images(settings, outputs, _RESNET_NAMES)
 
 
 def _of_timm(vision: CLIPVisionCfg, outputs: int) -> Images:

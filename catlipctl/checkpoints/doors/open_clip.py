@@ -5,7 +5,8 @@ comes too where its tokens are CLIP's. Its file is read here: open_clip reads wh
 """
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,15 +75,15 @@ def load(name: str, weights: bool) -> Checkpoint:
         if reason := other_text(model):
             about["text tower"] = f"left out: {reason}"
         else:
-            taken = {place.key: found[place.key] for place in places.values()}
-            both = BothTowers(origin.config, lambda: taken)
+            keys = [place.key for place in places.values()]
+            both = BothTowers(origin.config, partial(_read_again, file, keys))
     tower = made(spelling, images.settings, images.outputs)
     if fitted:
         fill(tower, images.settled(fitted.tensors, tower.module))
     prepared = origin.config.preprocess_cfg
-    tower.module.pretrained_cfg.update(
-        mean=tuple(prepared.mean), std=tuple(prepared.std), interpolation=prepared.interpolation
-    )
+    # Whatever is not bilinear is bicubic to open_clip.
+    interpolation = "bilinear" if prepared.interpolation == "bilinear" else "bicubic"
+    tower.module.pretrained_cfg.update(mean=prepared.mean, std=prepared.std, interpolation=interpolation)
     if prepared.resize_mode != "shortest":
         about["images"] = f"resized by the short side and cropped, by open_clip as {prepared.resize_mode!r}"
     tower.module.eval()
@@ -140,6 +141,12 @@ def _there(found: Path | None, place: str) -> str:
     if found is None:
         raise CheckpointError(f"{place} holds no weights of open_clip's", f"put {_FILES[0]} into it")
     return str(found)
+
+
+def _read_again(file: str, keys: Sequence[str]) -> dict[str, Tensor]:
+    """Nobody but who asks for the text tower, or writes both, is to hold the weights twice."""
+    found = read_file(file)
+    return {key: found[key] for key in keys}
 
 
 def _downloaded(name: str, known: dict[str, Any]) -> str:

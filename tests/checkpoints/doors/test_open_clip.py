@@ -52,6 +52,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "coca": {"vision_cfg": VIT, "multimodal_cfg": {"width": 64}},
     "resampler": {"vision_cfg": {**VIT, "attentional_pool": True}},
     "modified": {"vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 64}},
+    "rn50": {"vision_cfg": {"image_size": 64, "layers": [3, 4, 6, 3], "width": 64}},
     "mlp": {"vision_cfg": {"timm_model_name": "test_convnext", "timm_proj": "mlp", "image_size": 64}},
 }
 
@@ -82,7 +83,7 @@ def made(name: str) -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "name", ["vit", "quick", "clipa", "average", "scaled", "convnext", "resnet", "siglip"]
+    "name", ["vit", "quick", "clipa", "average", "scaled", "convnext", "resnet", "rn50", "siglip"]
 )
 def test_image_and_text_features_are_those_of_open_clip(name: str, tmp_path: Path) -> None:
     model = made(name)
@@ -186,7 +187,7 @@ def test_a_file_that_does_not_fit_is_refused_by_the_key(
     [
         ("coca", "share a caption decoder"),
         ("resampler", "pools by attention"),
-        ("modified", "CLIP's ResNet"),
+        ("modified", "no such ResNet"),
         ("mlp", "not one linear layer"),
     ],
 )
