@@ -1,19 +1,25 @@
 """Options that several commands share, spelled once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from catlipctl.cli import completion
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
+FROM_OTHERS = (
+    "timm:NAME, hf-hub:ORG/NAME or hf-hub:FOLDER, open_clip:MODEL/TAG or open_clip:MODEL/FILE, "
+    "corenet:FILE.pt (what CatLIP released), superclass:FILE.pt."
+)
+"""What a checkpoint of another origin is named by."""
 Checkpoint = Annotated[
     str | None,
     typer.Option(
         "--checkpoint",
         metavar="CHECKPOINT",
-        help="A run, its checkpoints/, one step-*, or timm:NAME. Default: the newest run under ./runs.",
+        help=f"A run, its checkpoints/, one step-*, or what others trained: {FROM_OTHERS} "
+        "Default: the newest run under ./runs.",
         show_default=False,
         autocompletion=completion.runs,
     ),
@@ -76,7 +82,38 @@ CaptionKey = Annotated[
 LabelKey = Annotated[
     str | None,
     typer.Option(
-        "--label-key", help="Where the class label is: cls, json:FIELD, or a column.", show_default=False
+        "--label-key",
+        help="Where the class label is, or a list of them: cls, json:FIELD, or a column.",
+        show_default=False,
+    ),
+]
+TagList = Annotated[
+    str | None,
+    typer.Option(
+        "--tags",
+        metavar="TAG,TAG...|TARGET",
+        help="Tags of your own in place of the checkpoint's labels, by Transfer Init: names, or a label set.",
+        show_default=False,
+        autocompletion=completion.targets,
+    ),
+]
+MultiLabel = Annotated[
+    bool | None,
+    typer.Option(
+        "--multi-label/--exclusive",
+        help="Whether an image may have several labels. Default: yes for coco and ade20k, and where an image "
+        "has several or an empty list of them.",
+        show_default=False,
+    ),
+]
+LabelBase = Annotated[
+    int | None,
+    typer.Option(
+        "--label-base",
+        min=0,
+        max=1,
+        help="Numbers as labels are rows of --target: the number of the first row, 0 or 1.",
+        show_default=False,
     ),
 ]
 Extractor = Annotated[
@@ -85,6 +122,14 @@ Extractor = Annotated[
         "--extractor",
         help="What makes labels of a caption: corenet, nouns or subword.",
         autocompletion=completion.extractors,
+    ),
+]
+Mapping = Annotated[
+    Literal["heads", "paper"],
+    typer.Option(
+        "--mapping",
+        help="How labels meet the vocabulary. heads: by the nouns of their names. paper: CatLIP 4.2 to the "
+        "letter; a name with a word that is no noun is random.",
     ),
 ]
 Strict = Annotated[

@@ -1,15 +1,13 @@
 """`catlipctl eval all`, `knn`, `zero-shot` and `attentive`: probes of a frozen tower."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 
-from catlipctl.cli import inputs
 from catlipctl.cli.accuracies import attended, shared, together
-from catlipctl.cli.evaluate import Data, Target, Test, slug
-from catlipctl.cli.label_sets import label_set
+from catlipctl.cli.evaluate import Data, Target, Test
+from catlipctl.cli.opening import opened_for
 from catlipctl.cli.options import (
     CacheDir,
     Checkpoint,
@@ -17,15 +15,14 @@ from catlipctl.cli.options import (
     Gpus,
     ImageKey,
     Json,
+    LabelBase,
     LabelKey,
+    Mapping,
+    MultiLabel,
     NoCache,
     Processes,
 )
-from catlipctl.cli.output import Output, command, is_main, only_main_speaks
-
-if TYPE_CHECKING:
-    from catlipctl import checkpoints
-    from catlipctl.data import Source
+from catlipctl.cli.output import command, is_main
 
 Seed = Annotated[int, typer.Option(help="Decides the split where the data has none.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read images.")]
@@ -49,12 +46,15 @@ def zero_shot(
     word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
+    mapping: Mapping = "heads",
     seed: Seed = 0,
     workers: Workers = 0,
     out_dir: Out = None,
     gpus: Gpus = None,
     processes: Processes = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -87,6 +87,8 @@ def knn(
     gpus: Gpus = None,
     processes: Processes = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -104,6 +106,7 @@ def all_(
     word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
+    mapping: Mapping = "heads",
     random_backbone: RandomBackbone = False,
     seed: Seed = 0,
     workers: Workers = 0,
@@ -111,6 +114,8 @@ def all_(
     gpus: Gpus = None,
     processes: Processes = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -144,6 +149,8 @@ def attentive(
     gpus: Gpus = None,
     processes: Processes = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     no_cache: NoCache = False,
@@ -161,7 +168,7 @@ def attentive(
 
         TrainSize.parse(given.pop("train_size"))
         del given["json"]
-        opened = _opened(out, **given)
+        opened = opened_for(out, **given)
         folder = opened.folder("attentive")
         result = transfer.attentive_probe(
             opened.checkpoint, opened.train, opened.test, out=folder, **options, **opened.options
@@ -179,7 +186,7 @@ def _evaluate(
         from catlipctl import transfer
         from catlipctl.transfer.probes import PROBES
 
-        opened = _opened(out, **given)
+        opened = opened_for(out, **given)
         out_dir = given["out_dir"]
         folders = {
             name: out_dir / name if out_dir and not names else opened.folder(name) for name in names or PROBES
@@ -190,74 +197,9 @@ def _evaluate(
             opened.test,
             folders=folders,
             options=options,
+            mapping=given.get("mapping", "heads"),
             **opened.options,
         )
         if is_main():
             written = [f"wrote {folder}" for folder in result.folders.values()]
             out.result(result, together(result), shared(result), *written)
-
-
-class _Opened(NamedTuple):
-    """A command's arguments, looked at and opened: the checkpoint with both sources, what all probes take,
-    and the folder that a probe of some name writes.
-    """
-
-    checkpoint: "checkpoints.Checkpoint"
-    train: "Source"
-    test: "Source | None"
-    options: dict[str, Any]
-    folder: Callable[[str], Path]
-
-
-def _opened(
-    out: Output,
-    *,
-    data: str,
-    checkpoint: str | None,
-    word: str | None,
-    test: str | None,
-    target: str | None,
-    seed: int,
-    workers: int,
-    out_dir: Path | None,
-    gpus: int | None,
-    processes: int | None,
-    label_key: str | None,
-    image_key: str | None,
-    cache_dir: Path | None,
-    no_cache: bool,
-    random_backbone: bool = False,
-) -> _Opened:
-    """The checkpoint's name stands on the first line; it is loaded last, for it may be a download."""
-    from catlipctl import checkpoints, files
-    from catlipctl.data import emoji
-    from catlipctl.transfer.labelled import open_splits
-
-    if target is None and data.startswith(emoji.TRANSFER):
-        target = "emoji"
-    labelset = None if target is None else label_set(target, out)
-    if out_dir is not None:
-        files.refuse_taken(out_dir)
-    named = inputs.checkpoint(checkpoint, word, out)
-    only_main_speaks()
-    cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
-    train_source, test_source = open_splits(
-        data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
-    )
-    out.uses("data", data)
-    loaded = checkpoints.load(named, weights=not random_backbone)
-    control = "-untrained" if random_backbone else ""
-
-    def folder(name: str) -> Path:
-        return out_dir or files.unused(loaded.run / "eval" / f"{name}-{slug(data)}{control}", numbered=True)
-
-    options = {
-        "target": labelset,
-        "random_backbone": random_backbone,
-        "seed": seed,
-        "cache": inputs.feature_cache(cache_dir, no_cache),
-        "cpu": cpu,
-        "workers": workers,
-        "progress": out,
-    }
-    return _Opened(loaded, train_source, test_source, options, folder)

@@ -12,86 +12,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import CatlipctlError, DataError, UsageError
-from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import LabelSet, Mapping
 from catlipctl.progress import SILENT, Progress
-from catlipctl.results import Measurement
 from catlipctl.training.world import World
+from catlipctl.transfer.curve_points import Curve, Point, gains, scores
 from catlipctl.transfer.features import untrained
 from catlipctl.transfer.features.cache import identity
 from catlipctl.transfer.initialise import prior_rows
 from catlipctl.transfer.labelled import TrainSize
-from catlipctl.transfer.metrics import Interval, majority_share, mean_interval
+from catlipctl.transfer.metrics import majority_share
 from catlipctl.transfer.metrics.answers import RESULT
-from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, frozen
+from catlipctl.transfer.probes.frozen import Frozen, answers, frozen
 from catlipctl.transfer.probes.linear import PROTOCOL, Init, probe
 from catlipctl.transfer.probes.zero_shot import zero_shot
 
 ABOUT = "curve.json"
 POINTS = "points"
 KIND = files.FileKind("a point of a curve", 2**20, DataError, "remove it: it is made again")
-
-
-class Point(BaseModel):
-    """One fitted classifier; `seed` drew its training images. Accuracies in 0..1."""
-
-    init: Init
-    train_size: str
-    seed: int
-    train_images: int
-    acc1: float
-    acc5: float
-    mean_per_class_recall: float
-    regularisation: float | str
-    prior_scale: float
-    solver_seconds: float
-
-
-class SizeScore(BaseModel):
-    """An init's mean top-1 accuracy over the seeds; the interval is Student's t's, None of one seed."""
-
-    init: Init
-    train_size: str
-    train_images: int
-    seeds: int
-    acc1: float
-    acc1_interval: Interval | None
-
-
-class SizeGain(BaseModel):
-    """How far `transfer` is above `random` on the same subsets: mean over the seeds, and its interval."""
-
-    train_size: str
-    seeds: int
-    gain: float
-    gain_interval: Interval | None
-
-
-class Curve(Probed, Measurement):
-    """Accuracy by train size, in ascending order.
-
-    points: all that lie in the folder, those of earlier calls too; reused: how many of them were not made
-    anew. zero_shot_acc1: of the mapped head without a label, centred on all unlabelled training images; None
-    without one.
-    """
-
-    protocol: str = PROTOCOL
-    folder: str
-    by_train_size: list[SizeScore]
-    gains: list[SizeGain]
-    points: list[Point]
-    reused: int
-    zero_shot_acc1: float | None
-    zero_shot_acc1_interval: Interval | None
-    majority_share: float
-    train_images: int
-    test_images: int
-    classes: int
 
 
 def curve(
@@ -106,8 +47,11 @@ def curve(
     root: Path = Path("runs"),
     name: str = "curve",
     target: LabelSet | None = None,
+    mapping: Mapping = "heads",
     random_backbone: bool = False,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     cache: Path | None = None,
     cpu: bool = False,
     workers: int = 0,
@@ -125,8 +69,10 @@ def curve(
         "protocol": PROTOCOL,
         "features": [identity(tower, source) for source in (train, test) if source is not None],
         "classes": None if target is None else _digest([(x.name, x.synsets) for x in target.labels]),
+        "mapping": mapping,
         "random_backbone": random_backbone,
         "seed": seed,
+        "label_base": label_base,
     }
     world = World(cpu=cpu)
     folder = world.on_main(lambda: _folder(out, root / name, about))
@@ -136,8 +82,11 @@ def curve(
         test,
         world=world,
         target=target,
+        mapping=mapping,
         random_backbone=random_backbone,
         seed=seed,
+        multi_label=multi_label,
+        label_base=label_base,
         cache=cache,
         workers=workers,
         progress=progress,
@@ -179,6 +128,11 @@ def _drawn(
 ) -> Curve:
     """Make the points that are missing, and sum up all of them."""
     sets, started = found.sets, time.monotonic()
+    if sets.classes.multi_label:
+        raise UsageError(
+            "there is no curve where an image may have several labels",
+            "give one train size, one init and one seed",
+        )
     head = found.head(progress)
     if head is None and "transfer" in inits:
         progress.warn("without rows that fit there is no line of init transfer")
@@ -188,21 +142,21 @@ def _drawn(
     with progress.task("probes", len(wanted), "probes", done=len(wanted) - len(missing)) as task:
         for size, init, seed in missing:
             begun = time.monotonic()
-            _, scores = probe(sets, head, train_size=size, init=init, seed=seed)
+            _, scored = probe(sets, head, train_size=size, init=init, seed=seed)
             point = Point(
                 init=init,
                 train_size=str(size),
                 seed=seed,
-                train_images=scores.train_images,
-                acc1=scores.acc1,
-                acc5=scores.acc5,
-                mean_per_class_recall=scores.mean_per_class_recall,
-                regularisation=scores.choice.regularisation,
-                prior_scale=scores.choice.prior_scale,
+                train_images=scored.train_images,
+                acc1=scored.acc1,
+                acc5=scored.acc5,
+                mean_per_class_recall=scored.mean_per_class_recall,
+                regularisation=scored.choice.regularisation,
+                prior_scale=scored.choice.prior_scale,
                 solver_seconds=round(time.monotonic() - begun, 3),
             )
             files.write_json(_path(folder, size, init, seed), point.model_dump(mode="json"))
-            task.advance(acc1=scores.acc1)
+            task.advance(acc1=scored.acc1)
     points = [KIND.read_json(path, Point) for path in sorted((folder / POINTS).glob("*.json"))]
     points.sort(key=lambda point: (point.train_images, point.train_size, point.init, point.seed))
     figures: dict[str, Any] = {}
@@ -211,8 +165,8 @@ def _drawn(
     result = Curve(
         **found.probed(time.monotonic() - started),
         folder=str(folder),
-        by_train_size=_scores(points),
-        gains=_gains(points),
+        by_train_size=scores(points),
+        gains=gains(points),
         points=points,
         reused=len(points) - len(missing),
         zero_shot_acc1=figures.get("acc1"),
@@ -240,38 +194,6 @@ def _read(folder: Path, size: TrainSize, init: Init, seed: int, progress: Progre
     except CatlipctlError as error:
         progress.note(f"{error.message}; it is made again")
         return None
-
-
-def _scores(points: Sequence[Point]) -> list[SizeScore]:
-    series: dict[tuple[str, Init], list[Point]] = {}
-    for point in points:
-        series.setdefault((point.train_size, point.init), []).append(point)
-    return [
-        SizeScore(
-            init=init,
-            train_size=size,
-            train_images=round(sum(point.train_images for point in found) / len(found)),
-            seeds=len(found),
-            acc1=sum(point.acc1 for point in found) / len(found),
-            acc1_interval=mean_interval([point.acc1 for point in found]),
-        )
-        for (size, init), found in series.items()
-    ]
-
-
-def _gains(points: Sequence[Point]) -> list[SizeGain]:
-    pairs: dict[str, dict[int, dict[Init, float]]] = {}
-    for point in points:
-        pairs.setdefault(point.train_size, {}).setdefault(point.seed, {})[point.init] = point.acc1
-    gains = []
-    for size, seeds in pairs.items():
-        found = [both["transfer"] - both["random"] for both in seeds.values() if len(both) == 2]
-        if found:
-            mean = sum(found) / len(found)
-            gains.append(
-                SizeGain(train_size=size, seeds=len(found), gain=mean, gain_interval=mean_interval(found))
-            )
-    return gains
 
 
 def _digest(value: object) -> str:

@@ -13,7 +13,7 @@ from catlipctl.data import Source, read_images
 from catlipctl.data.batch import share
 from catlipctl.errors import DataError, MachineError
 from catlipctl.models import Tower
-from catlipctl.progress import SILENT, Progress
+from catlipctl.progress import SILENT, Progress, Task
 from catlipctl.training.world import World
 from catlipctl.transfer.features.cache import FOLDER, InMemory, OnDisk, Part, Store, identity
 
@@ -68,9 +68,8 @@ def extract(
             heard.note(f"{source.name}: features of {len(wanted) - len(missing):,} images are in the cache")
         mine = missing[torch.tensor(share(len(missing), rank, processes), dtype=torch.int64)]
         with heard.task(description, len(mine), "images") as task:
-            for part in _parts(tower, source, mine, precision, workers):
+            for part in _parts(tower, source, mine, precision, workers, task):
                 store.add(part)
-                task.advance(len(part.samples) + len(part.unreadable))
         if world:
             world.wait()
         if rank > 0:
@@ -113,7 +112,7 @@ def _store(
 
 @torch.inference_mode()
 def _parts(
-    tower: Tower, source: Source, indices: Tensor, precision: torch.dtype, workers: int
+    tower: Tower, source: Source, indices: Tensor, precision: torch.dtype, workers: int, task: Task
 ) -> Iterator[Part]:
     """What the tower makes of the samples, `PART` of them or more at a time, in their order."""
     device = next(tower.module.eval().parameters()).device
@@ -132,6 +131,7 @@ def _parts(
         made = torch.cat(values).cpu() if values else torch.empty(0, 0)
         with torch.inference_mode(False):  # a copy, which callers may use as they like
             unreadable = tried[~torch.isin(tried, read)].clone()
+            task.advance(len(unreadable))
             found = Part(read.clone(), made.clone(), list(reader.keys), unreadable)
         for kept in (values, samples, reader.keys):
             kept.clear()
@@ -142,6 +142,7 @@ def _parts(
             made = tower.features(tower.preprocessing.prepared(images.to(device)))
         values.append(made if made.dtype == torch.float16 else made.float())
         samples.append(read)
+        task.advance(len(read))
         if sum(map(len, samples)) >= PART:
             end = first + int(torch.where(indices[first:] == read[-1])[0]) + 1
             yield part(end)

@@ -19,12 +19,14 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.training.world import World
 from catlipctl.transfer.features.extraction import extract
 from catlipctl.transfer.features.untrained import reestimate_batch_norm
-from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset
+from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset, without_images
 
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """values: `[N, D]`, float32; of patches `[N, T, D]`, float16. labels: `[N]`, int64, class ids."""
+    """values: `[N, D]`, float32; of patches `[N, T, D]`, float16. labels: `[N]`, int64, class ids; of several
+    an image `[N, K]`, bool.
+    """
 
     values: Tensor
     labels: Tensor
@@ -67,6 +69,8 @@ def extract_sets(
     seed: int = 0,
     reestimate: bool = False,
     most_bytes: int | None = None,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     cache: Path | None = None,
     world: World | None = None,
     workers: int = 0,
@@ -77,11 +81,13 @@ def extract_sets(
     train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
     BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
     need no label and a control of few images would be a straw man. most_bytes: UsageError, before the work,
-    where the features of all images take more. cache, world: as `extract` has them: of several processes the
-    first alone has the features.
+    where the features of all images take more. multi_label, label_base: of `labelled_sets`. cache, world: as
+    `extract` has them: of several processes the first alone has the features.
     """
     start = time.monotonic()
-    sets = labelled_sets(train, test, target, seed)
+    sets = labelled_sets(train, test, target, seed, multi_label=multi_label, label_base=label_base)
+    if absent := without_images(target, sets.classes):
+        progress.note(absent)
     all_indices = sets.train.indices
     train_indices = all_indices[subset(sets.train.labels[all_indices], train_size, seed)]
     options: dict[str, Any] = {"workers": workers, "progress": progress}

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +15,39 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
-from catlipctl.data.sample import Sample, Selection
+from catlipctl.data.sample import Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
 from catlipctl.labels.targets import LabelSet
-from catlipctl.models import TimmTower, Tower, check_sizes, flops
-from catlipctl.objectives import Context, Objective
-from catlipctl.objectives.classification import Classification
+from catlipctl.models import Tower, flops
+from catlipctl.objectives import Objective
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.finetuning import FIXED_ON_RESUME, FREE_ON_RESUME, FinetuneRecipe
 from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import StepSchedule, planned
-from catlipctl.transfer.classifier import with_head
-from catlipctl.transfer.finetuning.answers import answers
-from catlipctl.transfer.finetuning.result import FinetuneResult
+from catlipctl.training.utilisation import BACKWARD
+from catlipctl.transfer.classifier import log_odds
+from catlipctl.transfer.features import reestimate_batch_norm, untrained
+from catlipctl.transfer.finetuning.answers import answers, figures, means
+from catlipctl.transfer.finetuning.assembly import ClassEncoder, base_size, make_objective, make_tower
+from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult, protocol
 from catlipctl.transfer.initialise import TransferredHead, prior_head
-from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
-from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.labelled import (
+    LabelledSets,
+    TrainSize,
+    described,
+    inputs,
+    labelled_sets,
+    subset,
+    without_images,
+)
+from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
 RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 """What may change while a run goes on, and what may not."""
-
-
-@dataclass(frozen=True)
-class ClassEncoder:
-    """A sample's class id, by its label."""
-
-    ids: Mapping[str, int]
-
-    def __call__(self, sample: Sample) -> list[int]:
-        return [self.ids[sample.label]] if sample.label is not None else []
 
 
 def finetune(
@@ -64,7 +64,7 @@ def finetune(
     allow_changes: bool = False,
     cpu: bool = False,
     progress: Progress = SILENT,
-) -> FinetuneResult:
+) -> FinetuneResult | MultiLabelFinetuneResult:
     """Train a tower whole on `train`, evaluate it on `test`, in a run of its own: `out`, or a new ROOT/NAME.
 
     test: None holds 20 % of `train` out, stratified by seed. target: the label set whose labels the data's
@@ -83,7 +83,12 @@ def finetune(
         cpu=cpu,
         progress=progress,
     ) as run:
-        tuning = settled(recipe, run, checkpoint, labelled_sets(train, test, target, recipe.seed))
+        sets = labelled_sets(
+            train, test, target, recipe.seed, multi_label=recipe.multi_label, label_base=recipe.label_base
+        )
+        tuning = settled(recipe, run, checkpoint, sets)
+        if absent := without_images(target, sets.classes):
+            run.progress.note(absent)
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
         learner = tuning.learner()
@@ -94,7 +99,7 @@ def finetune(
             tuning.schedule,
             tuning.loader(learner.objective),
             tuning.parts,
-            flops=flops(tuning.tower, recipe.image_sizes(tuning.tower.preprocessing.size)),
+            flops=tuning.flops(),
             after_step=lambda step: tuning.evaluate_where_due(step, learner),
         )
         weights = learner.tower_weights()
@@ -105,15 +110,31 @@ def finetune(
 
 def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: LabelledSets) -> "FineTuning":
     """All that a run needs before it trains; UsageError for sizes that the tower does not take."""
+    chosen = sets.train.indices
+    chosen = chosen[subset(sets.train.labels[chosen], TrainSize.parse(recipe.train_size), recipe.seed)]
+    source = Selection(sets.train.source, chosen.tolist())
+    if recipe.random_backbone:
+        tower = untrained(checkpoint, recipe.seed)
+        if recipe.learns == "classifier":
+            # Of all training images, as the fast probe does: they need no label.
+            everything = sets.train.indices.tolist()
+            workers, progress = recipe.workers, run.progress
+            reestimate_batch_norm(tower, sets.train.source, everything, workers=workers, progress=progress)
+        checkpoint = replace(checkpoint, tower=tower)
     prior = None
-    if recipe.init == "transfer":
-        prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
-    tower = with_classifier(checkpoint, len(sets.classes), prior, recipe.seed)
-    size = tower.preprocessing.size
-    recipe.must_share_out(size, run.world.size)
-    check_sizes(tower, recipe.image_sizes(size))
-    source = Selection(sets.train.source, sets.train.indices.tolist())
-    schedule = planned(recipe, size, len(source), (run.start.step, run.start.samples))
+    if recipe.init == "transfer" and not recipe.random_backbone:
+        prior = prior_head(
+            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+        )
+    base = base_size(recipe, checkpoint.tower)
+    recipe.must_share_out(base, run.world.size)
+    tower = make_tower(recipe, checkpoint.tower, len(sets.classes), prior)
+    if sets.classes.multi_label:
+        run.progress.note("an image may have several labels: binary cross-entropy over the classes, and mAP")
+        if prior is None:
+            with torch.no_grad():
+                tower.linear_head().bias.copy_(log_odds(sets.train.labels[chosen]))
+    schedule = planned(recipe, base, len(source), (run.start.step, run.start.samples))
     assert schedule is not None, "the source is open, so its epochs have a length"
     origin = str(checkpoint.path or tower.name)
     return FineTuning(recipe, run, sets, source, schedule, tower, copy.deepcopy(tower), prior, origin)
@@ -137,18 +158,36 @@ class FineTuning:
     origin: str
 
     def learner(self) -> Learner:
-        """The tower under cross-entropy, with learning rates by layer."""
+        """The tower under the data's loss, with learning rates by layer; or its classifier alone."""
         recipe, world = self.recipe, self.run.world
-        encode = ClassEncoder(self.sets.ids)
-        context = Context(tower=self.tower, encode=encode, rank=world.rank, world=world.size)
-        return Learner(
-            Classification.build(recipe.classification, context),
+        objective = make_objective(
+            recipe,
+            self.tower,
+            ClassEncoder(self.sets.ids),
+            len(self.schedule),
+            multi_label=self.sets.classes.multi_label,
+            rank=world.rank,
+            world=world.size,
+        )
+        learner = Learner(
+            objective,
             recipe.optimiser,
             world,
             precision=world.precision(recipe.precision),
             rate_of=layer_rates(self.tower.module, recipe.layer_decay),
             **recipe.learner_options(len(self.schedule)),
         )
+        if recipe.learns == "classifier":
+            self.tower.module.eval()  # features as every probe has them
+        return learner
+
+    def flops(self) -> dict[int, int]:
+        """Operations of an image's forward pass by size, as `training.fit` wants them."""
+        found = flops(self.tower, self.recipe.image_sizes(self.schedule.base_size))
+        if self.recipe.learns == "all":
+            return found
+        # No backward pass goes through the tower.
+        return {size: count // BACKWARD for size, count in found.items()}
 
     def loader(self, objective: Objective) -> Loader:
         """Labelled images in their order, cropped at random."""
@@ -163,8 +202,16 @@ class FineTuning:
         about = {"kind": "fine-tuning", "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
-            "label_names": [label.name for label in self.sets.classes.labels],
+            "label_names": self.names,
+            "problem_type": checkpoints.MULTI_LABEL
+            if self.sets.classes.multi_label
+            else checkpoints.SINGLE_LABEL,
         }
+
+    @property
+    def names(self) -> list[str]:
+        """The classes' labels."""
+        return [label.name for label in self.sets.classes.labels]
 
     def evaluate_where_due(self, step: int, learner: Learner) -> None:
         """After a step: a row of `evaluations.jsonl` where `evaluate_epochs` have passed."""
@@ -175,30 +222,26 @@ class FineTuning:
             self.run.on_main(lambda: self._evaluate(step, weights))
 
     def _evaluate(self, step: int, weights: Mapping[str, Tensor]) -> None:
-        scores = self.figures(self.answers(weights)[0])
-        kept = {name: scores[name] for name in ("acc1", "mean_per_class_recall")}
+        kept = means(self.answers(weights)[0], self.recipe.seed)
         self.run.evaluated({"step": step, "samples": self.schedule.samples(step), **kept})
 
-    def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers, int]:
+    def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers | MultiLabelAnswers, int]:
         """What the tower with these weights says of the test images; how many are unreadable."""
         device = self.run.world.device
         return answers(self.copy, weights, self.sets.test, device, workers=self.recipe.workers)
 
-    def figures(self, found: Answers) -> dict[str, Any]:
-        """What the answers are worth."""
-        return found.figures(self.recipe.seed)
-
     def result(
         self, state: RunState, weights: Mapping[str, Tensor], inputs: dict[str, str], *, averaged: bool
-    ) -> FinetuneResult:
+    ) -> FinetuneResult | MultiLabelFinetuneResult:
         """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
-        names = [label.name for label in sets.classes.labels]
-        found = FinetuneResult(
-            **self.figures(answered),
-            confused=answered.confused(names),
+        kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
+        found = kind(
+            **figures(answered, self.recipe.seed, self.names),
+            confused=answered.confused(self.names) if isinstance(answered, Answers) else [],
+            protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -211,6 +254,8 @@ class FineTuning:
             seconds=round(state.totals["seconds"], 3),
             first_loss=first_loss,
             final_loss=final_loss,
+            train_size=self.recipe.train_size,
+            random_backbone=self.recipe.random_backbone,
             train_images=len(self.source),
             classes=len(sets.classes),
             unlabelled=sets.unlabelled,
@@ -221,15 +266,5 @@ class FineTuning:
         found.inputs = inputs
         found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
         found.write(directory.path / RESULT)
-        write_text(directory.path / PREDICTIONS, answered.table(names))
+        write_text(directory.path / PREDICTIONS, answered.table(self.names))
         return found
-
-
-def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead | None, seed: int) -> Tower:
-    """The checkpoint's tower with a classifier for a target: a prior's rows, or fresh ones by `seed`."""
-    torch.manual_seed(seed)
-    if prior is not None:
-        return with_head(checkpoint.tower, prior.weight, prior.bias)
-    module: Any = copy.deepcopy(checkpoint.tower.module)
-    module.reset_classifier(classes)
-    return TimmTower(module)

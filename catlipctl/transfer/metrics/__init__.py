@@ -10,11 +10,14 @@ from catlipctl.transfer.metrics.accuracy import (
 from catlipctl.transfer.metrics.answers import Answers
 from catlipctl.transfer.metrics.confusion import ConfusedPair, confusion, most_confused
 from catlipctl.transfer.metrics.intervals import Interval, interval, mean_interval
+from catlipctl.transfer.metrics.multi_label import MultiLabelAnswers, Precisions
 
 __all__ = [
     "Answers",
     "ConfusedPair",
     "Interval",
+    "MultiLabelAnswers",
+    "Precisions",
     "confusion",
     "interval",
     "majority_share",

@@ -2,7 +2,14 @@
 
 from catlipctl.transfer.probes.attentive import AttentiveResult, attentive_probe
 from catlipctl.transfer.probes.knn import KnnResult
-from catlipctl.transfer.probes.linear import PROTOCOL, ProbeResult, ProbeScores, linear_probe, probe
+from catlipctl.transfer.probes.linear import (
+    PROTOCOL,
+    MultiLabelProbeResult,
+    ProbeResult,
+    ProbeScores,
+    linear_probe,
+    probe,
+)
 from catlipctl.transfer.probes.together import PROBES, Evaluations, evaluate
 from catlipctl.transfer.probes.zero_shot import ZeroShotResult, zero_shot
 
@@ -12,6 +19,7 @@ __all__ = [
     "AttentiveResult",
     "Evaluations",
     "KnnResult",
+    "MultiLabelProbeResult",
     "ProbeResult",
     "ProbeScores",
     "ZeroShotResult",

@@ -91,6 +91,8 @@ def attentive_probe(
     random_backbone: bool = False,
     most_memory: int = MOST_MEMORY,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     cache: Path | None = None,
     cpu: bool = False,
     workers: int = 0,
@@ -115,6 +117,8 @@ def attentive_probe(
         random_backbone=random_backbone,
         patches_within=most_memory,
         seed=seed,
+        multi_label=multi_label,
+        label_base=label_base,
         cache=cache,
         workers=workers,
         progress=progress,
@@ -126,6 +130,7 @@ def attentive_probe(
 
 def _attentive_of(found: Frozen, size: TrainSize, out: Path, progress: Progress) -> AttentiveResult:
     started = time.monotonic()
+    found.refuse_several_labels("attentive")
     sets = found.sets
     classifier, tried = attentive(sets, seed=found.seed, progress=progress)
     answered = answers(classifier, sets)

@@ -1,6 +1,6 @@
 """What all probes of a tower start from: its features, extracted once, and what Transfer Init knows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
-from catlipctl.labels.targets import LabelSet
+from catlipctl.errors import DataError
+from catlipctl.labels.targets import LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
@@ -36,6 +37,7 @@ class Probed(BaseModel):
     """
 
     target: str
+    mapping: Mapping = "heads"
     random_backbone: bool
     split: str
     unreadable: int
@@ -50,12 +52,14 @@ class Frozen:
     """A frozen tower's features of labelled images.
 
     tower: the one that made them, on the CPU: the checkpoint's, or the control, the same untrained. inputs,
-    data: as results name them. seed: decided split, subset and control.
+    data: as results name them. mapping: how names meet the vocabulary. seed: decided split, subset and
+    control.
     """
 
     checkpoint: Checkpoint
     tower: Tower
     sets: ProbeSets
+    mapping: Mapping
     random_backbone: bool
     inputs: dict[str, str]
     data: dict[str, Any]
@@ -66,16 +70,26 @@ class Frozen:
         """The classes in order."""
         return [label.name for label in self.sets.classes.labels]
 
+    def refuse_several_labels(self, name: str) -> None:
+        """DataError where an image may have several; `name` is the probe that cannot have it."""
+        if self.sets.classes.multi_label:
+            raise DataError(
+                f"{name} is for classes that exclude each other, and an image may have several here",
+                "--exclusive says that they do; eval lp takes both",
+            )
+
     def head(self, progress: Progress = SILENT) -> TransferredHead | None:
         """Transfer Init for the classes; None without rows that fit, and for a tower that learned nothing."""
         if self.random_backbone:
             return None
-        return prior_head(self.checkpoint, self.sets.classes, self.seed, progress=progress)
+        classes = self.sets.classes
+        return prior_head(self.checkpoint, classes, self.seed, mapping=self.mapping, progress=progress)
 
     def probed(self, solver_seconds: float) -> dict[str, Any]:
         """The fields of `Probed`, with `inputs` and `data`."""
         return {
             "target": self.sets.classes.name,
+            "mapping": self.mapping,
             "random_backbone": self.random_backbone,
             "split": self.sets.split,
             "unreadable": self.sets.unreadable,
@@ -94,10 +108,13 @@ def frozen(
     *,
     world: World,
     target: LabelSet | None = None,
+    mapping: Mapping = "heads",
     train_size: TrainSize = ALL,
     random_backbone: bool = False,
     patches_within: int | None = None,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     cache: Path | None = None,
     workers: int = 0,
     progress: Progress = SILENT,
@@ -120,6 +137,8 @@ def frozen(
         seed=seed,
         reestimate=random_backbone,
         most_bytes=patches_within,
+        multi_label=multi_label,
+        label_base=label_base,
         cache=cache,
         world=world,
         workers=workers,
@@ -130,6 +149,7 @@ def frozen(
         checkpoint=checkpoint,
         tower=tower,
         sets=sets,
+        mapping=mapping,
         random_backbone=random_backbone,
         inputs=inputs(checkpoint.name, train, test, target),
         data={"train": described(train), "test": described(test or train)},
@@ -152,7 +172,7 @@ def write(
     result: Measurement,
     answered: Answers,
     classes: Sequence[str],
-    head: Mapping[str, Tensor] | None = None,
+    head: dict[str, Tensor] | None = None,
 ) -> None:
     """Make the folder `out` of a result and the answers; it may not exist. head: for `head.safetensors`."""
     files.refuse_taken(out)

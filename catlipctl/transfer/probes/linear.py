@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import DataError
-from catlipctl.labels.targets import How, LabelSet
+from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
@@ -24,10 +25,12 @@ from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.features import ProbeSets
 from catlipctl.transfer.initialise import TransferredHead, prior_rows
 from catlipctl.transfer.labelled import ALL, TrainSize, subset
-from catlipctl.transfer.metrics import Interval, interval, share, top_k_hits
+from catlipctl.transfer.metrics import ConfusedPair, Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.probes import multi_label as several
 from catlipctl.transfer.probes import selection
 from catlipctl.transfer.probes.frozen import HEAD, Frozen, Probed, answers, frozen
+from catlipctl.transfer.probes.multi_label import MultiLabelScores
 from catlipctl.transfer.probes.samples import placed
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
@@ -42,7 +45,9 @@ class ProbeScores(Measurement):
 
     The intervals are `metrics.interval`'s.
     zero_shot_acc1: of the mapped head, no label used, its logits centred on the unlabelled training images
-    (see `zero_shot`). None where no class has a mapped row. images_per_class: mean number of training images.
+    (see `zero_shot`). None where no class has a mapped row. zero_shot_exact_acc1, zero_shot_rest_acc1: the
+    same over the test images of the classes that are in the vocabulary, and over the others'; exact_classes:
+    how many the former are. images_per_class: mean number of training images.
     majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
     used were made; empty without one. converged: the last fit reached its minimum.
     """
@@ -58,6 +63,9 @@ class ProbeScores(Measurement):
     mean_per_class_recall_interval: Interval
     zero_shot_acc1: float | None
     zero_shot_acc1_interval: Interval | None
+    zero_shot_exact_acc1: float | None = None
+    zero_shot_rest_acc1: float | None = None
+    exact_classes: int = 0
     choice: Choice
     converged: bool
     train_images: int
@@ -68,13 +76,21 @@ class ProbeScores(Measurement):
     prior: dict[How, int]
 
 
-class ProbeResult(Probed, ProbeScores):
-    """A linear probe of one tower on one data set, with the checkpoint of the fitted classifier.
+class Classified(Probed):
+    """A probe with the checkpoint of the fitted classifier.
 
     checkpoint: None where none was written, as for a tower whose own head is not one linear layer.
     """
 
     checkpoint: str | None
+
+
+class ProbeResult(Classified, ProbeScores):
+    """A linear probe of one tower on one data set, whose classes exclude each other."""
+
+
+class MultiLabelProbeResult(Classified, MultiLabelScores):
+    """A linear probe of one tower on one data set, of which an image may have several classes."""
 
 
 def linear_probe(
@@ -85,20 +101,25 @@ def linear_probe(
     target: LabelSet | None = None,
     train_size: str = "100%",
     init: Init = "transfer",
+    mapping: Mapping = "heads",
     random_backbone: bool = False,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     out: Path | None = None,
     cache: Path | None = None,
     cpu: bool = False,
     workers: int = 0,
     progress: Progress = SILENT,
-) -> ProbeResult:
+) -> ProbeResult | MultiLabelProbeResult:
     """Fit a linear classifier to the frozen tower's features of `train`, measure it on `test`.
 
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
-    class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
-    tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
-    rows that fit warns, and goes on without a prior. out: a checkpoint to write, tower and fitted classifier,
+    class names are; None takes the names themselves. mapping: how names meet the vocabulary. random_backbone:
+    the control, the same tower untrained, with BatchNorm statistics of all training images and no prior.
+    init="transfer" without rows that fit warns, and goes on without a prior. multi_label: whether an image
+    may have several classes; None: as the label set or the images say. label_base: numbers in the data are
+    rows of the target, of which this is the first. out: a checkpoint to write, tower and fitted classifier,
     with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
     classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. cache: where
     features are kept and found. Started by a launcher, the processes share the images; the first fits and
@@ -118,6 +139,9 @@ def linear_probe(
         train_size=size,
         random_backbone=random_backbone,
         seed=seed,
+        multi_label=multi_label,
+        label_base=label_base,
+        mapping=mapping,
         cache=cache,
         workers=workers,
         progress=progress,
@@ -136,18 +160,27 @@ def linear_probe_of(
     init: Init = "transfer",
     out: Path | None = None,
     progress: Progress = SILENT,
-) -> ProbeResult:
+) -> ProbeResult | MultiLabelProbeResult:
     """`linear_probe` on features that are extracted; train_size: that of their training images."""
     started = time.monotonic()
     if found.random_backbone:
         init = "random"
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
+    sets, seed = found.sets, found.seed
     head = found.head(progress if init == "transfer" else SILENT)
-    fit, scores = probe(found.sets, head, init=init, seed=found.seed, progress=progress)
+    scores: ProbeScores | MultiLabelScores
+    kind: type[ProbeResult] | type[MultiLabelProbeResult] = ProbeResult
+    confused: list[ConfusedPair] = []
+    if sets.classes.multi_label:
+        progress.note("an image may have several labels: a logistic regression for each class, and mAP")
+        fit, scores = several.probe(sets, head, init=init, seed=seed, progress=progress)
+        kind = MultiLabelProbeResult
+    else:
+        fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
+        confused = answers(fit, sets).confused(found.class_names)
     takes_classifier = isinstance(found.tower.head, nn.Linear)
-    confused = answers(fit, found.sets).confused(found.class_names)
     about = {**dict(scores), "train_size": str(train_size), **found.probed(time.monotonic() - started)}
-    result = ProbeResult(
+    result = kind(
         **about, confused=confused, checkpoint=str(out) if out is not None and takes_classifier else None
     )
     if out is not None:
@@ -188,16 +221,20 @@ def probe(
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
-    hits = None
-    if prior is not None:
+    hits = exact = None
+    if head is not None and prior is not None:
         answered = answers(zero_shot(sets.train.values, prior), sets)
         hits = top_k_hits(answered.logits, answered.labels, 1)
+        exact = torch.tensor([row.how == "exact" for row in head.account])[answered.labels]
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
         **answers(fit, sets).figures(seed),
         zero_shot_acc1=None if hits is None else share(hits),
         zero_shot_acc1_interval=None if hits is None else interval(hits, seed),
+        zero_shot_exact_acc1=None if hits is None or exact is None else _share_of(hits, exact),
+        zero_shot_rest_acc1=None if hits is None or exact is None else _share_of(hits, ~exact),
+        exact_classes=0 if head is None else head.counts()["exact"],
         choice=choice,
         converged=fit.converged,
         train_images=len(labels),
@@ -208,12 +245,25 @@ def probe(
     )
 
 
-def _write(result: ProbeResult, out: Path, tower: Tower, fit: Fit, sets: ProbeSets, origin: str) -> None:
+def _share_of(hits: Tensor, chosen: Tensor) -> float | None:
+    """The share of hits among the chosen images; None where there are none."""
+    return share(hits[chosen]) if chosen.any() else None
+
+
+def _write(
+    result: ProbeResult | MultiLabelProbeResult,
+    out: Path,
+    tower: Tower,
+    fit: Fit,
+    sets: ProbeSets,
+    origin: str,
+) -> None:
     """Write the result and the answers, with a checkpoint where the tower's head can be the classifier."""
     names = [label.name for label in sets.classes.labels]
+    answered = several.answers if sets.classes.multi_label else answers
     written = {
         RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        PREDICTIONS: answers(fit, sets).table(names),
+        PREDICTIONS: answered(fit, sets).table(names),
     }
     weight, bias = fit.weight.float(), fit.bias.float()
     if result.checkpoint is not None:
@@ -223,6 +273,7 @@ def _write(result: ProbeResult, out: Path, tower: Tower, fit: Fit, sets: ProbeSe
             tower=with_head(tower, weight, bias),
             config={**about, "random_backbone": result.random_backbone},
             label_names=names,
+            problem_type=checkpoints.MULTI_LABEL if sets.classes.multi_label else checkpoints.SINGLE_LABEL,
             files=written,
         )
         return

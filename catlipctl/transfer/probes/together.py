@@ -1,29 +1,31 @@
 """Several probes of one tower from one extraction: what each says, and what all of it cost."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
-from catlipctl.errors import CheckpointError
-from catlipctl.labels.targets import LabelSet
+from catlipctl.errors import CheckpointError, DataError
+from catlipctl.labels.targets import LabelSet, Mapping
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.training.world import World
 from catlipctl.transfer.features import Extraction
 from catlipctl.transfer.probes.frozen import Frozen, frozen
 from catlipctl.transfer.probes.knn import KnnResult, knn_of
-from catlipctl.transfer.probes.linear import ProbeResult, linear_probe_of
+from catlipctl.transfer.probes.linear import MultiLabelProbeResult, ProbeResult, linear_probe_of
 from catlipctl.transfer.probes.zero_shot import ZeroShotResult, zero_shot_of
 
-Evaluated = ProbeResult | KnnResult | ZeroShotResult
-PROBES: Mapping[str, Callable[..., Evaluated]] = {
+Evaluated = ProbeResult | MultiLabelProbeResult | KnnResult | ZeroShotResult
+PROBES: dict[str, Callable[..., Evaluated]] = {
     "lp": linear_probe_of,
     "knn": knn_of,
     "zero-shot": zero_shot_of,
 }
 """What each is called -> the probe of a `Frozen`; it writes its result to the folder `out`."""
+SEVERAL_LABELS = {"lp"}
+"""The probes of images that may have several labels."""
 
 
 class Evaluations(Result):
@@ -44,11 +46,14 @@ def evaluate(
     train: Source,
     test: Source | None,
     *,
-    folders: Mapping[str, Path],
-    options: Mapping[str, Any] | None = None,
+    folders: dict[str, Path],
+    options: dict[str, Any] | None = None,
     target: LabelSet | None = None,
+    mapping: Mapping = "heads",
     random_backbone: bool = False,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     cache: Path | None = None,
     cpu: bool = False,
     workers: int = 0,
@@ -67,8 +72,11 @@ def evaluate(
         test,
         world=world,
         target=target,
+        mapping=mapping,
         random_backbone=random_backbone,
         seed=seed,
+        multi_label=multi_label,
+        label_base=label_base,
         cache=cache,
         workers=workers,
         progress=progress,
@@ -79,18 +87,20 @@ def evaluate(
 
 
 def _probed(
-    found: Frozen, folders: Mapping[str, Path], options: Mapping[str, Any], progress: Progress
+    found: Frozen, folders: dict[str, Path], options: dict[str, Any], progress: Progress
 ) -> Evaluations:
     results: dict[str, Evaluated] = {}
     left_out: dict[str, str] = {}
     for name, folder in folders.items():
         progress.note(f"{name} ...")
         try:
+            if name not in SEVERAL_LABELS:
+                found.refuse_several_labels(name)
             results[name] = PROBES[name](found, out=folder, progress=progress, **options)
-        except CheckpointError as error:
-            if len(folders) == 1:
-                raise
+        except (CheckpointError, DataError) as error:
             left_out[name] = error.message
+            if len(left_out) == len(folders):
+                raise
     evaluations = Evaluations(
         evaluations=results,
         folders={name: str(folders[name]) for name in results},
