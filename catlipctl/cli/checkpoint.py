@@ -174,7 +174,7 @@ def _tables(found: "Inspection") -> list["Table | str"]:
             "first labels": ", ".join(found.labels),
             "vocabulary": found.vocabulary,
             "text tower": "yes" if found.text_tower else None,
-            **{key: value for key, value in found.about.items() if not isinstance(value, dict)},
+            **{key: _plain(value) for key, value in found.about.items() if not isinstance(value, dict)},
             "resumable": _resumable(found),
         }
     )
@@ -182,6 +182,10 @@ def _tables(found: "Inspection") -> list["Table | str"]:
     for name, size in found.files.items():
         files.add_row(name, f"{size:,}")
     return [about, files] if found.files else [about]
+
+
+def _plain(value: object) -> object:
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _resumable(found: "Inspection") -> str:
