@@ -62,7 +62,7 @@ def gather(
 
 
 def import_(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help=FROM_OTHERS)],
+    origin: Annotated[str, typer.Argument(metavar="ORIGIN", help=FROM_OTHERS)],
     out: Annotated[
         Path,
         typer.Option(
@@ -88,7 +88,7 @@ def import_(
     with command("checkpoint import", json=json) as out_:
         from catlipctl import checkpoints
 
-        result = checkpoints.import_checkpoint(checkpoint, out, vocab)
+        result = checkpoints.import_checkpoint(origin, out, vocab)
         out_.uses("checkpoint", result.origin)
         if result.vocabulary is not None:
             out_.uses("vocabulary", result.vocabulary)

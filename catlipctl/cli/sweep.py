@@ -171,9 +171,15 @@ def _dry_run(points: "list[Point]", out: "Output", cache_dir: Path | None) -> No
     from catlipctl.experiments.sweep import plan
 
     result = plan(points, cache_dir=cache_dir, progress=out)
-    shown = table("point", "images", "PFLOP", "H100 hours", numbers=["images", "PFLOP", "H100 hours"])
+    columns = ("images", "TFLOP", "hours here", "hours of an H100")
+    shown = table("point", *columns, numbers=columns)
     for row in result.points:
-        hours = "" if row.gpu_hours is None else f"{row.gpu_hours:.3g}"
-        flops = "" if row.flops is None else f"{row.flops / 1e15:,.0f}"
-        shown.add_row(row.name, "" if row.images is None else f"{row.images:,}", flops, hours)
+        hours = None if row.seconds is None else row.seconds / 3600
+        flops = None if row.flops is None else row.flops / 1e12
+        images = "" if row.images is None else f"{row.images:,}"
+        shown.add_row(row.name, images, *(_short(value) for value in (flops, hours, row.gpu_hours)))
     out.result(result, shown)
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:,.3g}"

@@ -60,12 +60,16 @@ class SweptPoint(BaseModel):
 
 
 class PlannedPoint(BaseModel):
-    """What one point would cost: images and operations of its run, hours of an H100; None where unknown."""
+    """What one point would cost: images and operations of its run; None where unknown.
+
+    gpu_hours: of an H100. seconds: on the device that is here; both as `pretrain --dry-run` estimates them.
+    """
 
     name: str
     images: int | None
     flops: float | None
     gpu_hours: float | None
+    seconds: float | None
 
 
 class SweepPlan(Result):
@@ -134,7 +138,13 @@ def plan(points: Sequence[Point], *, cache_dir: Path | None = None, progress: Pr
         if (error := cost.refused()) is not None:
             raise error
         found.append(
-            PlannedPoint(name=point.name, images=cost.images, flops=cost.flops, gpu_hours=cost.gpu_hours)
+            PlannedPoint(
+                name=point.name,
+                images=cost.images,
+                flops=cost.flops,
+                gpu_hours=cost.gpu_hours,
+                seconds=cost.seconds,
+            )
         )
     return SweepPlan(points=found, gpu_hours=sum(one.gpu_hours or 0 for one in found))
 

@@ -28,6 +28,11 @@ class FinetuneRecipe(TrainingSettings):
     """The training images, and the test images where they are another source: `--data`, `--test`."""
     target: str | None = None
     """The label set whose labels the class names are; null: names looked up in WordNet. `--target`."""
+    train_size: str = Field(default="100%", pattern=r"^([1-9][0-9]{0,6}/class|[0-9]{1,3}(\.[0-9]+)?%)$")
+    """The training images used: so many a class (`5/class`) or a share of each (`10%`). The seed decides
+    which, the same ones as of a probe. `--train-size`"""
+    random_backbone: bool = False
+    """The control: the same tower, untrained. `--random-backbone`"""
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
     mapping: Mapping = "heads"
@@ -68,6 +73,11 @@ class FinetuneRecipe(TrainingSettings):
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, weight_decay=0.05)
     schedule: ScheduleSettings = ScheduleSettings(warmup_steps=50)
 
+    @property
+    def multi_label(self) -> bool | None:
+        """Whether an image may have several classes; None: as the label set or the images say."""
+        return None if self.loss is None else self.loss == "bce"
+
 
 FREE_ON_RESUME = settings.FREE_ON_RESUME | {"workers", "sources", "evaluate_epochs"}
 """Keys that may change on resuming."""
@@ -76,6 +86,8 @@ FIXED_ON_RESUME = {
     **settings.FIXED_ON_RESUME,
     "checkpoint": "the weights began as its",
     "target": "the classifier has an output for each of its classes",
+    "train_size": "these images were trained on",
+    "random_backbone": "the weights began so",
     "init": "the classifier began by it",
     "mapping": "the classifier began by it",
     "learns": "the optimiser's moments are of what learns",
