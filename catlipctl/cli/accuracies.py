@@ -60,6 +60,16 @@ def probed(result: "ProbeResult | MultiLabelProbeResult") -> "Table":
     )
 
 
+def _by_class(result: "ProbeResult") -> dict[str, str]:
+    """Zero-shot where the vocabulary has the class itself, and where it has something like it at best."""
+    exact, rest = result.zero_shot_exact_acc1, result.zero_shot_rest_acc1
+    if exact is None or rest is None:
+        return {}
+    others = result.classes - result.exact_classes
+    said = f"{exact:.1%} of the {result.exact_classes:,} exact ones, {rest:.1%} of the other {others:,}"
+    return {"zero-shot by class": said}
+
+
 def _control(result: "Evaluated") -> str | None:
     if not result.random_backbone:
         return None
@@ -101,7 +111,8 @@ def _zero_shot(result: "ProbeResult | MultiLabelProbeResult") -> dict[str, str]:
     if result.zero_shot_acc1 is None:
         return {"zero-shot top-1": "no mapped head"}
     figure = _with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
-    return {"zero-shot top-1": f"{figure} (no label used; centred on the unlabelled training images)"}
+    about = "no label used; centred on the unlabelled training images"
+    return {"zero-shot top-1": f"{figure} ({about})", **_by_class(result)}
 
 
 def _with_interval(figure: float, interval: tuple[float, float] | None) -> str:

@@ -20,6 +20,7 @@ from catlipctl.cli.options import (
     Json,
     LabelBase,
     LabelKey,
+    Mapping,
     MultiLabel,
     Processes,
 )
@@ -92,6 +93,7 @@ def linear_probe(
         Literal["transfer", "random"],
         typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
     ] = "transfer",
+    mapping: Mapping = "heads",
     random_backbone: RandomBackbone = False,
     seed: Annotated[int, typer.Option(help="Decides splits, subsets and the untrained tower.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
@@ -127,6 +129,7 @@ def linear_probe(
                 "target": target,
                 "checkpoint": inputs.checkpoint(checkpoint, word, out),
                 "init": init,
+                "mapping": mapping,
                 "train_size": train_size,
                 "random_backbone": random_backbone,
                 "seed": seed,
@@ -140,7 +143,9 @@ def linear_probe(
             return
         if set_:
             raise UsageError("--set without --protocol paper", "the fast protocol has no recipe to change")
-        labelset = None if target is None else label_set(target, out, multi_label=multi_label)
+        labelset = (
+            None if target is None else label_set(target, out, multi_label=multi_label, mapping=mapping)
+        )
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
         train_source, test_source = open_splits(
@@ -157,6 +162,7 @@ def linear_probe(
             target=labelset,
             train_size=train_size,
             init=init,
+            mapping=mapping,
             random_backbone=random_backbone,
             seed=seed,
             multi_label=multi_label,
@@ -191,6 +197,12 @@ def fine_tune(
         typer.Option(
             help="The classifier at the start: the pre-trained head's rows, or fresh. Default: transfer.",
             show_default=False,
+        ),
+    ] = None,
+    mapping: Annotated[
+        Literal["heads", "paper"] | None,
+        typer.Option(
+            help="How class names meet the vocabulary, as in eval lp. Default: heads.", show_default=False
         ),
     ] = None,
     train_size: Annotated[
@@ -260,6 +272,7 @@ def fine_tune(
             "checkpoint": named,
             "target": target,
             "init": init,
+            "mapping": mapping,
             "loss": fine_tuning.loss_of(multi_label),
             "label_base": label_base,
             "train_size": train_size,

@@ -66,7 +66,9 @@ def loss_of(multi_label: bool | None) -> str | None:
 
 def target_of(recipe: "FinetuneRecipe", out: Output) -> "LabelSet | None":
     """The label set that the recipe names."""
-    return None if recipe.target is None else label_set(recipe.target, out, multi_label=recipe.multi_label)
+    if recipe.target is None:
+        return None
+    return label_set(recipe.target, out, multi_label=recipe.multi_label, mapping=recipe.mapping)
 
 
 def show_dry_run(out: Output, loaded: "Loaded[FinetuneRecipe]", images: Images, place: "Place") -> None:

@@ -21,6 +21,7 @@ from catlipctl.cli import (
     recipe,
     report,
     runs,
+    sweep,
     tag,
     transfer_init,
 )
@@ -46,6 +47,7 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.command(cls=Command)(compare.compare)
+app.command(cls=Command)(sweep.sweep)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
 
@@ -81,11 +83,13 @@ _eval.command("ft", cls=Command)(evaluate.fine_tune)
 _eval.command("tag", cls=Command)(tag.tag)
 
 _checkpoint = _group(
-    "checkpoint", "Checkpoints: what is in one, whether it is whole; one for timm, the Hub or ONNX."
+    "checkpoint",
+    "Checkpoints: what is in one, whether it is whole; one from others, or for timm, the Hub or ONNX.",
 )
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
 _checkpoint.command("gather", cls=Command)(checkpoint.gather)
+_checkpoint.command("import", cls=Command)(checkpoint.import_)
 _checkpoint.command("export", cls=Command)(checkpoint.export)
 
 

@@ -12,6 +12,7 @@ from catlipctl.settings.objectives import ClassificationSettings
 from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSettings, TrainingSettings
 
 Init = Literal["transfer", "random"]
+Mapping = Literal["heads", "paper"]
 Loss = Literal["cross_entropy", "bce"]
 Learns = Literal["all", "classifier"]
 
@@ -34,6 +35,8 @@ class FinetuneRecipe(TrainingSettings):
     """The control: the same tower, untrained. `--random-backbone`"""
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
+    mapping: Mapping = "heads"
+    """How class names meet the vocabulary: by their head nouns, or as in the paper. [CatLIP 4.2]"""
     loss: Loss | None = None
     """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image
     may have several; null: as the label set or the images say. `--multi-label`, `--exclusive`.
@@ -86,6 +89,7 @@ FIXED_ON_RESUME = {
     "train_size": "these images were trained on",
     "random_backbone": "the weights began so",
     "init": "the classifier began by it",
+    "mapping": "the classifier began by it",
     "learns": "the optimiser's moments are of what learns",
     "image_size": "its positions are of this size",
     "range_augment": "its ranges are learned with the weights",

@@ -34,7 +34,15 @@ from catlipctl.transfer.finetuning.answers import answers, figures, means
 from catlipctl.transfer.finetuning.assembly import ClassEncoder, base_size, make_objective, make_tower
 from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult, protocol
 from catlipctl.transfer.initialise import TransferredHead, prior_head
-from catlipctl.transfer.labelled import LabelledSets, TrainSize, described, inputs, labelled_sets, subset
+from catlipctl.transfer.labelled import (
+    LabelledSets,
+    TrainSize,
+    described,
+    inputs,
+    labelled_sets,
+    subset,
+    without_images,
+)
 from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
@@ -79,6 +87,8 @@ def finetune(
             train, test, target, recipe.seed, multi_label=recipe.multi_label, label_base=recipe.label_base
         )
         tuning = settled(recipe, run, checkpoint, sets)
+        if absent := without_images(target, sets.classes):
+            run.progress.note(absent)
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
         learner = tuning.learner()
@@ -113,7 +123,9 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
         checkpoint = replace(checkpoint, tower=tower)
     prior = None
     if recipe.init == "transfer" and not recipe.random_backbone:
-        prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
+        prior = prior_head(
+            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+        )
     base = base_size(recipe, checkpoint.tower)
     recipe.must_share_out(base, run.world.size)
     tower = make_tower(recipe, checkpoint.tower, len(sets.classes), prior)
