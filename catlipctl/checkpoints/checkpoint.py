@@ -21,7 +21,8 @@ class Checkpoint:
 
     path: its directory; None where it came through a door (`timm:NAME`). tower: in eval mode, on the CPU.
     config: what its writer said of it (objective, step, recipe, ...). label_names: one a class of the head.
-    problem_type: what turns its logits to probabilities.
+    problem_type: what turns its logits to probabilities. thresholds: the probability of each class from which
+    on it is told of an image; None where they were not fitted.
     """
 
     path: Path | None
@@ -31,6 +32,7 @@ class Checkpoint:
     label_names: list[str] | None = None
     label_descriptions: dict[str, str] = field(default_factory=dict)
     problem_type: ProblemType = SINGLE_LABEL
+    thresholds: Sequence[float] | None = None
 
     @property
     def name(self) -> str:

@@ -41,6 +41,7 @@ class Section(_Open):
     kind: str | None = None
     target: str | None = None
     problem_type: ProblemType | None = None
+    thresholds: list[Annotated[float, Field(ge=0, le=1)]] | None = None
     recipe: dict[str, Any] | None = None
 
 
@@ -59,4 +60,6 @@ class Config(_Open):
 
     def about(self) -> dict[str, Any]:
         """Our section as it was written."""
-        return self.catlipctl.model_dump(exclude_unset=True, exclude={"format_version", "problem_type"})
+        return self.catlipctl.model_dump(
+            exclude_unset=True, exclude={"format_version", "problem_type", "thresholds"}
+        )

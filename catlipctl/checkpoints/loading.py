@@ -142,6 +142,12 @@ def _from_directory(directory: Path, weights: bool) -> Checkpoint:
             directory / CONFIG,
             f"{len(config.label_names):,} label names for {tower.num_classes:,} outputs of the head",
         )
+    thresholds = config.catlipctl.thresholds
+    if thresholds is not None and len(thresholds) != tower.num_classes:
+        raise KIND.refused(
+            directory / CONFIG,
+            f"{len(thresholds):,} thresholds for {tower.num_classes:,} outputs of the head",
+        )
     return Checkpoint(
         path=directory,
         tower=tower,
@@ -150,6 +156,7 @@ def _from_directory(directory: Path, weights: bool) -> Checkpoint:
         label_names=config.label_names,
         label_descriptions=config.label_descriptions or {},
         problem_type=config.catlipctl.problem_type or (MULTI_LABEL if has_vocabulary else SINGLE_LABEL),
+        thresholds=thresholds,
     )
 
 

@@ -91,12 +91,13 @@ def _draw(result: "Comparison", folder: Path, plots: Kinds, out: Output) -> list
 def _table(column: "ComparedColumn", baseline: str) -> "Table":
     title = f"{column.protocol}\n{column.test}, {column.train_images:,} training images"
     against = f"against {baseline}"
-    shown = table("model", "top-1", "95 %", "seeds", against, "", numbers=["top-1", "seeds"], title=title)
+    measure = column.measure
+    shown = table("model", measure, "95 %", "seeds", against, "", numbers=[measure, "seeds"], title=title)
     for name, cell in column.cells.items():
         seeds = f"{len(cell.seeds)}"
-        shown.add_row(name, f"{cell.accuracy:.1%}", _range(cell.interval), seeds, *_difference(cell))
+        shown.add_row(name, f"{cell.figure:.1%}", _range(cell.interval), seeds, *_difference(cell))
     chance = next(iter(column.cells.values())).chance
-    shown.add_row("largest class", f"{chance:.1%}", "", "", "", "")
+    shown.add_row(column.rival, f"{chance:.1%}", "", "", "", "")
     return shown
 
 

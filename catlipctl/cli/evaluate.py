@@ -18,14 +18,16 @@ from catlipctl.cli.options import (
     Gpus,
     ImageKey,
     Json,
+    LabelBase,
     LabelKey,
+    MultiLabel,
     Processes,
 )
 from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 
 if TYPE_CHECKING:
-    from catlipctl.transfer import FinetuneResult
+    from catlipctl.transfer import FinetuneResult, MultiLabelFinetuneResult
 
 Data = Annotated[
     str,
@@ -33,8 +35,8 @@ Data = Annotated[
         "--data",
         metavar="SOURCE",
         autocompletion=completion.sources,
-        help="Labelled images: class folders, tars, Parquet; or emoji:transfer, the embedded ones. "
-        "A folder's train/ and test/ (or val/) are used as such.",
+        help="Labelled images: class folders, tars, Parquet, coco:ANNOTATIONS.json; or emoji:transfer, the "
+        "embedded ones. A folder's train/ and test/ (or val/) are used as such.",
         show_default=False,
     ),
 ]
@@ -88,6 +90,8 @@ def linear_probe(
         ),
     ] = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     json: Json = False,
@@ -101,7 +105,7 @@ def linear_probe(
         TrainSize.parse(train_size)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else label_set(target, out)
+        labelset = None if target is None else label_set(target, out, multi_label=multi_label)
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
         train_source, test_source = open_splits(
@@ -109,7 +113,7 @@ def linear_probe(
         )
         out.uses("data", data)
         loaded = checkpoints.load(named, weights=not random_backbone)
-        name = f"lp-{_slug(data)}" + ("-untrained" if random_backbone else "")
+        name = f"lp-{slug(data)}" + ("-untrained" if random_backbone else "")
         folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
@@ -120,6 +124,8 @@ def linear_probe(
             init=init,
             random_backbone=random_backbone,
             seed=seed,
+            multi_label=multi_label,
+            label_base=label_base,
             out=folder,
             workers=workers,
             progress=out,
@@ -166,6 +172,8 @@ def fine_tune(
         typer.Option("--out", help="The run's directory. Default: RUN/eval/ft-DATA.", show_default=False),
     ] = None,
     label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
     plots: Plots = DEFAULT,
@@ -179,7 +187,7 @@ def fine_tune(
 
         only_main_speaks()
         resuming.only_on_resuming(allow_recipe_change, resume=resume)
-        name, further = f"ft-{_slug(data)}", list[str]()
+        name, further = f"ft-{slug(data)}", list[str]()
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:
@@ -197,6 +205,11 @@ def fine_tune(
         overrides = [recipe.Override.parse(text) for text in set_ or []]
         flags = {"checkpoint": named, "target": target, "init": init}
         overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
+        if multi_label is not None:
+            loss, option = ("bce", "--multi-label") if multi_label else ("cross_entropy", "--exclusive")
+            overrides.append(recipe.Override("loss", loss, option))
+        if label_base is not None:
+            overrides.append(recipe.Override("label_base", label_base, "--label-base"))
         overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
         loaded = recipe.load(FinetuneRecipe, run.recipe if run else None, overrides)
         # After the recipe, which is refused without torch.
@@ -204,7 +217,7 @@ def fine_tune(
         from catlipctl.transfer.labelled import open_splits
 
         cpu = inputs.only_here(gpus, processes, out, further)
-        labelset = None if target is None else label_set(target, out)
+        labelset = None if target is None else label_set(target, out, multi_label=multi_label)
         train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
@@ -228,7 +241,7 @@ def fine_tune(
             out.result(result, fine_tuned(result, _plot(result, plots, out)), _next_step(result.run))
 
 
-def _plot(result: "FinetuneResult", plots: Kinds, out: Output) -> str | None:
+def _plot(result: "FinetuneResult | MultiLabelFinetuneResult", plots: Kinds, out: Output) -> str | None:
     from catlipctl import reports
 
     run = Path(result.run)
@@ -240,7 +253,7 @@ def _next_step(checkpoint: str) -> str:
     return f"try it: catlipctl predict IMAGE... --checkpoint {checkpoint}"
 
 
-def _slug(data: str) -> str:
+def slug(data: str) -> str:
     """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
     from catlipctl.data import emoji
 

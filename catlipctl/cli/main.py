@@ -21,6 +21,7 @@ from catlipctl.cli import (
     recipe,
     report,
     runs,
+    tag,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -77,6 +78,7 @@ _recipe.command("keys", cls=Command)(recipe.keys)
 _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
+_eval.command("tag", cls=Command)(tag.tag)
 
 _checkpoint = _group(
     "checkpoint", "Checkpoints: what is in one, whether it is whole; one for timm, the Hub or ONNX."

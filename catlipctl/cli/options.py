@@ -72,7 +72,38 @@ CaptionKey = Annotated[
 LabelKey = Annotated[
     str | None,
     typer.Option(
-        "--label-key", help="Where the class label is: cls, json:FIELD, or a column.", show_default=False
+        "--label-key",
+        help="Where the class label is, or a list of them: cls, json:FIELD, or a column.",
+        show_default=False,
+    ),
+]
+TagList = Annotated[
+    str | None,
+    typer.Option(
+        "--tags",
+        metavar="TAG,TAG...|TARGET",
+        help="Tags of your own in place of the checkpoint's labels, by Transfer Init: names, or a label set.",
+        show_default=False,
+        autocompletion=completion.targets,
+    ),
+]
+MultiLabel = Annotated[
+    bool | None,
+    typer.Option(
+        "--multi-label/--exclusive",
+        help="Whether an image may have several labels. Default: yes for coco and ade20k, and where an image "
+        "has several or an empty list of them.",
+        show_default=False,
+    ),
+]
+LabelBase = Annotated[
+    int | None,
+    typer.Option(
+        "--label-base",
+        min=0,
+        max=1,
+        help="Numbers as labels are rows of --target: the number of the first row, 0 or 1.",
+        show_default=False,
     ),
 ]
 Extractor = Annotated[

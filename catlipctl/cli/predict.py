@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import inputs
-from catlipctl.cli.options import CacheDir, Checkpoint, ImageKey, Json
+from catlipctl.cli.options import CacheDir, Checkpoint, ImageKey, Json, TagList
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -33,12 +33,21 @@ def predict(
     top: Annotated[
         int | None,
         typer.Option(
-            min=1, help="How many labels an image. Default: 5; all with --threshold.", show_default=False
+            min=1,
+            help="How many labels an image. Default: 5; all with --threshold, and those of a tagger that "
+            "pass its thresholds.",
+            show_default=False,
         ),
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Labels with at least this probability.", show_default=False),
+        typer.Option(
+            min=0,
+            max=1,
+            help="Labels with at least this probability. Default: 0.5 for a classifier of several labels an "
+            "image.",
+            show_default=False,
+        ),
     ] = None,
     out_file: Annotated[
         Path | None,
@@ -50,6 +59,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    tags: TagList = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -65,11 +75,15 @@ def predict(
     """Name what is in images: the most probable labels or synsets."""
     with command("predict", json=json) as out:
         from catlipctl import checkpoints
-        from catlipctl.transfer import prediction
+        from catlipctl.labels import targets
+        from catlipctl.transfer import prediction, tagging
 
         if out_file is not None:
             prediction.check_out(out_file)
+        wanted = None if tags is None else targets.listed(tags)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, None, out))
+        if wanted is not None:
+            loaded = tagging.tagger_of(loaded, wanted, progress=out)
         found = prediction.open_inputs(images, image_key=image_key, cache_dir=cache_dir, progress=out)
         if found.skipped:
             kinds = ", ".join(
@@ -86,11 +100,11 @@ def predict(
             out.result(result, _labels(result))
             return
         choice = prediction.Choice(top, threshold)
-        tags = prediction.write_tags(loaded, found, choice, out_file, workers=workers, progress=out)
-        for fault in tags.faults:
+        told = prediction.write_tags(loaded, found, choice, out_file, workers=workers, progress=out)
+        for fault in told.faults:
             out.warn(fault)
-        written = f"{tags.out}: {tags.rows:,} images, {tags.unreadable:,} of them without labels for a fault"
-        out.result(tags, _frequent(tags), written)
+        written = f"{told.out}: {told.rows:,} images, {told.unreadable:,} of them without labels for a fault"
+        out.result(told, _frequent(told), written)
 
 
 def _labels(result: "Predictions") -> "Table":

@@ -58,7 +58,7 @@ def copy(
         from catlipctl.recipe import copied
 
         result = copied(name, path)
-        out.result(result, f"{result.path}: run it with catlipctl pretrain {result.path}")
+        out.result(result, f"{result.path}: run it with catlipctl {result.command} {result.path}")
 
 
 TITLES = {"pretrain": "Pre-training: `catlipctl pretrain`", "ft": "Fine-tuning: `catlipctl eval ft`"}

@@ -172,7 +172,7 @@ def inspect(
         of_images = images.look(part.source, rows, progress)
         examples = {row - start for row in shown if start <= row < stop}
         of_captions = captions.read(part.source, extract, examples, progress)
-        classes.update(label for label in part.source.labels() if label is not None)
+        classes.update(name for names in part.source.labels() for name in names or ())
         parts.append(Part.of(part, of_images, of_captions))
         start = stop
     return Inspection(

@@ -1,6 +1,7 @@
 """What a source is: how many samples, and sample `i` as raw bytes and captions. It knows no order."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -10,13 +11,18 @@ Need = Literal["captions", "labels", "images", "any"]
 """What a sample must have; any: captions where the source has some, else labels."""
 
 
+Labels = tuple[str, ...] | None
+"""The classes of a sample, each once: one where they exclude each other. (): it is known to have none. None:
+nothing is known."""
+
+
 class Sample(NamedTuple):
     """One row of a source, undecoded. `image` is None where the data has none: no file, a tar cut short."""
 
     key: str
     image: bytes | None
     captions: tuple[str, ...] = ()
-    label: str | None = None
+    labels: Labels = None
 
 
 class Source(Protocol):
@@ -53,9 +59,26 @@ class Source(Protocol):
         """The captions of all samples in storage order, without reading an image."""
         ...
 
-    def labels(self) -> list[str | None]:
-        """The class label of every sample in storage order, without reading an image."""
+    def labels(self) -> list[Labels]:
+        """The classes of every sample in storage order, without reading an image."""
         ...
+
+
+def class_names(source: Source) -> tuple[str, ...]:
+    """All classes of a source in the order that its data gives them; empty where it gives none."""
+    return getattr(source, "class_names", ())
+
+
+def compact(labels: Iterable[Labels]) -> list[Labels]:
+    """A list in which equal labels are one object: a million samples of a thousand classes take 8 MB."""
+    kept: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def one(names: tuple[str, ...]) -> tuple[str, ...]:
+        if names not in kept:
+            kept[names] = tuple(map(sys.intern, names))
+        return kept[names]
+
+    return [None if names is None else one(names) for names in labels]
 
 
 class Selection:
@@ -77,7 +100,7 @@ class Selection:
         """The captions of the selected samples, in their order."""
         return (self[index].captions for index in range(len(self)))
 
-    def labels(self) -> list[str | None]:
-        """The class label of every selected sample, in their order."""
+    def labels(self) -> list[Labels]:
+        """The classes of every selected sample, in their order."""
         labels = self._source.labels()
         return [labels[index] for index in self._indices]

@@ -147,6 +147,7 @@ def demo(
         out=files.unused(run / "eval" / "lp-emoji-transfer", numbered=True),
         progress=progress,
     )
+    assert isinstance(classifier, ProbeResult), "an emoji has one class"
     progress.note("5 of 5  one training step of CatLIP against one of CLIP")
     benchmark = step(settings or StepSettings(), progress)
     benchmark.write(files.unused(run / "bench" / "step", (".json",), numbered=True).with_suffix(".json"))

@@ -1,8 +1,9 @@
 """Image towers: any of timm's by name. Importing this registers the released CatLIP ViT with timm."""
 
-from catlipctl.models.building import Counts, check, check_sizes, counts, create, flops
+from catlipctl.models.building import Counts, check, counts, create, flops
 from catlipctl.models.catlip_vit import CatlipVisionTransformer
 from catlipctl.models.range_augment import RangeAugment
+from catlipctl.models.resizing import resized
 from catlipctl.models.tower import TimmTower, Tower
 
 __all__ = [
@@ -12,8 +13,8 @@ __all__ = [
     "TimmTower",
     "Tower",
     "check",
-    "check_sizes",
     "counts",
     "create",
     "flops",
+    "resized",
 ]

@@ -68,20 +68,6 @@ def check(settings: ModelSettings, sizes: Collection[int] = ()) -> None:
     _on_meta(settings, 2, _resizing(settings, 2, sizes))
 
 
-def check_sizes(tower: Tower, sizes: Collection[int]) -> None:
-    """UsageError for a size that a tower, as it was loaded, does not take."""
-    module = tower.module.eval()
-    for size in sizes:
-        try:
-            with torch.inference_mode():
-                module(torch.zeros(1, 3, size, size))
-        except Exception as error:  # timm's towers raise what they like
-            raise UsageError(
-                f"{tower.name} takes no images of {size} px: {str(error).splitlines()[0]}",
-                "leave `sizes` out, or take a tower of variable size",
-            ) from error
-
-
 def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = ()) -> Counts:
     """What a tower is made of and what it computes, at its own size and each of `sizes`.
 

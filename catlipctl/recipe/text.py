@@ -1,6 +1,8 @@
 """Recipes as text: those that ship, by name, and any as YAML that is read safely and written."""
 
 import difflib
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ KIND = FileKind("a recipe", 2**20, UsageError, "a recipe is a YAML file of a few
 DEEPEST = 32
 """Levels of nesting; a recipe has four."""
 LARGEST_NUMBER = 2**63
+_COMMAND = re.compile(r"catlipctl (?P<command>pretrain|eval ft)\b")
 
 
 class _Loader(yaml.SafeLoader):
@@ -133,6 +136,13 @@ class RecipeText(Result):
 
     path: str
     text: str
+
+    @property
+    def command(self) -> str:
+        """What runs it: `pretrain` or `eval ft`, whichever its header names first."""
+        header = itertools.takewhile(lambda line: line.startswith("#"), self.text.splitlines())
+        commands = (match["command"] for line in header if (match := _COMMAND.search(line)))
+        return next(commands, "pretrain")
 
 
 def folder() -> Path:

@@ -13,7 +13,8 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from catlipctl.errors import UsageError
-from catlipctl.reports.findings import Evaluation, Findings, Found, Interval
+from catlipctl.reports.findings import Findings, Found
+from catlipctl.reports.measured import Interval, Measured
 from catlipctl.reports.style import canvas, colours, is_narrow, legend, short_names
 from catlipctl.results import Result
 
@@ -35,7 +36,7 @@ class Column(NamedTuple):
 
 
 class Difference(BaseModel):
-    """A model's accuracy less the baseline's, with a 95 % interval over test images and seeds.
+    """A model's figure less the baseline's, with a 95 % interval over test images and seeds.
 
     verdict: `better` or `worse` where the interval leaves out 0. figure and interval: None where the two
     cannot be paired: they have other test images, or no predictions.
@@ -47,13 +48,14 @@ class Difference(BaseModel):
 
 
 class Cell(BaseModel):
-    """One model in one column: mean top-1 accuracy over the seeds, in 0..1.
+    """One model in one column: the mean over the seeds of what the column measures, in 0..1.
 
-    interval: of 95 %, over test images and seeds; None without predictions. difference: to the baseline, None
+    interval: of 95 %, over test images and seeds; without predictions that of the one result, or None.
+    chance: the figure of no knowledge. difference: to the baseline, None
     of the baseline itself, and where that has no such evaluation.
     """
 
-    accuracy: float
+    figure: float
     interval: Interval | None
     seeds: list[int]
     test_images: int
@@ -62,8 +64,13 @@ class Cell(BaseModel):
 
 
 class ComparedColumn(BaseModel):
-    """One column, with a cell a model, by the model's name."""
+    """One column, with a cell a model, by the model's name.
 
+    measure: `top-1`, or of several labels an image `macro mAP`. rival: whose figure `chance` is.
+    """
+
+    measure: str
+    rival: str
     protocol: str
     test: str
     train_images: int
@@ -85,16 +92,16 @@ class Comparison(Result):
 
 @dataclass(frozen=True)
 class _Hits:
-    """Whether each test image was recognised, by seed; images by name. accuracies: as the results say."""
+    """Whether each test image was recognised, by seed; images by name. figures: as the results say."""
 
     by_seed: Mapping[int, Mapping[str, bool]]
-    accuracies: Mapping[int, float]
+    figures: Mapping[int, float]
 
     @property
     def complete(self) -> bool:
         """Whether every seed has its predictions, of the same images."""
         images = [hits.keys() for hits in self.by_seed.values()]
-        return len(images) == len(self.accuracies) and all(names == images[0] for names in images)
+        return len(images) == len(self.figures) and all(names == images[0] for names in images)
 
     def table(self, images: Sequence[str]) -> "NDArray[np.float64]":
         """`[seeds, images]`, 0 or 1; seeds in ascending order."""
@@ -110,13 +117,13 @@ def compare(findings: Findings, baseline: str | None = None, *, seed: int = 0) -
     Raises UsageError without an evaluation, for two results of one cell and seed, and for a baseline that no
     model is called.
     """
-    found = findings.of(Evaluation)
+    found = findings.of(Measured)
     if not found and not findings.runs:
         raise UsageError(
             "there is no evaluation to compare", "name result.json files of evaluations, or runs"
         )
     names = _names(found)
-    columns: dict[Column, dict[str, list[tuple[Found, Evaluation]]]] = {}
+    columns: dict[Column, dict[str, list[tuple[Found, Measured]]]] = {}
     for (file, result), name in zip(found, names, strict=True):
         columns.setdefault(_column(result), {}).setdefault(name, []).append((file, result))
     models = list(dict.fromkeys(names))
@@ -126,8 +133,7 @@ def compare(findings: Findings, baseline: str | None = None, *, seed: int = 0) -
         baseline=first,
         models=models,
         columns=[
-            ComparedColumn(**column._asdict(), cells=_cells(of_models, models, first, seed))
-            for column, of_models in sorted(columns.items())
+            _compared(column, of_models, models, first, seed) for column, of_models in sorted(columns.items())
         ],
         runs=[str(run.path) for run in findings.runs],
     )
@@ -139,7 +145,7 @@ def _baseline(models: Sequence[str], named: str | None) -> str:
     raise UsageError(f"no model is called {named}", f"the models are {', '.join(models)}")
 
 
-def _names(found: Sequence[tuple[Found, Evaluation]]) -> list[str]:
+def _names(found: Sequence[tuple[Found, Measured]]) -> list[str]:
     """A model's short name: its run or checkpoint, whether it is untrained, and its init where that is not
     the only one.
     """
@@ -158,15 +164,20 @@ def _names(found: Sequence[tuple[Found, Evaluation]]) -> list[str]:
     return names
 
 
-def _column(result: Evaluation) -> Column:
+def _column(result: Measured) -> Column:
     test = result.data.get("test") or {}
     source = test.get("source", "unknown test images")
     return Column(result.protocol, f"{source} ({result.split})", result.train_images)
 
 
-def _cells(
-    of_models: Mapping[str, Sequence[tuple[Found, Evaluation]]], models: Sequence[str], first: str, seed: int
-) -> dict[str, Cell]:
+def _compared(
+    column: Column,
+    of_models: Mapping[str, Sequence[tuple[Found, Measured]]],
+    models: Sequence[str],
+    first: str,
+    seed: int,
+) -> ComparedColumn:
+    kind = next(iter(of_models.values()))[0][1]
     hits = {name: _hits(results) for name, results in of_models.items()}
     cells: dict[str, Cell] = {}
     for name in models:
@@ -174,31 +185,33 @@ def _cells(
             continue
         result = of_models[name][0][1]
         cells[name] = Cell(
-            accuracy=statistics.fmean(hits[name].accuracies.values()),
-            interval=_interval(hits[name], seed),
-            seeds=sorted(hits[name].accuracies),
+            figure=statistics.fmean(hits[name].figures.values()),
+            interval=_interval(hits[name], seed)
+            if hits[name].by_seed or len(of_models[name]) > 1
+            else result.interval,
+            seeds=sorted(hits[name].figures),
             test_images=result.test_images,
-            chance=result.majority_share,
+            chance=result.chance,
             difference=None
             if name == first or first not in hits
             else difference(hits[name], hits[first], seed),
         )
-    return cells
+    return ComparedColumn(**column._asdict(), measure=kind.measure, rival=kind.rival, cells=cells)
 
 
-def _hits(results: Sequence[tuple[Found, Evaluation]]) -> _Hits:
+def _hits(results: Sequence[tuple[Found, Measured]]) -> _Hits:
     by_seed: dict[int, dict[str, bool]] = {}
-    accuracies: dict[int, float] = {}
+    figures: dict[int, float] = {}
     for file, result in results:
-        if result.seed in accuracies:
+        if result.seed in figures:
             raise UsageError(
                 f"{file.path} measures what another result measures too, with seed {result.seed}",
                 "name each evaluation once",
             )
-        accuracies[result.seed] = result.acc1
+        figures[result.seed] = result.figure
         if file.predictions is not None:
             by_seed[result.seed] = {row.sample: row.truth == row.predicted for row in file.predictions.rows}
-    return _Hits(by_seed, accuracies)
+    return _Hits(by_seed, figures)
 
 
 def _interval(hits: _Hits, seed: int) -> Interval | None:
@@ -228,7 +241,7 @@ def difference(model: _Hits, baseline: _Hits, seed: int) -> Difference:
 def _resampled(
     tables: "Sequence[NDArray[np.float64]]", seeds: Sequence[Sequence[int]], seed: int
 ) -> "list[NDArray[np.float64]]":
-    """`[RESAMPLES]` accuracies for each table `[seeds, images]`: the same images for all of them."""
+    """`[RESAMPLES]` mean accuracies for each table `[seeds, images]`: the same images for all of them."""
     generator = np.random.default_rng(seed)
     images = tables[0].shape[1]
     block = max(1, CELLS_AT_ONCE // images)
@@ -255,7 +268,7 @@ def _percentiles(values: "NDArray[np.float64]") -> Interval:
 
 
 def comparison(result: Comparison) -> "Figure":
-    """Top-1 accuracy of each model in each column, as points with their intervals.
+    """The figure of each model in each column, as points with their intervals.
 
     Raises MachineError where matplotlib is not installed.
     """
@@ -272,14 +285,15 @@ def comparison(result: Comparison) -> "Figure":
             if cell.interval is not None:
                 axes.hlines(place, *cell.interval, color=colour[name], linewidth=2)
             label = name if name not in axes.get_legend_handles_labels()[1] else None
-            axes.plot(cell.accuracy, place, "o", color=colour[name], label=label, markersize=6)
-            axes.text(cell.accuracy, place - 0.2, f"{cell.accuracy:.1%}", ha="center", fontsize=8)
+            axes.plot(cell.figure, place, "o", color=colour[name], label=label, markersize=6)
+            axes.text(cell.figure, place - 0.2, f"{cell.figure:.1%}", ha="center", fontsize=8)
             place += 1
         place += 1
     axes.set_yticks(ticks, labels)
     axes.set_ylim(place - 0.5, -1)
     axes.grid(axis="x")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("top-1 accuracy, 95 % interval over images and seeds")
+    measures = " or ".join(dict.fromkeys(column.measure for column in columns))
+    axes.set_xlabel(f"{measures}, 95 % interval over images and seeds")
     legend(axes, "upper right")
     return figure

@@ -24,6 +24,7 @@ EVALUATED = {
     "validation mAP": "mean_average_precision",
     "validation accuracy": "accuracy",
     "test accuracy": "acc1",
+    "test mAP": "macro_map",
 }
 """Of a curve -> its name in the rows."""
 MEASURES = (*LOGGED, *EVALUATED)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
@@ -25,6 +25,7 @@ from catlipctl.reports.logs import (
     logged,
     rows,
 )
+from catlipctl.reports.measured import Evaluation, Measured, MultiLabelEvaluation, TaggerEvaluation
 from catlipctl.reports.page import Link, Links
 from catlipctl.reports.predictions import Predictions
 from catlipctl.vocabulary import Vocabulary
@@ -45,36 +46,12 @@ KIND = FileKind(
 )
 ACCOUNT = FileKind("an account of Transfer Init", 2**28, DataError, "")
 UNDER_A_RUN = (f"eval/*/{RESULT}", f"overlap-*/{RESULT}", "bench/*.json")
-Interval = tuple[float, float]
-
-
-class Evaluation(BaseModel):
-    """What a report says of an evaluation's `result.json`; figures in 0..1, intervals of 95 %."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    protocol: str
-    acc1: float
-    acc1_interval: Interval | None = None
-    acc5: float
-    acc5_interval: Interval | None = None
-    mean_per_class_recall: float
-    mean_per_class_recall_interval: Interval | None = None
-    zero_shot_acc1: float | None = None
-    zero_shot_acc1_interval: Interval | None = None
-    majority_share: float
-    classes: int
-    train_images: int
-    test_images: int
-    data: dict[str, Any] = {}
-    split: str = ""
-    seed: int = 0
-    random_backbone: bool = False
-    init: str = ""
 
 
 KINDS: dict[str, type[BaseModel]] = {
     "acc1": Evaluation,
+    "all_told": TaggerEvaluation,
+    "macro_map": MultiLabelEvaluation,
     "overlaps": Overlaps,
     "ratio": StepBenchmark,
     "passes": LabelsBenchmark,
@@ -129,8 +106,8 @@ class RunRecipe(BaseModel):
 class Found:
     """One result file, and what lies beside it.
 
-    document: as it is written: what it does not say is not known. predictions: of an evaluation; None where
-    an earlier version left none. metrics: of one that trained.
+    document: as it is written: what it does not say is not known. predictions: of an evaluation of
+    classes that exclude each other; None where an earlier version left none. metrics: of one that trained.
     """
 
     path: Path
@@ -212,7 +189,9 @@ def result(path: Path) -> Found:
     if kind is None:
         raise KIND.refused(path, "it has no figure that an evaluation or a benchmark measures")
     # A later version may have written more fields.
-    read = {name: document[name] for name in document if kind is Evaluation or name in kind.model_fields}
+    read = {
+        name: document[name] for name in document if issubclass(kind, Measured) or name in kind.model_fields
+    }
     return Found(path, document, _validated(kind, read, path, KIND.hint))
 
 
@@ -261,12 +240,13 @@ def _run(findings: Findings, path: Path) -> RunFiles:
 
 
 def _with_its_files(findings: Findings, found: Found) -> Found:
-    if not isinstance(found.result, Evaluation):
+    if not isinstance(found.result, Measured):
         return found
     beside = found.path.with_name
+    exclusive = isinstance(found.result, Evaluation)
     return replace(
         found,
-        predictions=findings.attempt(predictions.read, beside(predictions.FILE), None),
+        predictions=findings.attempt(predictions.read, beside(predictions.FILE), None) if exclusive else None,
         metrics=logged(beside(METRICS)),
         recipe=findings.attempt(recipe, beside(RECIPE), None),
     )

@@ -53,6 +53,7 @@ class Evaluated(BaseModel):
     mean_average_precision: float | None = None
     accuracy: float | None = None
     acc1: float | None = None
+    macro_map: float | None = None
     images: int | None = None
     classes: int | None = None
     weights: str | None = None

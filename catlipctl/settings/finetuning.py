@@ -4,13 +4,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from catlipctl.settings import Epochs, Images, Workers
+from catlipctl.settings import Epochs, Images, Pixels, Workers
 from catlipctl.settings import training as settings
 from catlipctl.settings.data import Augmentation, Decode
+from catlipctl.settings.models import RangeAugmentSettings
 from catlipctl.settings.objectives import ClassificationSettings
 from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSettings, TrainingSettings
 
 Init = Literal["transfer", "random"]
+Loss = Literal["cross_entropy", "bce"]
+Learns = Literal["all", "classifier"]
 
 
 class FinetuneRecipe(TrainingSettings):
@@ -20,12 +23,29 @@ class FinetuneRecipe(TrainingSettings):
 
     checkpoint: str
     """The tower to start from: `--checkpoint`."""
-    sources: list[str]
+    sources: list[str] = Field(default_factory=list)
     """The training images, and the test images where they are another source: `--data`, `--test`."""
     target: str | None = None
     """The label set whose labels the class names are; null: names looked up in WordNet. `--target`."""
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
+    loss: Loss | None = None
+    """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image
+    may have several; null: as the label set or the images say. `--multi-label`, `--exclusive`.
+    [CatLIP 3.1]"""
+    learns: Learns = "all"
+    """`all` weights, or the `classifier` alone: a linear probe by training. The tower is then as in
+    evaluation: without dropout, and with the running statistics of its BatchNorm. [CatLIP 4, LP and FT]"""
+    image_size: Pixels | None = None
+    """Pixels a side, to which position embeddings are resampled; null: the checkpoint's own.
+    [CatLIP Table 2: 224 and 512]"""
+    crop_pct: float | None = Field(default=None, gt=0, le=1)
+    """Share of the resized image that evaluation crops; null: the tower's own.
+    [released code: 224 of 232, and all of 512]"""
+    range_augment: RangeAugmentSettings | None = None
+    """Brightness, contrast and noise whose ranges are learned; null: none. [released code: 40 to 20 dB]"""
+    label_base: int | None = Field(default=None, ge=0, le=1)
+    """Numbers as labels are rows of the target: the number of the first row. `--label-base`."""
     classification: ClassificationSettings = Field(
         default_factory=lambda: ClassificationSettings(label_smoothing=0.1)
     )
@@ -54,5 +74,10 @@ FIXED_ON_RESUME = {
     "checkpoint": "the weights began as its",
     "target": "the classifier has an output for each of its classes",
     "init": "the classifier began by it",
+    "learns": "the optimiser's moments are of what learns",
+    "image_size": "its positions are of this size",
+    "range_augment": "its ranges are learned with the weights",
+    "loss": "it says how many classes an image may have",
+    "label_base": "it says which class a number means",
 }
 """Keys and sections that may not change even where changes are allowed -> why."""

@@ -1,12 +1,14 @@
 """From a pre-trained tower to a classifier: Transfer Init (CatLIP, 4.2), probes, fine-tuning, predictions."""
 
-from catlipctl.transfer.finetuning import FinetuneResult, finetune
+from catlipctl.transfer.finetuning import FinetuneResult, MultiLabelFinetuneResult, finetune
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.prediction import Predictions, predict
-from catlipctl.transfer.probes import ProbeResult, ProbeScores, linear_probe
+from catlipctl.transfer.probes import MultiLabelProbeResult, ProbeResult, ProbeScores, linear_probe
 
 __all__ = [
     "FinetuneResult",
+    "MultiLabelFinetuneResult",
+    "MultiLabelProbeResult",
     "Predictions",
     "ProbeResult",
     "ProbeScores",

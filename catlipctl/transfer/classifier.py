@@ -26,7 +26,23 @@ def with_head(tower: Tower, weight: Tensor, bias: Tensor) -> Tower:
     return changed
 
 
+def freeze(tower: Tower) -> None:
+    """Have nothing but the linear classifier learn. UsageError for a tower that has another kind of head."""
+    head = tower.linear_head()
+    tower.module.requires_grad_(False)
+    head.requires_grad_(True)
+
+
 def save_head(path: Path, weight: Tensor, bias: Tensor) -> None:
     """Write `weight [K, D]` and `bias [K]` alone, as safetensors."""
     with replacing(path) as temporary:
         save_tensors({"weight": weight.contiguous(), "bias": bias.contiguous()}, temporary)
+
+
+def log_odds(targets: Tensor) -> Tensor:
+    """`[K]`: biases by which fresh sigmoids say how frequent each class is; at 0 all would say a half.
+
+    targets: `[N, K]`, bool. Half an image with and half without a class are added, so that none is infinite.
+    """
+    images = targets.sum(0)
+    return ((images + 0.5) / (len(targets) - images + 0.5)).log()

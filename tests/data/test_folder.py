@@ -34,7 +34,7 @@ def test_class_folders_equal_torchvision(classes, png):
     (classes / ".git").rmdir()
     theirs = ImageFolder(str(classes))
     source = open_source(classes, need="labels")
-    assert source.labels() == [theirs.classes[target] for target in theirs.targets]
+    assert source.labels() == [(theirs.classes[target],) for target in theirs.targets]
     assert [source[i].image for i in range(3)] == [png(i) for i in range(3)]
     assert (source.shards, source.shard_sizes) == (0, [3])
 
@@ -44,7 +44,7 @@ def test_a_class_whose_name_is_no_utf8(tmp_path, png):
     folder.mkdir()
     (folder / "0.png").write_bytes(png(0))
     source = open_source(tmp_path, need="labels")
-    assert source[0] == ("caf\ufffd/0.png", png(0), (), "caf\ufffd")
+    assert source[0] == ("caf\ufffd/0.png", png(0), (), ("caf\ufffd",))
 
 
 def test_class_folders_have_no_captions(classes):
@@ -117,7 +117,7 @@ def test_an_image_that_vanished_is_unreadable(classes):
     path = classes / "cat" / "deep" / "0.PNG"
     path.unlink()
     assert source[0].image is None
-    assert source[0].label == "cat"
+    assert source[0].labels == ("cat",)
     path.mkdir()
     assert source[0].image is None
 
@@ -175,14 +175,14 @@ def test_metadata_beside_a_folder_that_it_does_not_name(tmp_path, png):
     (tmp_path / "train" / "cat").mkdir(parents=True)
     (tmp_path / "train" / "cat" / "0.png").write_bytes(png(0))
     write_jsonl(tmp_path / "metadata.jsonl", {"file_name": "elsewhere.png", "text": "a"})
-    assert open_source(tmp_path / "train", need="labels").labels() == ["cat"]
+    assert open_source(tmp_path / "train", need="labels").labels() == [("cat",)]
 
 
 def test_metadata_in_sub_folders_is_pointed_to(tmp_path, png, progress):
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "0.png").write_bytes(png(0))
     write_jsonl(tmp_path / "cat" / "metadata.jsonl", {"file_name": "0.png", "text": "a"})
-    assert open_source(tmp_path, need="labels", progress=progress).labels() == ["cat"]
+    assert open_source(tmp_path, need="labels", progress=progress).labels() == [("cat",)]
     (note,) = progress.notes
     assert note.endswith(f"cat/metadata.jsonl is not read here: name {tmp_path}/cat to read it")
 
@@ -223,8 +223,8 @@ def kohya(tmp_path, png):
 def test_images_with_text_files_beside_them(kohya, png):
     source = open_source(kohya)
     assert [source[i] for i in range(len(source))] == [
-        ("10_cats/a.png", png(13), ("a cat, asleep",), "10_cats"),
-        ("10_cats/deep/b.WEBP", png(19), ("caf\ufffd",), "10_cats"),
+        ("10_cats/a.png", png(13), ("a cat, asleep",), ("10_cats",)),
+        ("10_cats/deep/b.WEBP", png(19), ("caf\ufffd",), ("10_cats",)),
     ]
     assert source.faults == {"image without caption": 2, "caption without image": 1, "caption not UTF-8": 1}
     assert len(open_source(kohya, need="any")) == 2

@@ -61,7 +61,7 @@ def test_columns_are_chosen_and_listed(images):
     assert "--image-key COLUMN" in error.value.hint
     keys = {"image_key": "where", "caption_keys": ["said", "brief"], "label_key": "kind"}
     source = open_source(images / "a.tsv", **keys)
-    assert source[0][2:] == (("a long one", "short"), "cat")
+    assert source[0][2:] == (("a long one", "short"), ("cat",))
     with pytest.raises(DataError, match="no column 'titel'"):
         open_source(images / "a.tsv", image_key="where", caption_keys=["titel"])
 
@@ -91,6 +91,17 @@ def test_the_fingerprint_follows_file_and_columns(images):
     assert open_source(images / "a.csv").fingerprint != one.fingerprint
 
 
+def test_several_labels_of_an_image(images):
+    """A list is several, each once; an empty list says that there is none, a missing one says nothing."""
+    rows = [{"image": "0.png", "tags": tags} for tags in (["dog", "cat", "dog"], [], None, "dog", [3])]
+    (images / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    expected = [("dog", "cat"), (), None, ("dog",), ("3",)]
+    source = open_source(images / "a.jsonl", label_key="tags", need="images")
+    assert source.labels() == [source[i].labels for i in range(5)] == expected
+    labelled = open_source(images / "a.jsonl", label_key="tags", need="labels")
+    assert (labelled.labels(), labelled.faults) == (expected[:2] + expected[3:], {"image without label": 1})
+
+
 def test_json_lines(images, png):
     """A listing as many write it: other fields, several captions, numbers for labels."""
     rows = [
@@ -100,10 +111,10 @@ def test_json_lines(images, png):
     (images / "a.jsonl").write_text("\ufeff" + "".join(json.dumps(row) + "\n" for row in rows))
     source = open_source(images / "a.jsonl")
     assert [source[i] for i in range(2)] == [
-        ("0.png", png(0), ("one",), "3"),
-        ("1.png", png(1), ("two", "twice"), "dog"),
+        ("0.png", png(0), ("one",), ("3",)),
+        ("1.png", png(1), ("two", "twice"), ("dog",)),
     ]
-    assert (source.labels(), source.faults) == (["3", "dog"], {})
+    assert (source.labels(), source.faults) == ([("3",), ("dog",)], {})
     with pytest.raises(DataError, match=r"no column 'said': it has id \(text\), image"):
         open_source(images / "a.jsonl", caption_keys=["said"])
     (shard,) = caption_shards([images / "a.jsonl"])

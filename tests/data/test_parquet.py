@@ -82,10 +82,26 @@ def test_class_labels_of_datasets_have_their_names(tmp_path, png):
     rows = {"image": [{"bytes": png(i), "path": None} for i in range(3)], "label": [1, 0, 1]}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet", need="labels")
-    assert source.labels() == ["dog", "cat", "dog"] == [source[i].label for i in range(3)]
+    assert source.labels() == [("dog",), ("cat",), ("dog",)] == [source[i].labels for i in range(3)]
     assert source[2].image == png(2)
     with pytest.raises(DataError, match=r"like captions: it has image \(struct.*label \(int64\)"):
         open_source(tmp_path / "a.parquet")
+
+
+def test_lists_of_labels_are_several(tmp_path, png):
+    import datasets
+
+    names = datasets.List(datasets.ClassLabel(names=["cat", "dog"]))
+    features = datasets.Features({"image": datasets.Image(), "label": names})
+    images = [{"bytes": png(i), "path": None} for i in range(4)]
+    rows = {"image": images, "label": [[1, 0, 1], [], None, [0]]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet", need="labels")
+    assert source.labels() == [source[i].labels for i in range(3)] == [("dog", "cat"), (), ("cat",)]
+    assert source.faults == {"image without label": 1}
+    table = pa.table({"image": [png(0)], "present": [[7, 150]]})
+    pq.write_table(table, tmp_path / "b.parquet")
+    assert open_source(tmp_path / "b.parquet", need="labels", label_key="present").labels() == [("7", "150")]
 
 
 def test_wrong_columns(tmp_path, png):

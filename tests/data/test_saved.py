@@ -49,10 +49,10 @@ def test_a_dataset_in_several_files(tmp_path, rows):
     rows(0, 7).shuffle(seed=1).save_to_disk(tmp_path / "ds", num_shards=3)
     source = open_source(tmp_path / "ds")
     expected = theirs(tmp_path / "ds")
-    assert [(s.image, s.captions[0], s.label) for s in (source[i] for i in range(7))] == expected
+    assert [(s.image, s.captions[0], s.labels[0]) for s in (source[i] for i in range(7))] == expected
     assert (source.shards, source.shard_sizes, source.faults) == (3, [3, 2, 2], {})
     assert list(source.captions()) == captions_alone(tmp_path / "ds") == [(text,) for _, text, _ in expected]
-    assert source.labels() == [label for *_, label in expected]
+    assert source.labels() == [(label,) for *_, label in expected]
 
 
 def test_a_split_is_chosen_as_on_the_hub(tmp_path, rows, progress):

@@ -153,10 +153,29 @@ def test_real_shards_equal_webdataset(shared_data):
     assert number + 1 == len(only)
 
 
+def test_a_json_array_is_several_labels(tmp_path, png, write_tar):
+    present = [[3, 1, 3], [], None, "sky", {"a": 1}, [["x"], None]]
+    members = [(f"{i}.png", png(i)) for i in range(len(present))]
+    members += [(f"{i}.json", json.dumps({"present": p}).encode()) for i, p in enumerate(present)]
+    shard = write_tar(tmp_path / "a.tar", sorted(members))
+    source = open_source(shard, label_key="json:present", need="labels")
+    expected = [("3", "1"), (), None, ("sky",), None, ("x",)]
+    assert source.labels() == expected == [source[i].labels for i in range(len(present))]
+    twice = open_source([shard, shard], label_key="json:present", need="labels").labels()
+    assert twice == 2 * expected
+
+
+def test_labels_that_are_alike_are_one_object(tmp_path, png, write_tar):
+    members = [(f"{i}.{kind}", body) for i in range(4) for kind, body in (("cls", b"7"), ("png", png(i)))]
+    labels = open_source(write_tar(tmp_path / "a.tar", members), need="labels").labels()
+    assert labels == [("7",)] * 4
+    assert len({id(one) for one in labels}) == 1
+
+
 def test_keys_choose_captions_and_labels(shard):
     both = open_source(shard, caption_keys=["txt", "json:caption"], label_key="json:kind")
     assert both[4].captions == ("caption 4", "json 4")
-    assert both.labels() == [str(n % 3) for n in range(20)]
+    assert both.labels() == [(str(n % 3),) for n in range(20)]
     with pytest.raises(DataError) as error:
         open_source(shard, caption_keys=["json:titel"])
     assert "caption (20), kind (20)" in error.value.message
@@ -293,7 +312,7 @@ def test_labels_need_no_captions(tmp_path, png, write_tar):
     path = write_tar(tmp_path / "a.tar", entries)
     for need in ("labels", "any"):
         source = open_source(path, need=need)
-        assert (source.labels(), dict(source.faults)) == (["3"], {"image without label": 1})
+        assert (source.labels(), dict(source.faults)) == ([("3",)], {"image without label": 1})
     assert len(open_source(path, need="images")) == 2
     with pytest.raises(DataError, match="captions"):
         open_source(path)

@@ -77,13 +77,13 @@ def test_samples_are_those_of_tarfile_in_any_order_of_members(tmp_path, entries,
         return
     source = TarSource("a", [look_at(str(path))], cache=None)
     texts = [found["txt"].decode(errors="replace").strip() for _, found in wanted]
-    said = [found.get("cls") or None for _, found in wanted]
-    labels = [text and text.decode(errors="replace").strip() for text in said]
+    said = [found.get("cls", b"").decode(errors="replace").strip() for _, found in wanted]
+    labels = [(text,) if text else None for text in said]
     samples = [source[number] for number in range(len(source))]
     assert [sample.key for sample in samples] == [key for key, _ in wanted]
     assert [sample.image for sample in samples] == [found["jpg"] for _, found in wanted]
     assert [sample.captions for sample in samples] == [(text,) for text in texts]
-    assert [sample.label for sample in samples] == labels
+    assert [sample.labels for sample in samples] == labels
     assert list(source.captions()) == [(text,) for text in texts]
     assert source.labels() == labels
 

@@ -81,7 +81,7 @@ def test_the_spread_of_seeds_is_in_the_interval(tmp_path: Path) -> None:
     (column,) = compared(*seeds("a", (0.5, 0.5, 0.5, 0.5)), *seeds("b", (0.4, 0.5, 0.55, 0.6))).columns
     cells = column.cells
     assert cells["b"].seeds == [0, 1, 2, 3]
-    assert cells["b"].accuracy == pytest.approx(np.mean((0.4, 0.5, 0.55, 0.6)))
+    assert cells["b"].figure == pytest.approx(np.mean((0.4, 0.5, 0.55, 0.6)))
     found = cells["b"].difference
     assert found is not None
     assert found.interval is not None
@@ -157,3 +157,27 @@ def test_the_figure_has_a_point_for_each_cell(tmp_path: Path) -> None:
     (axes,) = comparison(result).axes
     assert {line.get_label(): line.get_xdata()[0] for line in axes.lines} == {"a": 0.7, "b": 0.3}
     assert {"70.0%", "30.0%"} <= {text.get_text() for text in axes.texts}
+
+
+def test_several_labels_an_image_are_compared_by_their_mean_average_precision(tmp_path: Path) -> None:
+    """Without the scores of each image there is no paired test; nor do the two kinds share a column."""
+    for name, figure in (("a", 0.3), ("b", 0.4)):
+        folder = evaluation(tmp_path / name, [True, False])
+        document = json.loads((folder / "result.json").read_text())
+        document = {key: value for key, value in document.items() if key not in ("acc1", "acc5")} | {
+            "protocol": "multi-label probe",
+            "macro_map": figure,
+            "macro_map_interval": [figure - 0.1, figure + 0.1],
+            "micro_map": 0.5,
+            "weighted_map": 0.5,
+            "chance_map": 0.05,
+            "labels_per_image": 2.0,
+        }
+        (folder / "result.json").write_text(json.dumps(document))
+    several, exclusive = compared(tmp_path / "a", tmp_path / "b", evaluation(tmp_path / "c", [True])).columns
+    assert (several.measure, exclusive.measure) == ("macro mAP", "top-1")
+    cells = several.cells
+    assert (cells["a"].figure, cells["b"].figure, cells["a"].chance) == (0.3, 0.4, 0.05)
+    assert cells["b"].interval == pytest.approx((0.3, 0.5))
+    assert cells["b"].difference is not None
+    assert cells["b"].difference.verdict == "no predictions"

@@ -25,6 +25,7 @@ pytest.importorskip("matplotlib")
 
 Read = Callable[[str], Any]
 PROBE = "linear probe, fast"
+SEVERAL = "multi-label linear probe, fast"
 TUNING = "fine-tuning: all weights"
 HOSTILE = "<script>alert(1)</script>"
 
@@ -66,6 +67,33 @@ def evaluation(
             writer.writerow(["sample", "truth", "predicted", "probability"])
             writer.writerows([*row, 0.75] for row in rows)
     return folder / "result.json"
+
+
+def several_labels(folder: Path) -> None:
+    """A result.json of a probe of images with several labels, the last class of no test image."""
+    document = {
+        **Measurement(protocol=SEVERAL, data={"test": {"source": "scenes", "hash": "ghi"}}).document(),
+        "split": "the images of scenes",
+        "macro_map": 0.5,
+        "macro_map_interval": [0.4, 0.6],
+        "micro_map": 0.7,
+        "weighted_map": 0.65,
+        "zero_shot_macro_map": 0.25,
+        "chance_map": 0.125,
+        "empty_classes": 1,
+        "labels_per_image": 2.5,
+        "classes": 3,
+        "train_images": 40,
+        "test_images": 8,
+        "per_class": [
+            {"label": "sky", "images": 7, "average_precision": 0.75},
+            {"label": "lamp", "images": 1, "average_precision": 0.25},
+            {"label": "boat", "images": 0, "average_precision": None},
+        ],
+    }
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text(json.dumps(document))
+    (folder / "predictions.csv").write_text("sample,truth,likeliest\n0,sky; lamp,sky 0.8\n")
 
 
 def stepped() -> StepBenchmark:
@@ -148,6 +176,7 @@ def full(run: Path) -> Path:
     evaluation(run / "eval" / "lp-photos-1")
     evaluation(run / "eval" / "lp-photos-2", acc1=0.2, random_backbone=True)
     evaluation(run / "eval" / "lp-other-1", test="def")
+    several_labels(run / "eval" / "lp-scenes-1")
     evaluation(run / "eval" / "ft-photos", TUNING)
     (run / "eval" / "ft-photos" / "metrics.jsonl").write_text(json.dumps(METRICS[0]) + "\n")
     vocabulary = Vocabulary(("n02084071",), (30,), "corenet", "1", "p", 60, 15, "occurrences", 5, 2, 4)
@@ -202,7 +231,7 @@ def test_every_link_of_the_page_leads_to_what_it_names(made: reports.Report, sho
     assert sum(link.startswith("data:") for link in links) == 2 * 6
     assert "<h1>" in text
     assert text.count(HOSTILE) == 0
-    assert len(made.results) == 7
+    assert len(made.results) == 8
 
 
 def test_the_page_says_what_was_measured(shown: Any) -> None:
@@ -227,8 +256,8 @@ def test_protocols_and_test_images_are_never_mixed_in_a_column(shown: Any) -> No
     tables = [table for table in shown.tables if "top-1" in table[0]]
     captions = [text for tag, text in shown.texts if tag == "figcaption" and "Test images:" in text]
     named = {re.split(r"\. Test images: ", caption)[0] for caption in captions}
-    assert named == {PROBE, TUNING}
-    assert len(tables) == len(captions) == 3
+    assert named == {PROBE, TUNING, SEVERAL}
+    assert len(tables) == len(captions) - 1 == 3
     rows = [sorted(row[0] for row in table[1:]) for table in tables]
     assert sorted(rows) == [
         ["ft-photos"],
@@ -239,6 +268,10 @@ def test_protocols_and_test_images_are_never_mixed_in_a_column(shown: Any) -> No
     assert (figures[1], figures[4]) == ("60.0% (51.2 to 68.8)", "45.0% (40.0 to 50.0)")
     (old,) = [row for table in tables for row in table if row[0] == "lp-old-1"]
     assert (old[1], old[4]) == ("60.0%", "–")
+    (several,) = [table for table in shown.tables if "macro mAP" in table[0]]
+    assert several[1][:6] == ["lp-scenes-1", "50.0% (40.0 to 60.0)", "70.0%", "65.0%", "25.0%", "40"]
+    (precisions,) = [table for table in shown.tables if "average precision" in table[0]]
+    assert precisions[1:] == [["lamp", "1", "25.0%"], ["sky", "7", "75.0%"]]
 
 
 def test_the_page_says_how_it_was_made(made: reports.Report, shown: Any) -> None:

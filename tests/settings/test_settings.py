@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from catlipctl.objectives import OBJECTIVES
-from catlipctl.recipe import find, load
+from catlipctl.recipe import find, load, written
 from catlipctl.settings import objectives
 from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -126,7 +126,12 @@ def test_sizes_that_no_run_has_are_refused_by_the_schema(fault: dict[str, Any]) 
 
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")))
 def test_the_shipped_recipes_are_within_them(path: Path) -> None:
-    assert load(PretrainRecipe, find(path.stem), environment={}).value.length != Length(steps=1)
+    """Each is of the command that its header names."""
+    if written(path.stem).command == "eval ft":
+        tuned = load(FinetuneRecipe, find(path.stem), ["checkpoint=runs/mine"], environment={})
+        assert tuned.value.length != Length(steps=1)
+    else:
+        assert load(PretrainRecipe, find(path.stem), environment={}).value.length != Length(steps=1)
 
 
 def test_the_names_of_objectives_are_those_that_there_are() -> None:

@@ -1,8 +1,10 @@
 """A tiny pre-trained run with real synsets in its vocabulary, and drawn images in class folders."""
 
+import json
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from PIL import Image, ImageDraw
 from torch import nn
@@ -96,3 +98,31 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i in range(count):
                 draw(folder / split / name / f"{i:02d}.png", colour, start + 100 * c + i)
     return folder
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """{train,test}.jsonl, of 60 and 40 images: discs of dog, cat and truck, each or none, named in `seen`."""
+    folder = tmp_path_factory.mktemp("scenes")
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 60), ("test", 40)):
+        rows = []
+        for i in range(count):
+            image = Image.new("RGB", (40, 40), (110,) * 3)
+            seen = [name for name in ("dog", "cat", "truck") if torch.rand((), generator=generator) < 0.4]
+            for place, name in enumerate(seen):
+                corner = (13 * place, int(torch.randint(0, 20, (), generator=generator)))
+                box = (*corner, corner[0] + 13, corner[1] + 18)
+                ImageDraw.Draw(image).ellipse(box, fill=COLOURS[name])
+            image.save(folder / f"{split}-{i}.png")
+            rows.append(json.dumps({"filepath": f"{split}-{i}.png", "seen": seen}))
+        (folder / f"{split}.jsonl").write_text("\n".join(rows))
+    return folder
+
+
+def timm_logits(checkpoint: str, images: list[Path]) -> torch.Tensor:
+    """What timm alone, of a checkpoint that it opens by itself, says of images."""
+    model = timm.create_model(f"local-dir:{checkpoint}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    with torch.no_grad():
+        return model(torch.stack([transform(Image.open(path).convert("RGB")) for path in images]))

@@ -37,13 +37,15 @@ def open_source(
     """Open a SOURCE, or several one after the other, each with an optional `=WEIGHT`.
 
     SOURCE is a tar, a glob or brace pattern of tars, Parquet, a listing (CSV, TSV, JSON Lines), a folder
-    (`locate` says of what), a URL of such a file, `hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]`, or the embedded
-    `emoji:pairs`, `emoji:transfer/train`, `emoji:transfer/test`.
+    (`locate` says of what), a URL of such a file, `hf:ORG/NAME[/SPLIT][:CONFIG][@REVISION]`,
+    `coco:ANNOTATIONS.json[:IMAGES]`, or the embedded `emoji:pairs`, `emoji:transfer/train`,
+    `emoji:transfer/test`.
 
     Args:
         image_key: extension or column that is the image; found by its name if None.
         caption_keys: extensions, `json:FIELD`s or columns; several give an image several captions.
-        label_key: where the class is; `cls`, a column named label, or the folder's name if None.
+        label_key: where the class is, or a list of them; `cls`, a column named label, or the folder's name if
+            None.
         need: what a sample must have: captions (to pre-train), labels (to evaluate), images (neither),
             or any: captions where the source has some, else labels.
         strict: a shard that is not whole is an error.
@@ -78,6 +80,10 @@ def _open(
         from catlipctl.data.sources.hub import open_hub
 
         return open_hub(spec, strict=strict, streaming=streaming, cache=cache, **options)
+    if spec.startswith("coco:"):
+        from catlipctl.data.sources.coco import open_coco
+
+        return open_coco(spec, **options)
     found = locate(spec, cache, options["progress"])
     if found.kind == "tar":
         return open_tars(spec, found.files, strict=strict, streaming=streaming, cache=cache, **options)

@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from catlipctl.data.sample import Sample
+from catlipctl.data.sample import Labels, Sample, compact
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.columns import Columns, is_binary, is_list, is_string, values
-from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, Faults, texts
+from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, MAX_IMAGE_BYTES, Faults, labels_of, texts
 from catlipctl.data.sources.shard import CaptionShard
 from catlipctl.data.sources.storage import read_file
 from catlipctl.errors import DataError
@@ -57,7 +57,8 @@ class DatasetSource:
         # Arrow's own rows: no column is decoded, images least of all.
         self._table = dataset.select_columns(columns.all()).with_format("arrow")
         feature = dataset.features[columns.label] if columns.label else None
-        self._label_names: list[str] | None = getattr(feature, "names", None)
+        # Of a list of classes, those of what it lists.
+        self._label_names: list[str] | None = getattr(getattr(feature, "feature", feature), "names", None)
         found = found or Faults()
         self._rows = self._usable(found)
         if not len(self._rows):
@@ -80,8 +81,8 @@ class DatasetSource:
         number = int(self._rows[index])
         row = self._table[number]
         captions = tuple(text for name in self._columns.captions for text in texts(values(row[name])))
-        label = row[self._columns.label][0].as_py() if self._columns.label else None
-        return Sample(str(number), self._image(row[self._image_column][0]), captions, self._spell(label))
+        labels = row[self._columns.label][0].as_py() if self._columns.label else None
+        return Sample(str(number), self._image(row[self._image_column][0]), captions, self._spell(labels))
 
     def captions(self) -> Iterator[tuple[str, ...]]:
         """The captions of all samples in storage order."""
@@ -92,12 +93,12 @@ class DatasetSource:
         for columns in self._batches(names):
             yield from map(texts, zip(*map(values, columns), strict=True))
 
-    def labels(self) -> list[str | None]:
-        """The class label of every sample in storage order."""
+    def labels(self) -> list[Labels]:
+        """The classes of every sample in storage order."""
         if self._columns.label is None:
             return [None] * len(self)
         batches = self._batches([self._columns.label])
-        return [self._spell(value) for columns in batches for value in columns[0].to_pylist()]
+        return compact(self._spell(value) for columns in batches for value in columns[0].to_pylist())
 
     def _batches(self, names: Sequence[str]) -> Iterator[list[pa.ChunkedArray]]:
         """Some columns of the usable rows, a thousand rows at a time."""
@@ -121,12 +122,14 @@ class DatasetSource:
             return _bounded(value)
         return read_file(self._root / value.as_py(), MAX_IMAGE_BYTES) if value.is_valid else None
 
-    def _spell(self, label: Any) -> str | None:
-        if label is None:
-            return None
-        if self._label_names is not None:
-            return self._label_names[label] if 0 <= label < len(self._label_names) else None
-        return texts(label)[0] if texts(label) else None
+    def _spell(self, value: Any) -> Labels:
+        """The classes that a row names, or numbers where the dataset has names for them; -1 is for none."""
+        if self._label_names is None or value is None:
+            return labels_of(value)
+        known = range(len(self._label_names))
+        if isinstance(value, list):
+            return labels_of([self._label_names[number] for number in value if number in known])
+        return labels_of(self._label_names[value]) if value in known else None
 
     def _usable(self, found: Faults) -> NDArray[np.int64]:
         """Numbers of the rows that have an image and what is needed; the others are counted."""

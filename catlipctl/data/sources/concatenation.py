@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate, pairwise
 
-from catlipctl.data.sample import Sample, Source
+from catlipctl.data.sample import Labels, Sample, Source, class_names
 
 
 class Weighted:
@@ -57,7 +57,7 @@ class Weighted:
         rest = [stop - start for start, stop in pairwise(taken) if stop > start]
         return sizes * self._rounds + rest
 
-    def labels(self) -> list[str | None]:
+    def labels(self) -> list[Labels]:
         """As often as the samples stand."""
         labels = self.source.labels()
         return [labels[self.sample(number)] for number in range(len(self))]
@@ -83,6 +83,12 @@ class Concatenation:
         """The shards of all parts, as often as their samples stand."""
         return [size for part in self.parts for size in part.shard_sizes]
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the parts, where all have the same."""
+        orders = {class_names(part.source) for part in self.parts}
+        return orders.pop() if len(orders) == 1 else ()
+
     def __len__(self) -> int:
         return self._ends[-1]
 
@@ -103,8 +109,8 @@ class Concatenation:
         for part in self.parts:
             yield from part.captions()
 
-    def labels(self) -> list[str | None]:
-        """The class label of every sample in storage order."""
+    def labels(self) -> list[Labels]:
+        """The classes of every sample in storage order."""
         return [label for part in self.parts for label in part.labels()]
 
 

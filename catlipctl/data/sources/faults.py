@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from catlipctl.data.sample import Labels
 from catlipctl.errors import DataError
 from catlipctl.progress import Progress
 
@@ -154,6 +155,15 @@ def texts(
         inner = value if levels else ()
         return tuple(text for item in inner for text in texts(item, fault, levels - 1))
     return () if value is None or isinstance(value, dict) else (str(value),)
+
+
+def labels_of(value: Any) -> Labels:
+    """A stored value as the classes of a sample, each once: a text or number as one, a list as several.
+
+    An empty list says that there are none; None, an empty text or an object says nothing.
+    """
+    found = tuple(dict.fromkeys(filter(None, texts(value))))
+    return found if found or isinstance(value, list | tuple) else None
 
 
 def _cut(body: bytes) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from catlipctl.data.sample import Sample
+from catlipctl.data.sample import Labels, Sample, compact
 from catlipctl.data.sources.faults import MAX_IMAGE_BYTES
 from catlipctl.data.sources.patterns import expand
 from catlipctl.data.sources.storage import read_file
@@ -21,7 +21,8 @@ _PROBED = 100
 class ImageFileSource:
     """One sample per image file.
 
-    paths: as written, relative ones from `root`. captions: one tuple a sample, or None where there are none.
+    paths: as written, relative ones from `root`. captions, labels: one tuple a sample; None where there are
+    none. class_names: all classes, where the data has an order of them.
     A file that is missing or over 256 MiB is a sample whose image is None.
     """
 
@@ -34,11 +35,13 @@ class ImageFileSource:
         paths: Sequence[str],
         *,
         captions: Sequence[Sequence[str]] | None = None,
-        labels: Sequence[str | None] | None = None,
+        labels: Sequence[Labels] | None = None,
+        class_names: tuple[str, ...] = (),
         faults: Mapping[str, int],
         fingerprint: str,
     ) -> None:
         self.name = name
+        self.class_names = class_names
         self.faults = faults
         self.fingerprint = fingerprint
         self._root = root
@@ -49,7 +52,11 @@ class ImageFileSource:
         # A path may be no UTF-8, so it is kept as the bytes that the system knows.
         self._paths = pa.array([os.fsencode(path) for path in paths], pa.large_binary())
         self._captions = None if captions is None else pa.array(captions, pa.large_list(pa.large_string()))
-        self._labels = None if labels is None else pa.array(labels, pa.string()).dictionary_encode()
+        self._labels = (
+            None
+            if labels is None
+            else pa.array(labels, pa.large_list(pa.dictionary(pa.int32(), pa.string())))
+        )
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -63,7 +70,7 @@ class ImageFileSource:
             key=path.decode(errors="replace"),
             image=read_file(self._root / os.fsdecode(path), MAX_IMAGE_BYTES),
             captions=() if self._captions is None else tuple(self._captions[index].as_py()),
-            label=None if self._labels is None else self._labels[index].as_py(),
+            labels=None if self._labels is None else _tuple(self._labels[index].as_py()),
         )
 
     @property
@@ -78,9 +85,15 @@ class ImageFileSource:
         else:
             yield from (tuple(texts.as_py()) for texts in self._captions)
 
-    def labels(self) -> list[str | None]:
-        """The class label of every sample in storage order."""
-        return [None] * len(self) if self._labels is None else self._labels.to_pylist()
+    def labels(self) -> list[Labels]:
+        """The classes of every sample in storage order."""
+        if self._labels is None:
+            return [None] * len(self)
+        return compact(_tuple(value.as_py()) for value in self._labels)
+
+
+def _tuple(names: list[str] | None) -> Labels:
+    return None if names is None else tuple(names)
 
 
 def root_of(name: str, paths: Sequence[str], folder: Path) -> Path:

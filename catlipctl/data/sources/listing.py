@@ -17,10 +17,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, TextIO
 
-from catlipctl.data.sample import Need
+from catlipctl.data.sample import Labels, Need
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.columns import Columns
-from catlipctl.data.sources.faults import Faults, texts
+from catlipctl.data.sources.faults import Faults, labels_of, texts
 from catlipctl.data.sources.image_files import ImageFileSource, root_of
 from catlipctl.data.sources.shard import Broken, CaptionShard
 from catlipctl.data.sources.storage import File, look_at
@@ -64,7 +64,7 @@ def open_listing(
             captions = tuple(caption for caption in row.captions if caption)
             if columns.need == "captions" and not captions:
                 found.add(kinds.NO_CAPTION, 1, row.where)
-            elif columns.need == "labels" and not row.label:
+            elif columns.need == "labels" and row.labels is None:
                 found.add(kinds.NO_LABEL, 1, row.where)
             else:
                 used.append(row._replace(captions=captions))
@@ -80,7 +80,7 @@ def open_listing(
         root_of(name, paths, listing.parent),
         paths,
         captions=[row.captions for row in used] if columns.captions else None,
-        labels=[row.label for row in used] if columns.label else None,
+        labels=[row.labels for row in used] if columns.label else None,
         faults=found.counts(),
         fingerprint=hashlib.sha256(chosen.encode()).hexdigest()[:32],
     )
@@ -132,7 +132,7 @@ class _Row(NamedTuple):
     where: str
     path: str
     captions: tuple[str, ...]
-    label: str | None
+    labels: Labels
 
 
 def _rows(
@@ -156,8 +156,8 @@ def _rows(
             continue
         said = [row[at] for at in caption_at if at < len(row)]
         captions = texts(said, partial(found.add, example=where))
-        label = texts(row[label_at]) if label_at is not None and label_at < len(row) else ()
-        yield _Row(where, path, captions, label[0] if label and label[0] else None)
+        labels = labels_of(row[label_at]) if label_at is not None and label_at < len(row) else None
+        yield _Row(where, path, captions, labels)
 
 
 def _path(value: Any) -> str:
@@ -227,9 +227,9 @@ def _json_table(file: File, stream: TextIO, found: Faults) -> _Table:
         raise Broken(
             f"{file.path} has no line that is a JSON object", 'write {"file_name": ..., "text": ...}'
         )
-    names = list(dict.fromkeys(name for _, row in probed for name in row))
-    cells = ((where, [row.get(name) for name in names]) for where, row in chain(probed, rows))
-    return [_clean(name) for name in names], cells
+    header = list(dict.fromkeys(name for _, row in probed for name in row))
+    cells = ((where, [row.get(name) for name in header]) for where, row in chain(probed, rows))
+    return [_clean(name) for name in header], cells
 
 
 def _clean(text: str) -> str:

@@ -86,7 +86,7 @@ def open_folder(
         if need != "images":
             images = _in_classes(name, images, found)
     found.tell(progress)
-    labels = [shown(image.place[0]) or None for image in images]
+    labels = [(name,) if (name := shown(image.place[0])) else None for image in images]
     return ImageFileSource(
         name,
         folder,

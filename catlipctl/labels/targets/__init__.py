@@ -5,7 +5,7 @@ transfer set. Anything else is a TSV file (`file.py` has the format) or the `acc
 wrote.
 """
 
-from catlipctl.labels.targets.file import BUILT_IN, load, without_synset
+from catlipctl.labels.targets.file import BUILT_IN, listed, load, without_synset
 from catlipctl.labels.targets.labelset import HOWS, How, Label, LabelSet, extracted, similarity_of
 from catlipctl.labels.targets.senses import Meanings, guesses, meanings, tsv
 
@@ -18,6 +18,7 @@ __all__ = [
     "Meanings",
     "extracted",
     "guesses",
+    "listed",
     "load",
     "meanings",
     "similarity_of",

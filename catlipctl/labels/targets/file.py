@@ -62,6 +62,24 @@ def load(name_or_path: str | Path, *, multi_label: bool | None = None) -> LabelS
     return found if multi_label is None else replace(found, multi_label=multi_label)
 
 
+def listed(text: str) -> LabelSet:
+    """Labels that an image may have several of: a built-in set or a file, else names parted by commas.
+
+    Raises what `load` raises.
+    """
+    if text in BUILT_IN or os.path.exists(text):
+        return load(text, multi_label=True)
+    names = [name.strip() for name in text.split(",")]
+    rows = (Row(number, name, None) for number, name in enumerate(names, start=1) if name)
+    found = replace(_label_set("tags", "the tags", rows), multi_label=True)
+    if not any(label.synsets for label in found.labels):
+        raise DataError(
+            f"none of the tags means anything in WordNet: {without_synset(found)}",
+            "name things: dog,sofa; or a file with rows label<TAB>synset",
+        )
+    return found
+
+
 def _from_file(path: Path) -> LabelSet:
     if not os.path.exists(path):
         near = get_close_matches(str(path), BUILT_IN, 1)

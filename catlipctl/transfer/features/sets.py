@@ -17,7 +17,7 @@ from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset
 
 @dataclass(frozen=True)
 class LabelledFeatures:
-    """values: `[N, D]`, float32. labels: `[N]`, int64, class ids."""
+    """values: `[N, D]`, float32. labels: `[N]`, int64, class ids; of several an image `[N, K]`, bool."""
 
     values: Tensor
     labels: Tensor
@@ -49,6 +49,8 @@ def extract_sets(
     train_size: TrainSize = ALL,
     seed: int = 0,
     reestimate: bool = False,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> ProbeSets:
@@ -56,9 +58,10 @@ def extract_sets(
 
     train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
     BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
-    need no label and a control of few images would be a straw man.
+    need no label and a control of few images would be a straw man. multi_label, label_base: of
+    `labelled_sets`.
     """
-    sets = labelled_sets(train, test, target, seed)
+    sets = labelled_sets(train, test, target, seed, multi_label=multi_label, label_base=label_base)
     all_indices = sets.train.indices
     train_indices = all_indices[subset(sets.train.labels[all_indices], train_size, seed)]
     options: dict[str, Any] = {"workers": workers, "progress": progress}

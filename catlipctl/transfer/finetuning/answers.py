@@ -1,7 +1,8 @@
 """What a whole tower with a classifier says of test images."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,14 +11,14 @@ from catlipctl.data import read_images
 from catlipctl.errors import DataError
 from catlipctl.models import Tower
 from catlipctl.transfer.labelled import Labelled
-from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
 
 BATCH = 256
 
 
 def answers(
     tower: Tower, weights: Mapping[str, Tensor], test: Labelled, device: torch.device, *, workers: int = 0
-) -> tuple[Answers, int]:
+) -> tuple[Answers | MultiLabelAnswers, int]:
     """What a tower with these weights says of the test images; how many are unreadable.
 
     Raises DataError where none can be read.
@@ -38,4 +39,18 @@ def answers(
         raise DataError(
             f"none of the test images of {test.source.name} can be read", "check that they are images"
         )
-    return Answers(torch.cat(logits), test.labels[torch.cat(samples)], reader.keys), reader.unreadable
+    kind = Answers if test.labels.dim() == 1 else MultiLabelAnswers
+    return kind(torch.cat(logits), test.labels[torch.cat(samples)], reader.keys), reader.unreadable
+
+
+def figures(found: Answers | MultiLabelAnswers, seed: int, classes: Sequence[str]) -> dict[str, Any]:
+    """What the answers are worth, by the names of the result's fields."""
+    return found.figures(seed) if isinstance(found, Answers) else found.figures(seed, classes)
+
+
+def means(found: Answers | MultiLabelAnswers, seed: int) -> dict[str, float]:
+    """What is told of an evaluation on the way."""
+    if isinstance(found, MultiLabelAnswers):
+        return found.means()
+    scores = found.figures(seed)
+    return {name: scores[name] for name in ("acc1", "mean_per_class_recall")}

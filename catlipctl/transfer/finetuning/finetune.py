@@ -19,8 +19,9 @@ from catlipctl.data.sample import Sample, Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
 from catlipctl.labels.targets import LabelSet
-from catlipctl.models import TimmTower, Tower, check_sizes, flops
+from catlipctl.models import RangeAugment, TimmTower, Tower, flops, resized
 from catlipctl.objectives import Context, Objective
+from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.finetuning import FIXED_ON_RESUME, FREE_ON_RESUME, FinetuneRecipe
@@ -28,12 +29,13 @@ from catlipctl.training import Learner, Rules, Run
 from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import StepSchedule, planned
-from catlipctl.transfer.classifier import with_head
-from catlipctl.transfer.finetuning.answers import answers
-from catlipctl.transfer.finetuning.result import FinetuneResult
+from catlipctl.training.utilisation import BACKWARD
+from catlipctl.transfer.classifier import freeze, log_odds, with_head
+from catlipctl.transfer.finetuning.answers import answers, figures, means
+from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult, protocol
 from catlipctl.transfer.initialise import TransferredHead, prior_head
 from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
-from catlipctl.transfer.metrics import Answers
+from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
 RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
@@ -42,12 +44,12 @@ RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 
 @dataclass(frozen=True)
 class ClassEncoder:
-    """A sample's class id, by its label."""
+    """A sample's class ids, by its labels."""
 
     ids: Mapping[str, int]
 
     def __call__(self, sample: Sample) -> list[int]:
-        return [self.ids[sample.label]] if sample.label is not None else []
+        return sorted({self.ids[name] for name in sample.labels or ()})
 
 
 def finetune(
@@ -64,7 +66,7 @@ def finetune(
     allow_changes: bool = False,
     cpu: bool = False,
     progress: Progress = SILENT,
-) -> FinetuneResult:
+) -> FinetuneResult | MultiLabelFinetuneResult:
     """Train a tower whole on `train`, evaluate it on `test`, in a run of its own: `out`, or a new ROOT/NAME.
 
     test: None holds 20 % of `train` out, stratified by seed. target: the label set whose labels the data's
@@ -83,7 +85,11 @@ def finetune(
         cpu=cpu,
         progress=progress,
     ) as run:
-        tuning = settled(recipe, run, checkpoint, labelled_sets(train, test, target, recipe.seed))
+        several = None if recipe.loss is None else recipe.loss == "bce"
+        sets = labelled_sets(
+            train, test, target, recipe.seed, multi_label=several, label_base=recipe.label_base
+        )
+        tuning = settled(recipe, run, checkpoint, sets)
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
         learner = tuning.learner()
@@ -94,7 +100,7 @@ def finetune(
             tuning.schedule,
             tuning.loader(learner.objective),
             tuning.parts,
-            flops=flops(tuning.tower, recipe.image_sizes(tuning.tower.preprocessing.size)),
+            flops=tuning.flops(),
             after_step=lambda step: tuning.evaluate_where_due(step, learner),
         )
         weights = learner.tower_weights()
@@ -108,12 +114,17 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     prior = None
     if recipe.init == "transfer":
         prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
-    tower = with_classifier(checkpoint, len(sets.classes), prior, recipe.seed)
-    size = tower.preprocessing.size
-    recipe.must_share_out(size, run.world.size)
-    check_sizes(tower, recipe.image_sizes(size))
+    base = recipe.image_size or checkpoint.tower.preprocessing.size
+    recipe.must_share_out(base, run.world.size)
+    tower = resized(checkpoint.tower, base, recipe.image_sizes(base), crop_pct=recipe.crop_pct)
+    tower = with_classifier(tower, len(sets.classes), prior, recipe.seed)
+    if sets.classes.multi_label:
+        run.progress.note("an image may have several labels: binary cross-entropy over the classes, and mAP")
+        if prior is None:
+            with torch.no_grad():
+                tower.linear_head().bias.copy_(log_odds(sets.train.labels[sets.train.indices]))
     source = Selection(sets.train.source, sets.train.indices.tolist())
-    schedule = planned(recipe, size, len(source), (run.start.step, run.start.samples))
+    schedule = planned(recipe, base, len(source), (run.start.step, run.start.samples))
     assert schedule is not None, "the source is open, so its epochs have a length"
     origin = str(checkpoint.path or tower.name)
     return FineTuning(recipe, run, sets, source, schedule, tower, copy.deepcopy(tower), prior, origin)
@@ -137,18 +148,44 @@ class FineTuning:
     origin: str
 
     def learner(self) -> Learner:
-        """The tower under cross-entropy, with learning rates by layer."""
+        """The tower under the data's loss, with learning rates by layer; or its classifier alone."""
         recipe, world = self.recipe, self.run.world
-        encode = ClassEncoder(self.sets.ids)
-        context = Context(tower=self.tower, encode=encode, rank=world.rank, world=world.size)
-        return Learner(
-            Classification.build(recipe.classification, context),
+        augment = None
+        if recipe.range_augment is not None:
+            augment = RangeAugment(recipe.range_augment, len(self.schedule), recipe.seed)
+        context = Context(
+            tower=self.tower,
+            encode=ClassEncoder(self.sets.ids),
+            range_augment=augment,
+            rank=world.rank,
+            world=world.size,
+        )
+        objective: Objective = (
+            Catlip.build(None, context)
+            if self.sets.classes.multi_label
+            else Classification.build(recipe.classification, context)
+        )
+        if recipe.learns == "classifier":
+            freeze(self.tower)
+        learner = Learner(
+            objective,
             recipe.optimiser,
             world,
             precision=world.precision(recipe.precision),
             rate_of=layer_rates(self.tower.module, recipe.layer_decay),
             **recipe.learner_options(len(self.schedule)),
         )
+        if recipe.learns == "classifier":
+            self.tower.module.eval()  # features as every probe has them
+        return learner
+
+    def flops(self) -> dict[int, int]:
+        """Operations of an image's forward pass by size, as `training.fit` wants them."""
+        found = flops(self.tower, self.recipe.image_sizes(self.schedule.base_size))
+        if self.recipe.learns == "all":
+            return found
+        # No backward pass goes through the tower.
+        return {size: count // BACKWARD for size, count in found.items()}
 
     def loader(self, objective: Objective) -> Loader:
         """Labelled images in their order, cropped at random."""
@@ -163,8 +200,16 @@ class FineTuning:
         about = {"kind": "fine-tuning", "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
-            "label_names": [label.name for label in self.sets.classes.labels],
+            "label_names": self.names,
+            "problem_type": checkpoints.MULTI_LABEL
+            if self.sets.classes.multi_label
+            else checkpoints.SINGLE_LABEL,
         }
+
+    @property
+    def names(self) -> list[str]:
+        """The classes' labels."""
+        return [label.name for label in self.sets.classes.labels]
 
     def evaluate_where_due(self, step: int, learner: Learner) -> None:
         """After a step: a row of `evaluations.jsonl` where `evaluate_epochs` have passed."""
@@ -175,28 +220,25 @@ class FineTuning:
             self.run.on_main(lambda: self._evaluate(step, weights))
 
     def _evaluate(self, step: int, weights: Mapping[str, Tensor]) -> None:
-        scores = self.figures(self.answers(weights)[0])
-        kept = {name: scores[name] for name in ("acc1", "mean_per_class_recall")}
+        kept = means(self.answers(weights)[0], self.recipe.seed)
         self.run.evaluated({"step": step, "samples": self.schedule.samples(step), **kept})
 
-    def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers, int]:
+    def answers(self, weights: Mapping[str, Tensor]) -> tuple[Answers | MultiLabelAnswers, int]:
         """What the tower with these weights says of the test images; how many are unreadable."""
         device = self.run.world.device
         return answers(self.copy, weights, self.sets.test, device, workers=self.recipe.workers)
 
-    def figures(self, found: Answers) -> dict[str, Any]:
-        """What the answers are worth."""
-        return found.figures(self.recipe.seed)
-
     def result(
         self, state: RunState, weights: Mapping[str, Tensor], inputs: dict[str, str], *, averaged: bool
-    ) -> FinetuneResult:
+    ) -> FinetuneResult | MultiLabelFinetuneResult:
         """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
-        found = FinetuneResult(
-            **self.figures(answered),
+        kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
+        found = kind(
+            **figures(answered, self.recipe.seed, self.names),
+            protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -219,16 +261,15 @@ class FineTuning:
         found.inputs = inputs
         found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
         found.write(directory.path / RESULT)
-        names = [label.name for label in sets.classes.labels]
-        write_text(directory.path / PREDICTIONS, answered.table(names))
+        write_text(directory.path / PREDICTIONS, answered.table(self.names))
         return found
 
 
-def with_classifier(checkpoint: Checkpoint, classes: int, prior: TransferredHead | None, seed: int) -> Tower:
-    """The checkpoint's tower with a classifier for a target: a prior's rows, or fresh ones by `seed`."""
+def with_classifier(tower: Tower, classes: int, prior: TransferredHead | None, seed: int) -> Tower:
+    """The tower with a classifier for a target: a prior's rows, or fresh ones by `seed`."""
     torch.manual_seed(seed)
     if prior is not None:
-        return with_head(checkpoint.tower, prior.weight, prior.bias)
-    module: Any = copy.deepcopy(checkpoint.tower.module)
+        return with_head(tower, prior.weight, prior.bias)
+    module: Any = copy.deepcopy(tower.module)
     module.reset_classifier(classes)
     return TimmTower(module)

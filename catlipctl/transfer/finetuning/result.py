@@ -2,35 +2,42 @@
 
 from typing import Literal
 
+from pydantic import BaseModel
+
 from catlipctl.labels.targets import How
 from catlipctl.results import Measurement
-from catlipctl.settings.finetuning import Init
-from catlipctl.transfer.metrics import Interval
+from catlipctl.settings.finetuning import FinetuneRecipe, Init
+from catlipctl.transfer.metrics import Interval, Precisions
 
+PROBE_PROTOCOL = "linear probe, paper: the classifier alone, AdamW on augmented passes"
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
+MULTI_LABEL_PROTOCOL = (
+    "multi-label fine-tuning: all weights, binary cross-entropy, fixed length, last weights"
+)
 
 
-class FinetuneResult(Measurement):
-    """A fine-tuned classifier, measured on the test images; accuracies in 0..1, their intervals by
-    `metrics.interval`.
+def protocol(recipe: FinetuneRecipe, *, multi_label: bool) -> str:
+    """By which figures of a run may stand beside others: of a probe with what decides how far it learns."""
+    if recipe.learns == "all":
+        return MULTI_LABEL_PROTOCOL if multi_label else PROTOCOL
+    length = f"{getattr(recipe.length, recipe.length.unit):,g} {recipe.length.unit}"
+    told = f"{PROBE_PROTOCOL}, {length}, batch {recipe.global_batch_size:,}, lr {recipe.optimiser.lr:g}"
+    return f"multi-label {told}" if multi_label else told
+
+
+class Finetuned(BaseModel):
+    """How a classifier was fine-tuned.
 
     prior: how the classifier's rows were made at the start; empty with fresh ones. weights: `average` where
-    the EMA was evaluated and saved, else `raw`. history: accuracies on the way, by step.
+    the EMA was evaluated and saved, else `raw`. history: figures on the way, by step.
     """
 
-    protocol: str = PROTOCOL
     checkpoint: str
     run: str
     init: Init
     target: str
     split: str
     weights: Literal["average", "raw"]
-    acc1: float
-    acc1_interval: Interval
-    acc5: float
-    acc5_interval: Interval
-    mean_per_class_recall: float
-    mean_per_class_recall_interval: Interval
     prior: dict[How, int]
     steps: int
     seconds: float
@@ -39,7 +46,27 @@ class FinetuneResult(Measurement):
     train_images: int
     test_images: int
     classes: int
-    majority_share: float
     unreadable: int
     unlabelled: int
     history: list[dict[str, float]]
+
+
+class FinetuneResult(Finetuned, Measurement):
+    """A fine-tuned classifier, measured on the test images; accuracies in 0..1, their intervals by
+    `metrics.interval`.
+    """
+
+    protocol: str = PROTOCOL
+    acc1: float
+    acc1_interval: Interval
+    acc5: float
+    acc5_interval: Interval
+    mean_per_class_recall: float
+    mean_per_class_recall_interval: Interval
+    majority_share: float
+
+
+class MultiLabelFinetuneResult(Finetuned, Precisions, Measurement):
+    """A fine-tuned classifier of images with several labels."""
+
+    protocol: str = MULTI_LABEL_PROTOCOL

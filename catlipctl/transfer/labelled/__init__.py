@@ -1,6 +1,12 @@
 """Labelled images: their classes, those that train and those that test, and subsets of them."""
 
-from catlipctl.transfer.labelled.classes import UNLABELLED, class_ids, named_classes
+from catlipctl.transfer.labelled.classes import (
+    UNLABELLED,
+    class_ids,
+    class_matrix,
+    named_classes,
+    rows_by_number,
+)
 from catlipctl.transfer.labelled.splits import (
     TEST_SHARE,
     Labelled,
@@ -10,7 +16,7 @@ from catlipctl.transfer.labelled.splits import (
     labelled_sets,
     open_splits,
 )
-from catlipctl.transfer.labelled.subsets import ALL, TrainSize, folds, held_out, subset
+from catlipctl.transfer.labelled.subsets import ALL, TrainSize, folds, held_out, strata, subset
 
 __all__ = [
     "ALL",
@@ -20,6 +26,7 @@ __all__ = [
     "LabelledSets",
     "TrainSize",
     "class_ids",
+    "class_matrix",
     "described",
     "folds",
     "held_out",
@@ -27,5 +34,7 @@ __all__ = [
     "labelled_sets",
     "named_classes",
     "open_splits",
+    "rows_by_number",
+    "strata",
     "subset",
 ]

@@ -1,5 +1,6 @@
 """Which images train a classifier and which test it: two sources, or parts of one, stratified by class."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,10 +10,18 @@ from torch import Tensor
 from catlipctl import data
 from catlipctl.data import Source, emoji
 from catlipctl.data.content import content_hash
+from catlipctl.data.sample import Labels, class_names
 from catlipctl.errors import DataError
 from catlipctl.labels.targets import LabelSet
 from catlipctl.progress import SILENT, Progress
-from catlipctl.transfer.labelled.classes import UNLABELLED, class_ids, named_classes
+from catlipctl.transfer.labelled.classes import (
+    UNLABELLED,
+    class_ids,
+    class_matrix,
+    may_be_several,
+    named_classes,
+    rows_by_number,
+)
 from catlipctl.transfer.labelled.subsets import held_out
 
 TEST_SHARE = 0.2
@@ -69,7 +78,8 @@ def _beside(train: str) -> str | None:
 class Labelled:
     """Images of a source whose classes are known.
 
-    labels: `[len(source)]`, class ids, -1 where there is none. indices: `[N]`, ascending, those meant.
+    labels: `[len(source)]`, class ids, -1 where there is none; of several a sample `[len(source), K]`, bool.
+    indices: `[N]`, ascending, those meant.
     """
 
     source: Source
@@ -79,7 +89,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class LabelledSets:
-    """Training and test images, and their classes in order.
+    """Training and test images, and their classes in order; `classes.multi_label`: an image may have several.
 
     ids: label -> class id, of the labels that the data spells. split: how the two were told apart.
     unlabelled: images left out of both.
@@ -93,30 +103,46 @@ class LabelledSets:
     unlabelled: int
 
 
-def labelled_sets(train: Source, test: Source | None, target: LabelSet | None, seed: int) -> LabelledSets:
+def labelled_sets(
+    train: Source,
+    test: Source | None,
+    target: LabelSet | None,
+    seed: int,
+    *,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
+) -> LabelledSets:
     """The labelled images of two sources, or of one of which 20 % are held out, stratified by `seed`.
 
-    target: the label set whose labels the data's class names are; None takes the names themselves. Raises
-    DataError for classes that don't fit, and where there is no test image.
+    target: the label set whose labels the data's class names are; None takes the names themselves.
+    multi_label: None looks at the set and the images (`may_be_several`). label_base: numbers in the data are
+    rows of the target, the first of which is this. Of several labels an image counts for the rarest in
+    the split, and classes of test images alone are classes too. Raises DataError for classes that don't fit,
+    and where there is no test image.
     """
     names = train.labels()
-    classes = named_classes(names, target)
-    labels = class_ids(names, classes)
-    chosen = labels != UNLABELLED
+    test_names = names if test is None else test.labels()
+    several = may_be_several(names if test is None else [*names, *test_names], target, multi_label)
+    spelled = _distinct(names)
+    called = rows_by_number(spelled | _distinct(test_names), target, label_base)
+    meant = called.values() if several else {called[name] for name in spelled}
+    classes = named_classes(meant, target, class_names(train), multi_label=several)
+    ids = {name: i for name in called if (i := classes.find(called[name])) is not None}
+
+    labels, chosen = _classes_of(names, ids, classes)
     unlabelled = int((~chosen).sum())
     if test is None:
-        split = f"{TEST_SHARE:.0%} of each class held out for the test, seed {seed}"
+        of = "of the images, by the rarest class of each," if several else "of each class"
+        split = f"{TEST_SHARE:.0%} {of} held out for the test, seed {seed}"
         tested = held_out(labels, TEST_SHARE, seed) & chosen
         source, test_labels, chosen = train, labels, chosen & ~tested
     else:
         split = f"the images of {test.name}"
-        source, test_labels = test, class_ids(test.labels(), classes)
-        tested = test_labels != UNLABELLED
+        source, (test_labels, tested) = test, _classes_of(test_names, ids, classes)
         unlabelled += int((~tested).sum())
     if not tested.any():
         raise DataError("there is no labelled test image", "give more images a class, or --test SOURCE")
     train_indices, test_indices = (torch.where(mask)[0] for mask in (chosen, tested))
-    ids = dict(zip((name for name in names if name is not None), labels[labels >= 0].tolist(), strict=True))
     return LabelledSets(
         Labelled(train, labels, train_indices),
         Labelled(source, test_labels, test_indices),
@@ -125,6 +151,19 @@ def labelled_sets(train: Source, test: Source | None, target: LabelSet | None, s
         split,
         unlabelled,
     )
+
+
+def _distinct(labels: Sequence[Labels]) -> set[str]:
+    return {name for names in labels for name in names or ()}
+
+
+def _classes_of(labels: Sequence[Labels], ids: Mapping[str, int], classes: LabelSet) -> tuple[Tensor, Tensor]:
+    """The classes of each sample, as `Labelled` has them, and `[N]`, bool: whether they are known."""
+    if not classes.multi_label:
+        found = class_ids(labels, ids)
+        return found, found != UNLABELLED
+    known = torch.tensor([names is not None for names in labels])
+    return class_matrix(labels, ids, len(classes)), known
 
 
 def inputs(checkpoint: str, train: Source, test: Source | None, target: LabelSet | None) -> dict[str, str]:

@@ -1,4 +1,8 @@
-"""Parts of labelled images, stratified and decided by the seed: so many a class, a share of each, folds."""
+"""Parts of labelled images, stratified and decided by the seed: so many a class, a share of each, folds.
+
+Labels are class ids `[N]`, or which of several classes each image has, `[N, K]`: then an image counts for the
+rarest of its classes.
+"""
 
 import re
 from dataclasses import dataclass
@@ -38,6 +42,15 @@ class TrainSize:
 ALL = TrainSize()
 
 
+def strata(labels: Tensor) -> Tensor:
+    """`[N]`, the class for which each image counts: its rarest one, `K` where it has none."""
+    if labels.dim() == 1:
+        return labels
+    counts = labels.sum(0)
+    rarity = torch.where(labels, counts, len(labels) + 1)
+    return torch.where(labels.any(1), rarity.argmin(1), labels.shape[1])
+
+
 def subset(labels: Tensor, size: TrainSize, seed: int) -> Tensor:
     """Indices, ascending, of a stratified subset: of each class the first ones of a permutation by `seed`.
 
@@ -70,6 +83,7 @@ def folds(labels: Tensor, count: int, seed: int) -> Tensor:
 
 def _shuffled_classes(labels: Tensor, seed: int) -> list[Tensor]:
     """The samples of each class that has any, each in an order of its own that no other class changes."""
+    labels = strata(labels)
     return [
         torch.from_numpy(np.random.default_rng([seed, c]).permutation(torch.where(labels == c)[0].numpy()))
         for c in labels.unique().tolist()

@@ -3,10 +3,13 @@
 from catlipctl.transfer.metrics.accuracy import majority_share, mean_per_class_recall, share, top_k_hits
 from catlipctl.transfer.metrics.answers import Answers
 from catlipctl.transfer.metrics.intervals import Interval, interval
+from catlipctl.transfer.metrics.multi_label import MultiLabelAnswers, Precisions
 
 __all__ = [
     "Answers",
     "Interval",
+    "MultiLabelAnswers",
+    "Precisions",
     "interval",
     "majority_share",
     "mean_per_class_recall",

@@ -7,6 +7,8 @@ from torch import Tensor
 from catlipctl.checkpoints import Checkpoint
 
 TOP = 5
+LIKELIER_THAN_NOT = 0.5
+"""The threshold of a classifier of several labels an image, whose sigmoids are learned probabilities."""
 
 
 @dataclass(frozen=True)
@@ -14,6 +16,8 @@ class Choice:
     """Which labels of an image are told, the most probable first.
 
     top: at most so many; left out, 5, or with a threshold all that pass it. threshold: the least probability.
+    With neither, a tagger has a threshold a label, and a classifier of images with several labels tells those
+    that are likelier than not.
     """
 
     top: int | None = None
@@ -27,13 +31,26 @@ class Choice:
         """
         logits = logits.float()
         probabilities = logits.softmax(1) if checkpoint.activation == "softmax" else logits.sigmoid()
-        count = logits.shape[1]
-        if self.threshold is not None:
-            count = int((probabilities >= self.threshold).sum(1).max())
-        top = TOP if self.top is None and self.threshold is None else self.top
-        values, classes = probabilities.topk(count if top is None else min(top, count), dim=1)
-        least = self.threshold or 0.0
+        least = self._least(checkpoint, probabilities)
+        if least is not None:
+            probabilities = probabilities.where(probabilities >= least, -1)
+        most = logits.shape[1] if least is None else int((probabilities >= 0).sum(1).max())
+        top = TOP if self.top is None and least is None else self.top
+        values, classes = probabilities.topk(most if top is None else min(top, most), dim=1)
         return [
-            [(label, value) for label, value in zip(ids, row, strict=True) if value >= least]
+            [(label, value) for label, value in zip(ids, row, strict=True) if value >= 0]
             for ids, row in zip(classes.tolist(), values.tolist(), strict=True)
         ]
+
+    def _least(self, checkpoint: Checkpoint, probabilities: Tensor) -> Tensor | None:
+        """The least probability, `[1]` or `[V]`; None where all are told, up to `top`."""
+        if self.threshold is not None:
+            return probabilities.new_tensor([self.threshold])
+        if self.top is not None:
+            return None
+        if checkpoint.thresholds is not None:
+            return probabilities.new_tensor(checkpoint.thresholds)
+        # A head of captions' words, or one made of it, hardly ever finds a word likelier than not.
+        of_words = checkpoint.vocabulary is not None or checkpoint.config.get("kind") == "transfer-init"
+        several = checkpoint.activation == "sigmoid" and not of_words
+        return probabilities.new_tensor([LIKELIER_THAN_NOT]) if several else None

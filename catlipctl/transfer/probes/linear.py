@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import BaseModel
 from torch import nn
 
 from catlipctl import checkpoints, files
@@ -26,7 +27,9 @@ from catlipctl.transfer.initialise import TransferredHead, prior_head, prior_row
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs, subset
 from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.probes import multi_label as several
 from catlipctl.transfer.probes import selection
+from catlipctl.transfer.probes.multi_label import MultiLabelScores
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
 from catlipctl.transfer.probes.zero_shot import zero_shot
@@ -66,8 +69,8 @@ class ProbeScores(Measurement):
     prior: dict[How, int]
 
 
-class ProbeResult(ProbeScores):
-    """A linear probe of one tower on one data set, with the checkpoint of the fitted classifier.
+class Probed(BaseModel):
+    """Of which tower and data a probe is, with the checkpoint of the fitted classifier.
 
     checkpoint: None where none was written, as for a tower whose own head is not one linear layer.
     """
@@ -80,6 +83,14 @@ class ProbeResult(ProbeScores):
     unlabelled: int
 
 
+class ProbeResult(Probed, ProbeScores):
+    """A linear probe of one tower on one data set, whose classes exclude each other."""
+
+
+class MultiLabelProbeResult(Probed, MultiLabelScores):
+    """A linear probe of one tower on one data set, of which an image may have several classes."""
+
+
 def linear_probe(
     checkpoint: Checkpoint,
     train: Source,
@@ -90,16 +101,20 @@ def linear_probe(
     init: Init = "transfer",
     random_backbone: bool = False,
     seed: int = 0,
+    multi_label: bool | None = None,
+    label_base: int | None = None,
     out: Path | None = None,
     workers: int = 0,
     progress: Progress = SILENT,
-) -> ProbeResult:
+) -> ProbeResult | MultiLabelProbeResult:
     """Fit a linear classifier to the frozen tower's features of `train`, measure it on `test`.
 
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
     class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
     tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
-    rows that fit warns, and goes on without a prior. out: a checkpoint to write, tower and fitted classifier,
+    rows that fit warns, and goes on without a prior. multi_label: whether an image may have several classes;
+    None: as the label set or the images say. label_base: numbers in the data are rows of the target, of which
+    this is the first. out: a checkpoint to write, tower and fitted classifier,
     with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
     classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. Raises
     DataError for classes that don't fit, UsageError where `out` exists.
@@ -118,6 +133,8 @@ def linear_probe(
         train_size=size,
         seed=seed,
         reestimate=random_backbone,
+        multi_label=multi_label,
+        label_base=label_base,
         workers=workers,
         progress=progress,
     )
@@ -127,9 +144,16 @@ def linear_probe(
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
     listener = progress if init == "transfer" else SILENT
     head = None if random_backbone else prior_head(checkpoint, sets.classes, seed, progress=listener)
-    fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
+    scores: ProbeScores | MultiLabelScores
+    kind: type[ProbeResult] | type[MultiLabelProbeResult] = ProbeResult
+    if sets.classes.multi_label:
+        progress.note("an image may have several labels: a logistic regression for each class, and mAP")
+        fit, scores = several.probe(sets, head, init=init, seed=seed, progress=progress)
+        kind = MultiLabelProbeResult
+    else:
+        fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
     takes_classifier = isinstance(tower.head, nn.Linear)
-    result = ProbeResult(
+    result = kind(
         **{**dict(scores), "train_size": str(size)},
         checkpoint=str(out) if out is not None and takes_classifier else None,
         target=sets.classes.name,
@@ -200,12 +224,20 @@ def answers(fit: Fit, sets: ProbeSets) -> Answers:
     return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
 
 
-def _write(result: ProbeResult, out: Path, tower: Tower, fit: Fit, sets: ProbeSets, origin: str) -> None:
+def _write(
+    result: ProbeResult | MultiLabelProbeResult,
+    out: Path,
+    tower: Tower,
+    fit: Fit,
+    sets: ProbeSets,
+    origin: str,
+) -> None:
     """Write the result and the answers, with a checkpoint where the tower's head can be the classifier."""
     names = [label.name for label in sets.classes.labels]
+    answered = several.answers if sets.classes.multi_label else answers
     written = {
         RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        PREDICTIONS: answers(fit, sets).table(names),
+        PREDICTIONS: answered(fit, sets).table(names),
     }
     weight, bias = fit.weight.float(), fit.bias.float()
     if result.checkpoint is not None:
@@ -215,6 +247,7 @@ def _write(result: ProbeResult, out: Path, tower: Tower, fit: Fit, sets: ProbeSe
             tower=with_head(tower, weight, bias),
             config={**about, "random_backbone": result.random_backbone},
             label_names=names,
+            problem_type=checkpoints.MULTI_LABEL if sets.classes.multi_label else checkpoints.SINGLE_LABEL,
             files=written,
         )
         return

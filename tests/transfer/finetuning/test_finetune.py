@@ -253,19 +253,72 @@ def test_what_cannot_be_is_refused(
     assert finetune(free, checkpoint, *sets, out=tmp_path / "ft", resume=True).steps == 6
 
 
-def test_sizes_go_with_a_tower_that_takes_them(
+def tiny_vit(folder: Path) -> Checkpoint:
+    arguments = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+    settings = ModelSettings(name="vit_tiny_patch16_224", image_size=32, model_args=arguments)
+    torch.manual_seed(0)
+    return checkpoints.load(checkpoints.write(folder, tower=models.create(settings, 3), config={}))
+
+
+def test_a_tower_is_trained_at_a_size_of_its_own_and_many_others(
+    sets: tuple[Source, Source], tmp_path: Path
+) -> None:
+    sizes = {"sizes": {"min": 32, "max": 64, "scales": 3}, "image_size": 48, "length": {"steps": 12}}
+    vit = tiny_vit(tmp_path / "vit")
+    result = finetune(recipe(vit, crop_pct=1.0, **sizes), vit, *sets, out=tmp_path / "ft")
+    rows = read_metrics(tmp_path / "ft" / "metrics.jsonl")
+    assert {row["size"] for row in rows} == {32, 48, 64}
+    opened = timm.create_model(f"local-dir:{result.checkpoint}", pretrained=True).eval()
+    config = timm.data.resolve_model_data_config(opened)
+    assert (config["input_size"], config["crop_pct"]) == ((3, 48, 48), 1.0)
+    assert opened(torch.rand(1, 3, 48, 48)).shape == (1, 4)
+    odd = recipe(vit, image_size=40)
+    with pytest.raises(UsageError, match="vit_tiny_patch16_224 takes no images of 40 px"):
+        finetune(odd, vit, *sets, out=tmp_path / "refused")
+
+
+def test_ranges_of_augmentation_are_learned_and_not_saved_with_the_tower(
     checkpoint: Checkpoint, sets: tuple[Source, Source], tmp_path: Path
 ) -> None:
-    sizes = {"sizes": {"min": 32, "max": 64, "scales": 2}, "length": {"steps": 8}}
-    finetune(recipe(checkpoint, **sizes), checkpoint, *sets, out=tmp_path / "resnet")
-    assert {row["size"] for row in read_metrics(tmp_path / "resnet" / "metrics.jsonl")} == {32, 64}
-    tiny = ModelSettings(
-        name="vit_tiny_patch16_224", image_size=32, model_args={"embed_dim": 24, "depth": 1, "num_heads": 2}
-    )
-    path = checkpoints.write(tmp_path / "vit", tower=models.create(tiny, 3), config={})
-    vit = checkpoints.load(path)
-    with pytest.raises(UsageError, match="vit_tiny_patch16_224 takes no images of 64 px"):
-        finetune(recipe(vit, **sizes), vit, *sets, out=tmp_path / "refused")
+    ranges = {"range_augment": {"target_psnr": [40, 20]}, "length": {"steps": 4}}
+    finetune(recipe(checkpoint, **ranges), checkpoint, *sets, out=tmp_path / "ft")
+    losses = [row["range_augment"] for row in read_metrics(tmp_path / "ft" / "metrics.jsonl")]
+    assert all(loss > 0 for loss in losses)
+    assert not any("range_augment" in name for name in saved(tmp_path / "ft"))
+    state = load_file(checkpoints.resolve(tmp_path / "ft") / "state" / "state.safetensors")
+    brightness = state["objective/range_augment.brightness.low"]
+    assert brightness != 0.5
+    assert brightness == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["resnet", "vit"])
+def test_a_probe_by_training_moves_the_classifier_alone(
+    name: str, checkpoint: Checkpoint, sets: tuple[Source, Source], tmp_path: Path
+) -> None:
+    """Not even BatchNorm's statistics, nor an average of weights that stay."""
+    start = checkpoint if name == "resnet" else tiny_vit(tmp_path / "vit")
+    before = {key: value.clone() for key, value in start.tower.module.state_dict().items()}
+    still = {
+        "learns": "classifier",
+        "init": "random",
+        "global_batch_size": 40,
+        "optimiser": {"lr": 0.1, "weight_decay": 0, "clip_norm": None},
+        "length": {"steps": 20},
+        "ema": {"momentum": "fit"},
+    }
+    result = finetune(recipe(start, **still), start, *sets, out=tmp_path / "lp")
+    assert result.protocol.startswith("linear probe, paper: ")
+    assert result.protocol.endswith("20 steps, batch 40, lr 0.1")
+    after = saved(tmp_path / "lp")
+    head = {"resnet": "fc", "vit": "head"}[name]
+    for key, value in before.items():
+        assert key.startswith(f"{head}.") or torch.equal(after[key], value), key
+    state = load_file(checkpoints.resolve(tmp_path / "lp") / "state" / "state.safetensors")
+    assert {key for key in state if "exp_avg" in key} == {
+        f"optimiser/model.{head}.{part}/{moment}"
+        for part in ("weight", "bias")
+        for moment in ("exp_avg", "exp_avg_sq")
+    }
 
 
 def test_a_head_without_a_prior_is_fresh(sets: tuple[Source, Source], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from catlipctl.data.sample import Need, Sample
+from catlipctl.data.sample import Labels, Need, Sample, compact
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.storage import File, ReadFailed, close_files
@@ -102,13 +102,13 @@ class StreamSource:
             found = self._read(shard, lambda tar: list(tar.captions()))
             yield from (found[row % len(found)] for row in range(self._shards.counts[shard]))
 
-    def labels(self) -> list[str | None]:
-        """The class label of every sample in storage order; each shard is fetched for it."""
-        labels: list[str | None] = []
+    def labels(self) -> list[Labels]:
+        """The classes of every sample in storage order; each shard is fetched for it."""
+        labels: list[Labels] = []
         for shard in range(len(self._shards)):
             found = self._read(shard, TarSource.labels)
             labels += (found[row % len(found)] for row in range(self._shards.counts[shard]))
-        return labels
+        return compact(labels)
 
     def shard_of(self, index: int) -> int:
         """The shard in which a sample lies."""

@@ -4,8 +4,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from catlipctl.data.sample import Labels
 from catlipctl.data.sources import faults as kinds
-from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, texts
+from catlipctl.data.sources.faults import MAX_CAPTION_BYTES, labels_of, texts
 from catlipctl.data.sources.tars.index import (
     EMPTY,
     IMAGE_EXTENSIONS,
@@ -102,6 +103,12 @@ class Cell(NamedTuple):
         elif self.state == NOT_TEXT:
             fault(kinds.NOT_UTF8)
         return texts(fields(body[: key.max_bytes + 1]).get(key.field), fault)
+
+    def labels(self, body: bytes | None) -> Labels:
+        """The classes in a member of a sample; None where it has none. body: its bytes."""
+        if self.key is None or body is None:
+            return None
+        return labels_of(body if self.key.field is None else fields(body).get(self.key.field))
 
 
 class Keys:

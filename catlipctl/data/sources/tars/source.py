@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
-from catlipctl.data.sample import Need, Sample
+from catlipctl.data.sample import Labels, Need, Sample, compact
 from catlipctl.data.sources import faults as kinds
 from catlipctl.data.sources.faults import Faults
 from catlipctl.data.sources.shard import CaptionShard
@@ -97,13 +97,12 @@ class TarSource:
             # Its key stands where nothing can be read.
             raise error.in_sample(str(index)) from error
         key, found = place.key(plan, bodies), place.members(plan, bodies)
-        label = cells.label.texts(found.get(cells.label.member))
         return Sample(
             key=str(index) if key is None else key.decode(errors="replace"),
             # None where it has none, or the tar has become shorter since it was indexed.
             image=found.get(cells.image.member),
             captions=tuple(text for cell in cells.captions for text in cell.texts(found.get(cell.member))),
-            label=label[0] if label else None,
+            labels=cells.label.labels(found.get(cells.label.member)),
         )
 
     def captions(self) -> Iterator[tuple[str, ...]]:
@@ -113,16 +112,15 @@ class TarSource:
                 said = [cell.texts(members.get(cell.member)) for cell in cells]
                 yield said[0] if len(said) == 1 else tuple(chain.from_iterable(said))
 
-    def labels(self) -> list[str | None]:
-        """The class label of every sample in storage order."""
+    def labels(self) -> list[Labels]:
+        """The classes of every sample in storage order."""
         if not self._labelled:
             return [None] * len(self)
-        labels = (
-            cell.texts(members.get(cell.member))
+        return compact(
+            cell.labels(members.get(cell.member))
             for _, columns, found in _texts(self._samples, [(cells.label,) for cells in self._samples.cells])
             for (cell,), members in zip(columns, found, strict=True)
         )
-        return [label[0] if label else None for label in labels]
 
 
 @dataclass(frozen=True)
