@@ -21,6 +21,7 @@ from catlipctl.cli import (
     recipe,
     report,
     runs,
+    sweep,
     tag,
     transfer_init,
 )
@@ -46,6 +47,7 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.command(cls=Command)(compare.compare)
+app.command(cls=Command)(sweep.sweep)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
 

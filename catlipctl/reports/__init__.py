@@ -8,6 +8,7 @@ from catlipctl.reports.report import Report, report, sections, unused, write
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.saves import saves
 from catlipctl.reports.step import step
+from catlipctl.reports.sweep import sweep
 from catlipctl.reports.tagger import tagger
 from catlipctl.reports.throughput import labels, loader, loop
 from catlipctl.reports.throughput import loss as head_and_loss
@@ -52,6 +53,7 @@ __all__ = [
     "sections",
     "sizes_by_threshold",
     "step",
+    "sweep",
     "tagger",
     "unused",
     "write",
