@@ -155,7 +155,7 @@ def test_a_source_is_counted_once_until_its_files_change(texts: list[list[str]],
     before = sidecar.stat().st_mtime_ns
     assert counts() == (first, kept)
     assert sidecar.stat().st_mtime_ns == before
-    assert len(counts("nouns")[1]) == 2
+    assert len(counts("subword")[1]) == 2
     os.utime(file, (1, 1))
     assert len(counts()[1]) == 3
 
