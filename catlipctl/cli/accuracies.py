@@ -23,9 +23,11 @@ def fine_tuned(result: "FinetuneResult | MultiLabelFinetuneResult", plot: str | 
     """Of a fine-tuned classifier."""
     return facts(
         {
+            "tower": _control(result),
             **_figures(result),
             "classes": f"{result.classes:,}",
-            "training images": f"{result.train_images:,}, {result.steps:,} steps in {result.seconds:,.1f} s",
+            "training images": f"{result.train_images:,} ({result.train_size}), {result.steps:,} steps in "
+            f"{result.seconds:,.1f} s",
             "test images": f"{result.test_images:,} ({result.split})",
             "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
             "loss": losses(result.first_loss, result.final_loss),
@@ -41,10 +43,9 @@ def fine_tuned(result: "FinetuneResult | MultiLabelFinetuneResult", plot: str | 
 
 def probed(result: "ProbeResult | MultiLabelProbeResult") -> "Table":
     """Of a linear probe."""
-    control = f"untrained, by seed {result.seed}: the control, of which nothing was learned"
     return facts(
         {
-            "tower": control if result.random_backbone else None,
+            "tower": _control(result),
             **_figures(result),
             **_zero_shot(result),
             "classes": f"{result.classes:,}",
@@ -57,6 +58,22 @@ def probed(result: "ProbeResult | MultiLabelProbeResult") -> "Table":
             "protocol": result.protocol,
         }
     )
+
+
+def _by_class(result: "ProbeResult") -> dict[str, str]:
+    """Zero-shot where the vocabulary has the class itself, and where it has something like it at best."""
+    exact, rest = result.zero_shot_exact_acc1, result.zero_shot_rest_acc1
+    if exact is None or rest is None:
+        return {}
+    others = result.classes - result.exact_classes
+    said = f"{exact:.1%} of the {result.exact_classes:,} exact ones, {rest:.1%} of the other {others:,}"
+    return {"zero-shot by class": said}
+
+
+def _control(result: "Evaluated") -> str | None:
+    if not result.random_backbone:
+        return None
+    return f"untrained, by seed {result.seed}: the control, of which nothing was learned"
 
 
 def _figures(result: "Evaluated") -> dict[str, str | None]:
@@ -94,7 +111,8 @@ def _zero_shot(result: "ProbeResult | MultiLabelProbeResult") -> dict[str, str]:
     if result.zero_shot_acc1 is None:
         return {"zero-shot top-1": "no mapped head"}
     figure = _with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
-    return {"zero-shot top-1": f"{figure} (no label used; centred on the unlabelled training images)"}
+    about = "no label used; centred on the unlabelled training images"
+    return {"zero-shot top-1": f"{figure} ({about})", **_by_class(result)}
 
 
 def _with_interval(figure: float, interval: tuple[float, float] | None) -> str:

@@ -84,11 +84,13 @@ _eval.command("ft", cls=Command)(evaluate.fine_tune)
 _eval.command("tag", cls=Command)(tag.tag)
 
 _checkpoint = _group(
-    "checkpoint", "Checkpoints: what is in one, whether it is whole; one for timm, the Hub or ONNX."
+    "checkpoint",
+    "Checkpoints: what is in one, whether it is whole; one from others, or for timm, the Hub or ONNX.",
 )
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
 _checkpoint.command("gather", cls=Command)(checkpoint.gather)
+_checkpoint.command("import", cls=Command)(checkpoint.import_)
 _checkpoint.command("export", cls=Command)(checkpoint.export)
 
 

@@ -178,9 +178,9 @@ def _figure(figure: float, interval: tuple[float, float] | None) -> str:
 
 
 def _show_plan(out: Output, result: "Plan") -> None:
-    from catlipctl.cli.dry_run import duration
+    from catlipctl.cli.dry_run import digits, duration
 
-    numbers = ["steps", "done", "images", "classes", "parameters", "time"]
+    numbers = ["steps", "done", "images", "classes", "TFLOP", "hours of an H100", "time"]
     shown = table("point", *numbers, "state", numbers=numbers)
     for point in result.points:
         shown.add_row(
@@ -189,7 +189,8 @@ def _show_plan(out: Output, result: "Plan") -> None:
             f"{point.steps_before:,}",
             "?" if point.images is None else f"{point.images:,}",
             "counted first" if point.vocabulary_size is None else f"{point.vocabulary_size:,}",
-            f"{point.parameters:,}",
+            "–" if point.flops is None else digits(point.flops / 1e12, 3),
+            "–" if point.gpu_hours is None else digits(point.gpu_hours, 2),
             "–" if point.state == "finished" or point.seconds is None else duration(point.seconds),
             point.state,
         )

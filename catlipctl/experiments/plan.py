@@ -23,8 +23,9 @@ class Planned(BaseModel):
     images: int | None
     vocabulary_size: int | None
     parameters: int
-    seconds: float | None
     flops: float | None
+    gpu_hours: float | None
+    seconds: float | None
     refusals: list[Refusal]
 
 

@@ -12,7 +12,7 @@ from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.transfer.features.extraction import extract
 from catlipctl.transfer.features.untrained import reestimate_batch_norm
-from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset
+from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset, without_images
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def extract_sets(
     `labelled_sets`.
     """
     sets = labelled_sets(train, test, target, seed, multi_label=multi_label, label_base=label_base)
+    if absent := without_images(target, sets.classes):
+        progress.note(absent)
     all_indices = sets.train.indices
     train_indices = all_indices[subset(sets.train.labels[all_indices], train_size, seed)]
     options: dict[str, Any] = {"workers": workers, "progress": progress}

@@ -43,6 +43,8 @@ class Finetuned(BaseModel):
     seconds: float
     first_loss: float | None
     final_loss: float | None
+    train_size: str
+    random_backbone: bool
     train_images: int
     test_images: int
     classes: int

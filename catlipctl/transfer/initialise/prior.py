@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.checkpoints.directory import check
 from catlipctl.errors import CheckpointError
-from catlipctl.labels.targets import Label, LabelSet
+from catlipctl.labels.targets import Label, LabelSet, Mapping
 from catlipctl.progress import SILENT, Progress
 from catlipctl.transfer.initialise.account import ACCOUNT, read_account
 from catlipctl.transfer.initialise.rows import TransferredHead, transfer_init
@@ -16,7 +16,12 @@ SHOWN = 20
 
 
 def prior_head(
-    checkpoint: Checkpoint, present: LabelSet, seed: int = 0, *, progress: Progress = SILENT
+    checkpoint: Checkpoint,
+    present: LabelSet,
+    seed: int = 0,
+    *,
+    mapping: Mapping = "heads",
+    progress: Progress = SILENT,
 ) -> TransferredHead | None:
     """Transfer Init for these classes, or the rows that `transfer-init` made for them already.
 
@@ -29,7 +34,7 @@ def prior_head(
         head = _made_before(checkpoint, present)
         why = f"its labels, those of {checkpoint.config.get('target')}, lack some of the classes"
     elif checkpoint.synsets is not None:
-        head = transfer_init(checkpoint, present, seed=seed)
+        head = transfer_init(checkpoint, present, mapping=mapping, seed=seed)
         why = ""
     else:
         head, why = None, "the checkpoint has no vocabulary: nothing says what its classifier's rows mean"
@@ -38,7 +43,8 @@ def prior_head(
         more = f" and {len(meant) - SHOWN} more" if len(meant) > SHOWN else ""
         progress.note(f"classes as synsets: {', '.join(meant[:SHOWN])}{more}")
         return head
-    progress.warn(f"no prior from Transfer Init: {why or 'its head has nothing like these classes'}")
+    why = why or "its head has nothing like these classes"
+    progress.warn(f"no prior from Transfer Init: {why}; so Random Init only")
     return None
 
 

@@ -10,13 +10,13 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import DataError
-from catlipctl.labels.targets import How, LabelSet
+from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
@@ -43,7 +43,9 @@ class ProbeScores(Measurement):
 
     The intervals are `metrics.interval`'s.
     zero_shot_acc1: of the mapped head, no label used, its logits centred on the unlabelled training images
-    (see `zero_shot`). None where no class has a mapped row. images_per_class: mean number of training images.
+    (see `zero_shot`). None where no class has a mapped row. zero_shot_exact_acc1, zero_shot_rest_acc1: the
+    same over the test images of the classes that are in the vocabulary, and over the others'; exact_classes:
+    how many the former are. images_per_class: mean number of training images.
     majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
     used were made; empty without one. converged: the last fit reached its minimum.
     """
@@ -59,6 +61,9 @@ class ProbeScores(Measurement):
     mean_per_class_recall_interval: Interval
     zero_shot_acc1: float | None
     zero_shot_acc1_interval: Interval | None
+    zero_shot_exact_acc1: float | None = None
+    zero_shot_rest_acc1: float | None = None
+    exact_classes: int = 0
     choice: Choice
     converged: bool
     train_images: int
@@ -77,6 +82,7 @@ class Probed(BaseModel):
 
     checkpoint: str | None
     target: str
+    mapping: Mapping = "heads"
     random_backbone: bool
     split: str
     unreadable: int
@@ -99,6 +105,7 @@ def linear_probe(
     target: LabelSet | None = None,
     train_size: str = "100%",
     init: Init = "transfer",
+    mapping: Mapping = "heads",
     random_backbone: bool = False,
     seed: int = 0,
     multi_label: bool | None = None,
@@ -110,11 +117,11 @@ def linear_probe(
     """Fit a linear classifier to the frozen tower's features of `train`, measure it on `test`.
 
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
-    class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
-    tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
-    rows that fit warns, and goes on without a prior. multi_label: whether an image may have several classes;
-    None: as the label set or the images say. label_base: numbers in the data are rows of the target, of which
-    this is the first. out: a checkpoint to write, tower and fitted classifier,
+    class names are; None takes the names themselves. mapping: how names meet the vocabulary. random_backbone:
+    the control, the same tower untrained, with BatchNorm statistics of all training images and no prior.
+    init="transfer" without rows that fit warns, and goes on without a prior. multi_label: whether an image
+    may have several classes; None: as the label set or the images say. label_base: numbers in the data are
+    rows of the target, of which this is the first. out: a checkpoint to write, tower and fitted classifier,
     with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
     classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. Raises
     DataError for classes that don't fit, UsageError where `out` exists.
@@ -143,7 +150,11 @@ def linear_probe(
         init = "random"
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
     listener = progress if init == "transfer" else SILENT
-    head = None if random_backbone else prior_head(checkpoint, sets.classes, seed, progress=listener)
+    head = (
+        None
+        if random_backbone
+        else prior_head(checkpoint, sets.classes, seed, mapping=mapping, progress=listener)
+    )
     scores: ProbeScores | MultiLabelScores
     kind: type[ProbeResult] | type[MultiLabelProbeResult] = ProbeResult
     if sets.classes.multi_label:
@@ -157,6 +168,7 @@ def linear_probe(
         **{**dict(scores), "train_size": str(size)},
         checkpoint=str(out) if out is not None and takes_classifier else None,
         target=sets.classes.name,
+        mapping=mapping,
         random_backbone=random_backbone,
         split=sets.split,
         unreadable=sets.unreadable,
@@ -199,16 +211,20 @@ def probe(
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
-    hits = None
-    if prior is not None:
+    hits = exact = None
+    if head is not None and prior is not None:
         zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
         hits = top_k_hits(zero_shot_logits, sets.test.labels, 1)
+        exact = torch.tensor([row.how == "exact" for row in head.account])[sets.test.labels]
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
         **answers(fit, sets).figures(seed),
         zero_shot_acc1=None if hits is None else share(hits),
         zero_shot_acc1_interval=None if hits is None else interval(hits, seed),
+        zero_shot_exact_acc1=None if hits is None or exact is None else _share_of(hits, exact),
+        zero_shot_rest_acc1=None if hits is None or exact is None else _share_of(hits, ~exact),
+        exact_classes=0 if head is None else head.counts()["exact"],
         choice=choice,
         converged=fit.converged,
         train_images=len(labels),
@@ -217,6 +233,11 @@ def probe(
         prior={} if head is None or used is None else head.counts(),
         seed=seed,
     )
+
+
+def _share_of(hits: Tensor, chosen: Tensor) -> float | None:
+    """The share of hits among the chosen images; None where there are none."""
+    return share(hits[chosen]) if chosen.any() else None
 
 
 def answers(fit: Fit, sets: ProbeSets) -> Answers:
