@@ -7,7 +7,7 @@ import typer
 
 from catlipctl.cli import inputs
 from catlipctl.cli.accuracies import shared, together
-from catlipctl.cli.evaluate import Data, Target, Test, slug
+from catlipctl.cli.evaluate import Data, Target, Test
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
     CacheDir,
@@ -117,6 +117,7 @@ def _evaluate(
     with command(f"eval {names[0] if names else 'all'}", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
+        from catlipctl.data.sources.locate import slug
         from catlipctl.transfer.labelled import open_splits
         from catlipctl.transfer.probes import PROBES
 
