@@ -18,6 +18,7 @@ from catlipctl.cli import (
     labels,
     predict,
     pretrain,
+    probes,
     recipe,
     report,
     runs,
@@ -47,6 +48,7 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.command(cls=Command)(compare.compare)
+app.command(cls=Command)(sweep.sweep)
 app.command(cls=Command)(sweep.sweep)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
@@ -79,6 +81,8 @@ _recipe.command("keys", cls=Command)(recipe.keys)
 
 _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
+_eval.command("zero-shot", cls=Command)(probes.zero_shot)
+_eval.command("all", cls=Command)(probes.all_)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
 _eval.command("tag", cls=Command)(tag.tag)
 

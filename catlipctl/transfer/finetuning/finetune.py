@@ -241,6 +241,7 @@ class FineTuning:
         kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
         found = kind(
             **figures(answered, self.recipe.seed, self.names),
+            confused=answered.confused(self.names) if isinstance(answered, Answers) else [],
             protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
