@@ -1,11 +1,11 @@
 """`catlipctl eval`: what a tower is worth, frozen under a linear classifier (`lp`) or trained (`ft`)."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from catlipctl.cli import completion, fine_tuning, inputs
+from catlipctl.cli import completion, curves, fine_tuning, inputs
 from catlipctl.cli import resume as resuming
 from catlipctl.cli.accuracies import probed
 from catlipctl.cli.label_sets import label_set
@@ -21,9 +21,10 @@ from catlipctl.cli.options import (
     LabelKey,
     Mapping,
     MultiLabel,
+    NoCache,
     Processes,
 )
-from catlipctl.cli.output import command, only_main_speaks
+from catlipctl.cli.output import command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Plots
 from catlipctl.errors import UsageError
 
@@ -59,7 +60,6 @@ Target = Annotated[
 ]
 
 
-TrainSize = Annotated[str, typer.Option(help="Training images used: 5/class, or 10%.")]
 RandomBackbone = Annotated[
     bool, typer.Option("--random-backbone", help="The control: the same tower, untrained.")
 ]
@@ -87,11 +87,16 @@ def linear_probe(
             "(CatLIP Table 7a, recipe in1k-lp)."
         ),
     ] = "fast",
-    train_size: TrainSize = "100%",
+    train_size: Annotated[
+        str, typer.Option(help="Training images used: 5/class, or 10%. Several (1%,10%,100%) give a curve.")
+    ] = "100%",
     init: Annotated[
-        Literal["transfer", "random"],
-        typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
+        str,
+        typer.Option(help="transfer: Transfer Init as the prior, its weight tuned. random: none. Or both."),
     ] = "transfer",
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Draws of the training images, by --seed and the next ones.")
+    ] = 1,
     mapping: Mapping = "heads",
     random_backbone: RandomBackbone = False,
     seed: Annotated[int, typer.Option(help="Decides splits, subsets and the untrained tower.")] = 0,
@@ -105,29 +110,46 @@ def linear_probe(
             show_default=False,
         ),
     ] = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
     label_key: LabelKey = None,
     label_base: LabelBase = None,
     multi_label: MultiLabel = None,
     image_key: ImageKey = None,
     set_: SetKeys = None,
     cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it."""
+    """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it.
+
+    Several train sizes, inits or seeds give a curve, and no classifier: points that are there are not made
+    again.
+    """
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
         from catlipctl.data.sources.locate import slug
-        from catlipctl.transfer.labelled import TrainSize, open_splits
+        from catlipctl.pretraining.checks import Place
+        from catlipctl.transfer.labelled import open_splits
 
-        TrainSize.parse(train_size)
+        sizes, inits = curves.sizes(train_size), curves.inits(init)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
+        several = len(sizes) * len(inits) * seeds > 1
         if protocol == "paper":
+            if several:
+                raise UsageError(
+                    "--protocol paper fits one classifier, and several are asked for",
+                    "give one train size, one init and one seed",
+                )
+            named = inputs.checkpoint(checkpoint, word, out)
+            only_main_speaks()
             given = {
                 "sources": [data, *([test] if test else [])],
                 "target": target,
-                "checkpoint": inputs.checkpoint(checkpoint, word, out),
+                "checkpoint": named,
                 "init": init,
                 "mapping": mapping,
                 "train_size": train_size,
@@ -139,7 +161,9 @@ def linear_probe(
             }
             images = fine_tuning.Images(label_key, image_key, cache_dir)
             name = f"lp-paper-{slug(data)}" + ("-untrained" if random_backbone else "")
-            fine_tuning.probe(out, given, set_ or [], images, name, out_dir)
+            place = Place(gpus, processes, out_dir, name, cache_dir=cache_dir)
+            further = [] if checkpoint or word else ["--checkpoint", named]
+            fine_tuning.probe(out, given, set_ or [], images, place, plots, further)
             return
         if set_:
             raise UsageError("--set without --protocol paper", "the fast protocol has no recipe to change")
@@ -148,28 +172,52 @@ def linear_probe(
         )
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
+        only_main_speaks()
+        cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
         train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)
         loaded = checkpoints.load(named, weights=not random_backbone)
-        name = f"lp-{slug(data)}" + ("-untrained" if random_backbone else "")
+        control = "-untrained" if random_backbone else ""
+        shared: dict[str, Any] = {
+            "target": labelset,
+            "mapping": mapping,
+            "random_backbone": random_backbone,
+            "seed": seed,
+            "multi_label": multi_label,
+            "label_base": label_base,
+            "cache": inputs.feature_cache(cache_dir, no_cache),
+            "cpu": cpu,
+            "workers": workers,
+            "progress": out,
+        }
+        if several:
+            curve = transfer.curve(
+                loaded,
+                train_source,
+                test_source,
+                train_sizes=sizes,
+                inits=inits,
+                seeds=seeds,
+                out=out_dir,
+                root=loaded.run / "eval",
+                name=f"curve-{slug(data)}{control}",
+                **shared,
+            )
+            if is_main():
+                out.result(curve, *curves.shown(curve, plots, out))
+            return
+        name = f"lp-{slug(data)}{control}"
         folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
             train_source,
             test_source,
-            target=labelset,
-            train_size=train_size,
-            init=init,
-            mapping=mapping,
-            random_backbone=random_backbone,
-            seed=seed,
-            multi_label=multi_label,
-            label_base=label_base,
+            train_size=sizes[0],
+            init=inits[0],
             out=folder,
-            workers=workers,
-            progress=out,
+            **shared,
         )
         written = [f"wrote {folder}, with result.json and predictions.csv"]
         if result.checkpoint is not None:

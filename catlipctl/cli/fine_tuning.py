@@ -129,8 +129,9 @@ def probe(
     given: Mapping[str, Any],
     changes: list[str],
     images: Images,
-    name: str,
-    out_dir: Path | None,
+    place: "Place",
+    plots: Kinds,
+    further: list[str],
 ) -> None:
     """`eval lp --protocol paper`: Table 7a on any data. given: keys that options of the same name set.
 
@@ -149,10 +150,7 @@ def probe(
         out.note(f"the tower is one of {size} px, not {PAPERS_SIZE}: it sees images of that size alone")
         overrides += [recipe.Override(key, None, "--protocol") for key in ("image_size", "sizes")]
     overrides += [recipe.Override.parse(text) for text in changes]
-    loaded = recipe.load(FinetuneRecipe, file, overrides)
-    from catlipctl.pretraining.checks import Place
-
-    run(out, loaded, images, Place(out=out_dir, name=name, cache_dir=images.cache_dir), "png", [])
+    run(out, recipe.load(FinetuneRecipe, file, overrides), images, place, plots, further)
 
 
 def next_step(checkpoint: str) -> str:

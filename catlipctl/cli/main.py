@@ -18,6 +18,7 @@ from catlipctl.cli import (
     labels,
     predict,
     pretrain,
+    probes,
     recipe,
     report,
     runs,
@@ -80,6 +81,8 @@ _recipe.command("keys", cls=Command)(recipe.keys)
 
 _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
+_eval.command("zero-shot", cls=Command)(probes.zero_shot)
+_eval.command("all", cls=Command)(probes.all_)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
 _eval.command("tag", cls=Command)(tag.tag)
 

@@ -59,9 +59,13 @@ CacheDir = Annotated[
     typer.Option(
         "--cache-dir",
         envvar="CATLIPCTL_CACHE_DIR",
-        help="Where indexes and counts go. Default: the user's cache folder.",
+        help="Where indexes, counts and features go. Default: the user's cache folder.",
         show_default=False,
     ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Extract features anew, and keep none under --cache-dir."),
 ]
 ImageKey = Annotated[
     str | None,

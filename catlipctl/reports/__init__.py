@@ -12,6 +12,7 @@ from catlipctl.reports.sweep import sweep
 from catlipctl.reports.tagger import tagger
 from catlipctl.reports.throughput import labels, loader, loop
 from catlipctl.reports.throughput import loss as head_and_loss
+from catlipctl.reports.train_sizes import SizeScore, TrainSizes, train_sizes
 from catlipctl.reports.training import loss, run_loss
 from catlipctl.reports.transfer import AccuracyRow, Picture, gallery, inits, probe
 from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
@@ -27,7 +28,9 @@ __all__ = [
     "Picture",
     "Report",
     "Section",
+    "SizeScore",
     "Table",
+    "TrainSizes",
     "coverage",
     "curves",
     "embed",
@@ -55,6 +58,7 @@ __all__ = [
     "step",
     "sweep",
     "tagger",
+    "train_sizes",
     "unused",
     "write",
 ]

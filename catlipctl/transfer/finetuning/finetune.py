@@ -199,7 +199,8 @@ class FineTuning:
 
     def parts(self, weights: Mapping[str, Tensor]) -> Mapping[str, Any]:  # noqa: ARG002
         """What a checkpoint has beside the tower."""
-        about = {"kind": "fine-tuning", "from": self.origin}
+        kind = "fine-tuning" if self.recipe.learns == "all" else "linear probe"
+        about = {"kind": kind, "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
             "label_names": self.names,
@@ -240,6 +241,7 @@ class FineTuning:
         kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
         found = kind(
             **figures(answered, self.recipe.seed, self.names),
+            confused=answered.confused(self.names) if isinstance(answered, Answers) else [],
             protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),

@@ -1,15 +1,15 @@
 """The linear probe, fast protocol: features extracted once, then a convex fit around Transfer Init.
 
-`extract_sets` does the costly part; `probe` may then be called many times on its result, for other train
-sizes, inits and seeds. `linear_probe` is the whole of it for one.
+`frozen` does the costly part; `probe` may then be called many times on its sets, for other train sizes, inits
+and seeds. `linear_probe` is the whole of it for one.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
 from catlipctl import checkpoints, files
@@ -20,15 +20,16 @@ from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.transfer import features
+from catlipctl.training.world import World
 from catlipctl.transfer.classifier import save_head, with_head
-from catlipctl.transfer.features import ProbeSets, extract_sets
-from catlipctl.transfer.initialise import TransferredHead, prior_head, prior_rows
-from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs, subset
-from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
+from catlipctl.transfer.features import ProbeSets
+from catlipctl.transfer.initialise import TransferredHead, prior_rows
+from catlipctl.transfer.labelled import ALL, TrainSize, subset
+from catlipctl.transfer.metrics import ConfusedPair, Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 from catlipctl.transfer.probes import multi_label as several
 from catlipctl.transfer.probes import selection
+from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, frozen
 from catlipctl.transfer.probes.multi_label import MultiLabelScores
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
@@ -74,26 +75,20 @@ class ProbeScores(Measurement):
     prior: dict[How, int]
 
 
-class Probed(BaseModel):
-    """Of which tower and data a probe is, with the checkpoint of the fitted classifier.
+class Classified(Probed):
+    """A probe with the checkpoint of the fitted classifier.
 
     checkpoint: None where none was written, as for a tower whose own head is not one linear layer.
     """
 
     checkpoint: str | None
-    target: str
-    mapping: Mapping = "heads"
-    random_backbone: bool
-    split: str
-    unreadable: int
-    unlabelled: int
 
 
-class ProbeResult(Probed, ProbeScores):
+class ProbeResult(Classified, ProbeScores):
     """A linear probe of one tower on one data set, whose classes exclude each other."""
 
 
-class MultiLabelProbeResult(Probed, MultiLabelScores):
+class MultiLabelProbeResult(Classified, MultiLabelScores):
     """A linear probe of one tower on one data set, of which an image may have several classes."""
 
 
@@ -111,6 +106,8 @@ def linear_probe(
     multi_label: bool | None = None,
     label_base: int | None = None,
     out: Path | None = None,
+    cache: Path | None = None,
+    cpu: bool = False,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> ProbeResult | MultiLabelProbeResult:
@@ -123,63 +120,72 @@ def linear_probe(
     may have several classes; None: as the label set or the images say. label_base: numbers in the data are
     rows of the target, of which this is the first. out: a checkpoint to write, tower and fitted classifier,
     with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
-    classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. Raises
-    DataError for classes that don't fit, UsageError where `out` exists.
+    classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. cache: where
+    features are kept and found. Started by a launcher, the processes share the images; the first fits and
+    writes, and all return its result. Raises DataError for classes that don't fit, UsageError where `out`
+    exists.
     """
     size = TrainSize.parse(train_size)
     if out is not None:  # said before the work, not after it
         files.refuse_taken(out)
-    tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tower.module.to(device)
-    sets = extract_sets(
-        tower,
+    world = World(cpu=cpu)
+    found = frozen(
+        checkpoint,
         train,
         test,
+        world=world,
         target=target,
         train_size=size,
+        random_backbone=random_backbone,
         seed=seed,
-        reestimate=random_backbone,
         multi_label=multi_label,
         label_base=label_base,
+        mapping=mapping,
+        cache=cache,
         workers=workers,
         progress=progress,
     )
-    tower.module.cpu()
-    if random_backbone:
+    result = world.on_main(
+        lambda: linear_probe_of(found, train_size=size, init=init, out=out, progress=progress)
+    )
+    world.close()
+    return result
+
+
+def linear_probe_of(
+    found: Frozen,
+    *,
+    train_size: TrainSize = ALL,
+    init: Init = "transfer",
+    out: Path | None = None,
+    progress: Progress = SILENT,
+) -> ProbeResult | MultiLabelProbeResult:
+    """`linear_probe` on features that are extracted; train_size: that of their training images."""
+    started = time.monotonic()
+    if found.random_backbone:
         init = "random"
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
-    listener = progress if init == "transfer" else SILENT
-    head = (
-        None
-        if random_backbone
-        else prior_head(checkpoint, sets.classes, seed, mapping=mapping, progress=listener)
-    )
+    sets, seed = found.sets, found.seed
+    head = found.head(progress if init == "transfer" else SILENT)
     scores: ProbeScores | MultiLabelScores
     kind: type[ProbeResult] | type[MultiLabelProbeResult] = ProbeResult
+    confused: list[ConfusedPair] = []
     if sets.classes.multi_label:
         progress.note("an image may have several labels: a logistic regression for each class, and mAP")
         fit, scores = several.probe(sets, head, init=init, seed=seed, progress=progress)
         kind = MultiLabelProbeResult
     else:
         fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
-    takes_classifier = isinstance(tower.head, nn.Linear)
+        confused = answers(fit, sets).confused(found.class_names)
+    takes_classifier = isinstance(found.tower.head, nn.Linear)
+    about = {**dict(scores), "train_size": str(train_size), **found.probed(time.monotonic() - started)}
     result = kind(
-        **{**dict(scores), "train_size": str(size)},
-        checkpoint=str(out) if out is not None and takes_classifier else None,
-        target=sets.classes.name,
-        mapping=mapping,
-        random_backbone=random_backbone,
-        split=sets.split,
-        unreadable=sets.unreadable,
-        unlabelled=sets.unlabelled,
+        **about, confused=confused, checkpoint=str(out) if out is not None and takes_classifier else None
     )
-    result.inputs = inputs(checkpoint.name, train, test, target)
-    result.data = {"train": described(train), "test": described(test or train)}
     if out is not None:
-        _write(result, out, tower, fit, sets, checkpoint.name)
+        _write(result, out, found.tower, fit, found.sets, found.checkpoint.name)
         if not takes_classifier:
-            why = f"the head of {tower.name} is not one linear layer"
+            why = f"the head of {found.tower.name} is not one linear layer"
             progress.warn(f"{why}: the classifier is written alone")
     return result
 
@@ -213,9 +219,9 @@ def probe(
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
     hits = exact = None
     if head is not None and prior is not None:
-        zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
-        hits = top_k_hits(zero_shot_logits, sets.test.labels, 1)
-        exact = torch.tensor([row.how == "exact" for row in head.account])[sets.test.labels]
+        answered = answers(zero_shot(sets.train.values, prior), sets)
+        hits = top_k_hits(answered.logits, answered.labels, 1)
+        exact = torch.tensor([row.how == "exact" for row in head.account])[answered.labels]
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
@@ -238,11 +244,6 @@ def probe(
 def _share_of(hits: Tensor, chosen: Tensor) -> float | None:
     """The share of hits among the chosen images; None where there are none."""
     return share(hits[chosen]) if chosen.any() else None
-
-
-def answers(fit: Fit, sets: ProbeSets) -> Answers:
-    """What the fitted classifier says of the test images."""
-    return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
 
 
 def _write(
