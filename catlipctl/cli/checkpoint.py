@@ -62,7 +62,7 @@ def gather(
 
 
 def import_(
-    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help=FROM_OTHERS)],
+    origin: Annotated[str, typer.Argument(metavar="ORIGIN", help=FROM_OTHERS)],
     out: Annotated[
         Path,
         typer.Option(
@@ -88,7 +88,7 @@ def import_(
     with command("checkpoint import", json=json) as out_:
         from catlipctl import checkpoints
 
-        result = checkpoints.import_checkpoint(checkpoint, out, vocab)
+        result = checkpoints.import_checkpoint(origin, out, vocab)
         out_.uses("checkpoint", result.origin)
         if result.vocabulary is not None:
             out_.uses("vocabulary", result.vocabulary)
@@ -174,7 +174,7 @@ def _tables(found: "Inspection") -> list["Table | str"]:
             "first labels": ", ".join(found.labels),
             "vocabulary": found.vocabulary,
             "text tower": "yes" if found.text_tower else None,
-            **{key: value for key, value in found.about.items() if not isinstance(value, dict)},
+            **{key: _plain(value) for key, value in found.about.items() if not isinstance(value, dict)},
             "resumable": _resumable(found),
         }
     )
@@ -182,6 +182,10 @@ def _tables(found: "Inspection") -> list["Table | str"]:
     for name, size in found.files.items():
         files.add_row(name, f"{size:,}")
     return [about, files] if found.files else [about]
+
+
+def _plain(value: object) -> object:
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _resumable(found: "Inspection") -> str:

@@ -1,6 +1,5 @@
 """`catlipctl eval`: what a tower is worth, frozen under a linear classifier (`lp`) or trained (`ft`)."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -131,6 +130,7 @@ def linear_probe(
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
+        from catlipctl.data.sources.locate import slug
         from catlipctl.pretraining.checks import Place
         from catlipctl.transfer.labelled import open_splits
 
@@ -292,6 +292,7 @@ def fine_tune(
     with command("eval ft", json=json) as out:
         from catlipctl import recipe
         from catlipctl.data import emoji
+        from catlipctl.data.sources.locate import slug
         from catlipctl.settings.finetuning import FinetuneRecipe
 
         only_main_speaks()
@@ -345,12 +346,3 @@ def fine_tune(
             fine_tuning.show_dry_run(out, loaded, images, place)
         else:
             fine_tuning.run(out, loaded, images, place, plots, further)
-
-
-def slug(data: str) -> str:
-    """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
-    from catlipctl.data import emoji
-
-    parts = [part for part in re.split(r"[/:]", data) if part not in ("", ".", "..", "train")]
-    name = "-".join(parts) if data.startswith((emoji.PREFIX, "hf:")) else (parts or ["data"])[-1]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "data"

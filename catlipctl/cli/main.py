@@ -49,6 +49,7 @@ app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.command(cls=Command)(compare.compare)
 app.command(cls=Command)(sweep.sweep)
+app.command(cls=Command)(sweep.sweep)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catlipctl.cli import inputs
-from catlipctl.cli.evaluate import slug
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import Mapping
 from catlipctl.cli.output import Output, only_main_speaks
@@ -55,6 +54,7 @@ def opened_for(
     """
     from catlipctl import checkpoints, files
     from catlipctl.data import emoji
+    from catlipctl.data.sources.locate import slug
     from catlipctl.transfer.labelled import open_splits
 
     if target is None and data.startswith(emoji.TRANSFER):

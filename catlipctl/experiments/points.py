@@ -1,86 +1,103 @@
-"""The points of a grid: for each value of each key, and each seed, what changes in a recipe."""
+"""The points of an experiment: recipes that differ in a few keys and the seed. Each becomes a run."""
 
+import hashlib
 import itertools
+import json
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from catlipctl import recipe as recipes
 from catlipctl.errors import UsageError
 from catlipctl.recipe import Loaded, Override
+from catlipctl.recipe.text import parse
 from catlipctl.settings.pretraining import PretrainRecipe
 
 MOST = 1000
 """Points of a grid; more are a slip of the hand."""
-OPENING, CLOSING = "[{", "]}"
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One key of a recipe and the values that it takes, as they are typed."""
-
-    key: str
-    values: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> "Axis":
-        """From `key=value,value,...`; a comma inside brackets belongs to its value."""
-        key, _, rest = text.partition("=")
-        values, depth = [""], 0
-        for letter in rest:
-            depth += (letter in OPENING) - (letter in CLOSING)
-            if letter == "," and depth == 0:
-                values.append("")
-            else:
-                values[-1] += letter
-        values = [value.strip() for value in values]
-        if not key.strip() or not all(values):
-            raise UsageError(f"{text}: not of the form key=value,value", "vocabulary.threshold=10,50,100")
-        if len(set(values)) < len(values):
-            raise UsageError(f"{text}: a value stands there twice", "name each once")
-        return cls(key.strip(), tuple(values))
+LONGEST_NAME = 100
+UNSAFE = re.compile(r"[^A-Za-z0-9._,=+-]+")
 
 
 @dataclass(frozen=True)
 class Point:
-    """One run of a sweep: changes of the recipe by key, and the seed. name: its folder's."""
+    """One run of an experiment.
+
+    name: of its folder. loaded: its recipe. values: what tells it from the others, by recipe key.
+    """
 
     name: str
-    changes: dict[str, str]
-    seed: int
     loaded: Loaded[PretrainRecipe]
+    values: dict[str, Any]
+
+    @property
+    def recipe(self) -> PretrainRecipe:
+        """What the run is trained by."""
+        return self.loaded.value
+
+
+class Axis(NamedTuple):
+    """A recipe key and its values, as YAML reads them."""
+
+    key: str
+    values: list[Any]
+
+    @classmethod
+    def parse(cls, text: str) -> "Axis":
+        """From `KEY=V1,V2,...`: the values are those of a YAML list, so `[0.1,1]` and `{samples: 5}` are one
+        each. UsageError for anything else.
+        """
+        key, equals, listed = text.partition("=")
+        values = parse(f"[{listed}]", text) if equals and key.strip() else None
+        if not isinstance(values, list) or not values:
+            raise UsageError(f"{text}: not of the form KEY=V1,V2,...", "vocabulary.threshold=10,50,100,500")
+        return cls(key.strip(), values)
 
 
 def grid(
-    axes: Sequence[Axis], recipe: Path, overrides: Sequence[Override] = (), seeds: int = 1
+    path: Path, axes: Sequence[Axis], overrides: Sequence[Override] = (), *, seeds: int = 1
 ) -> list[Point]:
-    """Every value of each key with every one of the others; the recipe's seed, and those that follow it.
+    """The cross product of the axes, each with `seeds` seeds: the recipe's own, and those that follow it.
 
-    Raises UsageError for a recipe that one of the points makes wrong, and for too many points.
+    overrides: for all points. UsageError for what the recipe's schema refuses, and for two equal points.
     """
-    if len({axis.key for axis in axes}) < len(axes):
-        raise UsageError("a key is swept twice", "name all its values at once: key=value,value")
-    count = seeds
-    for axis in axes:
-        count *= len(axis.values)
-    if count > MOST:
+    keys = [axis.key for axis in axes]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise UsageError(f"{twice[0]} is swept twice", f"name it once: {twice[0]}=V1,V2,...")
+    if "seed" in keys and seeds > 1:
+        raise UsageError("seed is swept, and --seeds is given too", "leave one of them out")
+    first = recipes.load(PretrainRecipe, path, overrides).value.seed
+    drawn = [] if "seed" in keys else [Axis("seed", list(range(first, first + seeds)))]
+    if (count := math.prod(len(axis.values) for axis in (*axes, *drawn))) > MOST:
         raise UsageError(f"a grid of {count:,} points; {MOST:,} at most", "sweep fewer values")
-    first = recipes.load(PretrainRecipe, recipe, overrides).value.seed
-    points = []
-    for values in itertools.product(*(axis.values for axis in axes)):
-        changes = {axis.key: value for axis, value in zip(axes, values, strict=True)}
-        swept = [Override.parse(f"{key}={value}", "sweep") for key, value in changes.items()]
-        for seed in range(first, first + seeds):
-            with_seed = [*overrides, *swept, Override("seed", seed, "--seeds")]
-            loaded = recipes.load(PretrainRecipe, recipe, with_seed)
-            points.append(Point(_name(changes, seed), changes, seed, loaded))
-    return points
+    points: dict[str, Point] = {}
+    for chosen in itertools.product(*(axis.values for axis in (*axes, *drawn))):
+        swept = dict(zip([*keys, *(axis.key for axis in drawn)], chosen, strict=True))
+        own = [Override(key, value, "sweep") for key, value in swept.items()]
+        loaded = recipes.load(PretrainRecipe, path, [*overrides, *own])
+        plain = recipes.plain(loaded.value)
+        told = {key: _at(plain, key) for key in swept}
+        point = Point(_name(told), loaded, {key: told[key] for key in keys})
+        if point.name in points:
+            raise UsageError(f"two points are the same: {point.name}", "name each value once")
+        points[point.name] = point
+    return list(points.values())
 
 
-def _name(changes: dict[str, str], seed: int) -> str:
-    """`threshold=10,seed=0`: the last part of each key, and what a file's name may hold of its value."""
-    parts = {key.rsplit(".", 1)[-1]: value for key, value in changes.items()}
-    if len(parts) < len(changes):
-        parts = changes
-    named = [f"{key}={value}" for key, value in {**parts, "seed": str(seed)}.items()]
-    return "".join(c if c.isalnum() or c in "=.,_+-" else "_" for c in ",".join(named))
+def _at(plain: Any, key: str) -> Any:
+    """The value at a dotted path, as the recipe resolves it: `1e-3` is 0.001."""
+    for part in key.split("."):
+        plain = plain[part]
+    return plain
+
+
+def _name(values: dict[str, Any]) -> str:
+    """`vocabulary.threshold=10,seed=0`; a hash stands for what no folder should be called."""
+    told = ",".join(f"{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items())
+    name = UNSAFE.sub("-", told)
+    if name == told and len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]}-{hashlib.sha256(told.encode()).hexdigest()[:8]}"

@@ -1,216 +1,136 @@
-"""A sweep: the same recipe pre-trained for every point of a grid, and each run probed.
+"""A sweep: a pre-training run of each point, and linear probes of each run.
 
-Each point is a run of its own in the sweep's folder, with its probes under it. What is complete is not made
-again, and a run that was stopped goes on exactly. `sweep.json` is written anew after each point.
+Each point is a run's directory under the sweep's folder, and what is told of it is read from there: a point
+that is finished is not run again, and one that was interrupted goes on where it was saved.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import gc
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, Field
+import torch
+from pydantic import Field
 
-from catlipctl import checkpoints, pretraining
-from catlipctl.data import Source
-from catlipctl.errors import CatlipctlError, Stopped, UsageError
+from catlipctl import recipe as recipes
+from catlipctl.errors import CatlipctlError, UsageError, as_known
+from catlipctl.experiments.folder import RESULT, Folder, ProbeData, Row
 from catlipctl.experiments.points import Point
-from catlipctl.labels.targets import LabelSet
-from catlipctl.pretraining.checks import Place
-from catlipctl.pretraining.dry_run import dry_run
 from catlipctl.progress import SILENT, Progress
-from catlipctl.results import Measurement, Result
-from catlipctl.transfer import ProbeResult, linear_probe
-from catlipctl.transfer.metrics import Interval
-from catlipctl.transfer.metrics.answers import RESULT
-
-PROTOCOL = "sweep: a run a point, each by the linear probe, fast"
-FILE = "sweep.json"
+from catlipctl.reports.sweep import Series
+from catlipctl.results import Measurement
+from catlipctl.training.lock import Lock
+from catlipctl.transfer.labelled import described
+from catlipctl.transfer.probes import PROTOCOL
 
 
-class Probed(BaseModel):
-    """A linear probe of one point; accuracies in 0..1. zero_shot_acc1: None where no class has a row."""
+class Sweep(Measurement):
+    """What a sweep has come to: `sweep.json`, written anew after each point.
 
-    data: str
-    acc1: float
-    acc1_interval: Interval
-    zero_shot_acc1: float | None
-
-
-class SweptPoint(BaseModel):
-    """One point, and what came of it.
-
-    changes: of the recipe, by key. status: `failed` with its fault, where training or a probe could not go
-    on; the rest is then of what was reached. seconds: of training.
+    recipe: of the first point. files: figures.
     """
-
-    name: str
-    changes: dict[str, str]
-    seed: int
-    run: str
-    status: Literal["complete", "failed"]
-    fault: str = ""
-    steps: int | None = None
-    samples: int | None = None
-    seconds: float | None = None
-    final_loss: float | None = None
-    vocabulary_size: int | None = None
-    probes: list[Probed] = Field(default_factory=list)
-
-
-class PlannedPoint(BaseModel):
-    """What one point would cost: images and operations of its run; None where unknown.
-
-    gpu_hours: of an H100. seconds: on the device that is here; both as `pretrain --dry-run` estimates them.
-    """
-
-    name: str
-    images: int | None
-    flops: float | None
-    gpu_hours: float | None
-    seconds: float | None
-
-
-class SweepPlan(Result):
-    """What `--dry-run` tells. gpu_hours: of all points together."""
-
-    points: list[PlannedPoint]
-    gpu_hours: float
-
-
-class SweepResult(Measurement):
-    """All points so far. keys: those that were swept. points: how many there are in all."""
 
     protocol: str = PROTOCOL
-    folder: str
+    out: str
     keys: list[str]
-    points: int
-    rows: list[SweptPoint]
+    rows: list[Row]
+    files: list[str] = Field(default_factory=list)
 
+    def failure(self) -> CatlipctlError | None:
+        """What to say where some points failed; the others stand."""
+        failed = [row for row in self.rows if row.state == "failed"]
+        if not failed:
+            return None
+        return CatlipctlError(
+            f"{len(failed)} of {len(self.rows)} points failed: {', '.join(row.name for row in failed)}",
+            "mend what is said of them, and give the same command: only these are tried again",
+        )
 
-@dataclass(frozen=True)
-class Task:
-    """What each run is probed on.
-
-    data: as it was named. folder: of the probe, under the run's eval/. test: None holds a fifth of `train`
-    out.
-    """
-
-    data: str
-    folder: str
-    train: Source
-    test: Source | None
-    target: LabelSet | None
+    def series(self) -> dict[str, list[Series]]:
+        """What the figure draws: panel (`cifar10, top-1`) -> a point for each probe, by the first key."""
+        found: dict[str, list[Series]] = {}
+        for row in self.rows:
+            x, *others = (row.values[key] for key in self.keys)
+            pairs = zip(self.keys[1:], others, strict=True)
+            line = ", ".join(f"{key.rpartition('.')[2]}={value}" for key, value in pairs)
+            for data, probe in row.probes.items():
+                figures = {
+                    f"{data}\nprobe, {probe.measure}": (probe.figure, probe.interval),
+                    f"{data}\nzero-shot": (probe.zero_shot, probe.zero_shot_interval),
+                }
+                for panel, (figure, interval) in figures.items():
+                    if figure is not None:
+                        found.setdefault(panel, []).append(Series(line, x, figure, interval))
+        return dict(sorted(found.items(), key=lambda item: "zero-shot" in item[0]))
 
 
 def sweep(
     points: Sequence[Point],
-    tasks: Sequence[Task],
-    folder: Path,
+    probes: Sequence[ProbeData],
+    out: Path,
     *,
-    seed: int = 0,
-    workers: int = 0,
+    cpu: bool = False,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
-) -> SweepResult:
-    """Pre-train and probe every point into `folder`, which an earlier call may have begun.
+) -> Sweep:
+    """Bring all points to their end, one after the other, and write `sweep.json` after each.
 
-    seed: of the probes' splits, the same for all points. A point that fails is a row, and the others go on.
-    Raises UsageError for a folder of another sweep and what a run refuses, before it trains.
+    A point whose run or probe fails is told, and the rest go on. Raises
+    UsageError where `out` is not of these points, and Stopped at a signal: the
+    same call then goes on.
     """
-    keys = list(points[0].changes)
-    result = SweepResult(folder=str(folder), keys=keys, points=len(points), rows=[], seed=seed)
-    result.inputs = {"data": " ".join(task.data for task in tasks)}
-    _must_be_ours(folder, result)
-    for number, point in enumerate(points, start=1):
-        progress.note(f"{number} of {len(points)}  {point.name}")
-        result.rows.append(_made(point, tasks, folder / point.name, seed, workers, cache_dir, progress))
-        result.write(folder / FILE)
-    return result
+    folder = Folder(out, probes)
+    folder.must_fit(points)
+    errors: dict[str, str] = {}
 
-
-def plan(points: Sequence[Point], *, cache_dir: Path | None = None, progress: Progress = SILENT) -> SweepPlan:
-    """The cost of every point, as `pretrain --dry-run` tells it; raises the first refusal of this machine."""
-    found = []
-    for point in points:
-        cost = dry_run(point.loaded, Place(name=point.name, cache_dir=cache_dir), progress=progress)
-        if (error := cost.refused()) is not None:
-            raise error
-        found.append(
-            PlannedPoint(
-                name=point.name,
-                images=cost.images,
-                flops=cost.flops,
-                gpu_hours=cost.gpu_hours,
-                seconds=cost.seconds,
-            )
+    def written() -> Sweep:
+        found = Sweep(
+            out=str(out),
+            keys=list(points[0].values),
+            rows=[folder.row(point, errors.get(point.name)) for point in points],
+            recipe=recipes.plain(points[0].recipe),
+            data={data.name.removeprefix("lp-"): described(data.train) for data in folder.probes},
         )
-    return SweepPlan(points=found, gpu_hours=sum(one.gpu_hours or 0 for one in found))
+        found.write(out / RESULT)
+        return found
+
+    with _held(out):
+        written()
+        for number, point in enumerate(points, 1):
+            progress.note(f"point {number} of {len(points)}: {point.name}")
+            if folder.is_finished(point):
+                progress.note("finished before")
+                continue
+            try:
+                folder.finish(point, cpu=cpu, cache_dir=cache_dir, progress=progress)
+            except Exception as error:
+                errors[point.name] = _told(error, progress)
+            finally:
+                written()
+            # What the point's tower had of a device goes back before the next one asks.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        return written()
 
 
-def _must_be_ours(folder: Path, result: SweepResult) -> None:
-    if not folder.exists():
-        return
-    written = folder / FILE
-    there = json.loads(written.read_text(encoding="utf-8")) if written.is_file() else {}
-    if there.get("keys", result.keys) != result.keys or (not there and not _holds_runs_alone(folder)):
-        raise UsageError(f"{folder} holds something else than this sweep", "name another folder by --out")
+def _told(error: Exception, progress: Progress) -> str:
+    """Why a point failed, in words: the error itself would keep its tensors alive."""
+    known = as_known(error)
+    if os.environ.get("CATLIPCTL_DEBUG"):
+        progress.note("".join(traceback.format_exception(error)))
+    progress.warn(f"this point failed: {known.message}")
+    return f"{known.message} (exit {known.exit_code}; {known.hint})" if known.hint else known.message
 
 
-def _holds_runs_alone(folder: Path) -> bool:
-    """Of a sweep that was stopped in its first point."""
-    return all((path / "recipe.yaml").is_file() or path.name.startswith(".") for path in folder.iterdir())
-
-
-def _made(
-    point: Point,
-    tasks: Sequence[Task],
-    run: Path,
-    seed: int,
-    workers: int,
-    cache_dir: Path | None,
-    progress: Progress,
-) -> SweptPoint:
-    row = SweptPoint(name=point.name, changes=point.changes, seed=point.seed, run=str(run), status="complete")
+@contextmanager
+def _held(out: Path) -> Iterator[None]:
+    lock = Lock(out)
+    if not lock.take():
+        raise UsageError(f"another sweep is at work in {out}", "wait for it, or choose another --out")
     try:
-        trained = pretraining.pretrain(
-            point.loaded.value, out=run, resume=True, cache_dir=cache_dir, progress=progress
-        )
-        row.steps, row.samples, row.seconds = trained.steps, trained.samples, trained.seconds
-        row.final_loss, row.vocabulary_size = trained.final_loss, trained.vocabulary_size
-        for task in tasks:
-            row.probes.append(_probed(task, run, seed, workers, progress))
-    except Stopped as stopped:
-        stopped.hint = "the same command goes on where it stopped"
-        raise
-    except UsageError:
-        raise  # the same for all points, or a folder that is not ours
-    except CatlipctlError as error:
-        progress.warn(f"{point.name} failed: {error.message}")
-        row.status, row.fault = "failed", error.message
-    return row
-
-
-def _probed(task: Task, run: Path, seed: int, workers: int, progress: Progress) -> Probed:
-    out = run / "eval" / task.folder
-    if (out / RESULT).is_file():
-        document = json.loads((out / RESULT).read_text(encoding="utf-8"))
-    else:
-        found = linear_probe(
-            checkpoints.load(run),
-            task.train,
-            task.test,
-            target=task.target,
-            seed=seed,
-            out=out,
-            workers=workers,
-            progress=progress,
-        )
-        if not isinstance(found, ProbeResult):
-            raise UsageError(
-                f"an image of {task.data} may have several labels",
-                "sweep with classes that exclude each other",
-            )
-        document = found.document()
-    return Probed(data=task.data, **{name: document[name] for name in Probed.model_fields if name != "data"})
+        yield
+    finally:
+        lock.release()

@@ -1,4 +1,4 @@
-"""Image towers of open_clip's models, as timm makes them: its ViT, CLIP's ResNets, timm's own."""
+"""Image towers of open_clip's models, as timm makes them: ViTs, CLIP's ResNets, timm's with a projection."""
 
 import re
 from collections.abc import Mapping

@@ -109,6 +109,11 @@ def recognised(name: str, found: Mapping[str, Any]) -> Shape:
 
     Raises CheckpointError where there is no such tower.
     """
+    if "model_state_dict" in found:
+        raise CheckpointError(
+            f"{name} is what CoreNet's training resumes from",
+            "name the weights alone, which lie beside it: checkpoint_ema_last.pt or checkpoint_last.pt",
+        )
     begins = [each for each in _PREFIXES if any(key.startswith(f"{each}transformer.") for key in found)]
     prefix = begins[0] if begins else ""
     inside = shapes_of(found, prefix)

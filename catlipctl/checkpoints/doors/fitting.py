@@ -107,7 +107,7 @@ def fit(name: str, found: Mapping[str, Any], places: Places, ignored: Ignored) -
     counts = Counter(reasons.values())
     return Fitted(
         {own: found[place.key] for own, place in places.items()},
-        {"keys": len(expected), "ignored": [f"{count} keys: {why}" for why, count in counts.items()]},
+        {"keys": len(expected), "ignored": [f"{why} ({count})" for why, count in counts.items()]},
     )
 
 

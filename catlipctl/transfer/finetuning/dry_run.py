@@ -56,10 +56,12 @@ def dry_run(
     sets = checks.of(lambda: _sets(recipe, opened, target), elsewhere=not recipe.sources)
     classes = len(sets.classes) if sets else len(target) if target else None
     tower = make_tower(recipe, checkpoint.tower, classes or 2)
+    size, assumed = TrainSize.parse(recipe.train_size), list[str]()
     images = None if recipe.sources else TRAIN_IMAGES.get(recipe.target or "")
-    assumed = [f"no images are named: the cost is that of {recipe.target}'s {images:,}"] if images else []
+    if images is not None and classes is not None:
+        images = size.of(images) if size.images is None else size.images * classes
+        assumed = [f"no images are named: the cost is that of {images:,} of {recipe.target}"]
     if sets is not None:
-        size = TrainSize.parse(recipe.train_size)
         images = len(subset(sets.train.labels[sets.train.indices], size, recipe.seed))
     schedule = checks.of(lambda: planned(recipe, base, images, (start.step, start.samples)))
     pieces = cut(recipe.global_batch_size, processes - 1, processes, recipe.device_batch_size)

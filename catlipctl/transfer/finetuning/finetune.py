@@ -199,7 +199,8 @@ class FineTuning:
 
     def parts(self, weights: Mapping[str, Tensor]) -> Mapping[str, Any]:  # noqa: ARG002
         """What a checkpoint has beside the tower."""
-        about = {"kind": "fine-tuning", "from": self.origin}
+        kind = "fine-tuning" if self.recipe.learns == "all" else "linear probe"
+        about = {"kind": kind, "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
             "label_names": self.names,

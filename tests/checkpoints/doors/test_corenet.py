@@ -154,7 +154,7 @@ def test_a_file_gives_the_logits_of_its_own_code(
             torch.testing.assert_close(loaded.tower.module(images), expected, rtol=1e-5, atol=1e-5)
             assert torch.equal(checkpoints.load(written).tower.module(images), loaded.tower.module(images))
     account = loaded.config
-    ignored = sum(int(line.split()[0]) for line in account["ignored"])
+    ignored = sum(int(line.rsplit("(", 1)[1][:-1]) for line in account["ignored"])
     assert account["keys"] + ignored == len(state)
     assert ignored == 6 + len(FURTHER[prefix])
 
@@ -240,6 +240,7 @@ KEY = "transformer.1.pre_norm_ffn.1.weight"
         ("", with_("cls_token", torch.eye(128).to_sparse()), "cls_token is no plain tensor"),
         ("", with_("cls_token", torch.ones(1).expand(10**12)), "claims tensors of 4,000,"),
         ("", lambda state: {"epoch": 3, "state_dict": state, "model": 1}, "unknown: model"),
+        ("", lambda state: {"epoch": 3, "model_state_dict": state}, "CoreNet's training resumes from"),
         ("", lambda _: {}, "holds no tower of CatLIP's"),
         ("", lambda state: list(state.values()), "holds no tensors by name, but list"),
     ],

@@ -85,7 +85,7 @@ def test_a_checkpoint_gives_the_logits_of_its_own_code(tmp_path: Path) -> None:
                 torch.testing.assert_close(checkpoint.tower.features(images), features, rtol=1e-5, atol=1e-5)
                 torch.testing.assert_close(checkpoint.tower.module(images), logits, rtol=1e-5, atol=1e-5)
     assert loaded.config["keys"] + 2 == len(state)
-    assert loaded.config["ignored"] == ["2 keys: how often each token was seen, which only training uses"]
+    assert loaded.config["ignored"] == ["how often each token was seen, which only training uses (2)"]
     assert (loaded.synsets, loaded.activation) == (None, "softmax")
     preprocessing = loaded.tower.preprocessing
     assert (preprocessing.size, preprocessing.interpolation, preprocessing.crop_pct) == (32, "bicubic", 1)
