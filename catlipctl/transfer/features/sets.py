@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.data import Source
+from catlipctl.data.sample import Selection
 from catlipctl.errors import UsageError
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import Tower
@@ -44,8 +45,9 @@ class Extraction(BaseModel):
 class ProbeSets:
     """What a probe needs: features of the training and the test images, and the classes in order.
 
-    test_samples: names of the test images. split: how the two were told apart. unreadable, unlabelled: images
-    left out of both. scored: as `Labelled` has it of the test images.
+    test_samples: names of the test images. test_images: themselves, in the same order. split: how the two
+    were told apart. unreadable, unlabelled: images left out of both. scored: as `Labelled` has it of the test
+    images.
     """
 
     train: LabelledFeatures
@@ -57,6 +59,7 @@ class ProbeSets:
     unlabelled: int
     extraction: Extraction = field(default_factory=Extraction)
     scored: Tensor | None = None
+    test_images: Source | None = None
 
 
 def extract_sets(
@@ -124,6 +127,7 @@ def extract_sets(
             cached=len(train_indices) + len(sets.test.indices) - given,
         ),
         scored=sets.test.scored,
+        test_images=Selection(sets.test.source, tested.samples.tolist()),
     )
 
 

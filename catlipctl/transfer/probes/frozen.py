@@ -23,7 +23,7 @@ from catlipctl.transfer.features import Extraction, PatchTower, ProbeSets, extra
 from catlipctl.transfer.initialise import TransferredHead, prior_head
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs
 from catlipctl.transfer.metrics import Answers, ConfusedPair, restricted
-from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.metrics.answers import RESULT
 from catlipctl.transfer.probes.solver import Fit
 
 HEAD = "head.safetensors"
@@ -164,7 +164,7 @@ def answers(fit: Fit, sets: ProbeSets) -> Answers:
 
 def answers_of(logits: Tensor, sets: ProbeSets) -> Answers:
     """The same of its logits `[N, K]`."""
-    return Answers(restricted(logits, sets.scored), sets.test.labels, sets.test_samples)
+    return Answers(restricted(logits, sets.scored), sets.test.labels, sets.test_samples, sets.test_images)
 
 
 def write(
@@ -179,6 +179,7 @@ def write(
     with files.replacing(out) as temporary:
         temporary.mkdir()
         result.write(temporary / RESULT)
-        files.write_text(temporary / PREDICTIONS, answered.table(classes))
+        for name, text in answered.files(classes).items():
+            files.write_text(temporary / name, text)
         if head is not None:
             save_tensors(head, temporary / HEAD)

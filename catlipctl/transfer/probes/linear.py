@@ -26,7 +26,7 @@ from catlipctl.transfer.features import ProbeSets
 from catlipctl.transfer.initialise import TransferredHead, prior_rows
 from catlipctl.transfer.labelled import ALL, TrainSize, subset
 from catlipctl.transfer.metrics import ConfusedPair, Interval, interval, share, top_k_hits
-from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.metrics.answers import RESULT
 from catlipctl.transfer.probes import multi_label as several
 from catlipctl.transfer.probes import selection
 from catlipctl.transfer.probes.frozen import HEAD, Frozen, Probed, answers, frozen
@@ -263,7 +263,7 @@ def _write(
     answered = several.answers if sets.classes.multi_label else answers
     written = {
         RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        PREDICTIONS: answered(fit, sets).table(names),
+        **answered(fit, sets).files(names),
     }
     weight, bias = fit.weight.float(), fit.bias.float()
     if result.checkpoint is not None:
