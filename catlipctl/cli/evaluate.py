@@ -74,6 +74,12 @@ def linear_probe(
         Literal["transfer", "random"],
         typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
     ] = "transfer",
+    rows: Annotated[
+        Literal["plain", "calibrated"],
+        typer.Option(
+            help="Transfer Init's rows: the paper's copies, or smoothed over WordNet and of equal length."
+        ),
+    ] = "calibrated",
     random_backbone: Annotated[
         bool,
         typer.Option("--random-backbone", help="The control: the same tower, untrained."),
@@ -122,6 +128,7 @@ def linear_probe(
             target=labelset,
             train_size=train_size,
             init=init,
+            rows=rows,
             random_backbone=random_backbone,
             seed=seed,
             multi_label=multi_label,

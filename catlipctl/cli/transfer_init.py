@@ -1,7 +1,7 @@
 """`catlipctl transfer-init`: a classifier for a target, made from the pre-training head's rows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -48,6 +48,13 @@ def transfer_init(
             min=0, max=1, help="Least path similarity of a row that is only similar; 0.5 is parent or child."
         ),
     ] = 0.5,
+    rows: Annotated[
+        Literal["plain", "calibrated"],
+        typer.Option(
+            help="The paper's copies, or smoothed over WordNet and of equal length: better where a probe "
+            "centres them on images, not without; of labels that exclude each other alone."
+        ),
+    ] = "plain",
     multi_label: Annotated[
         bool | None,
         typer.Option(
@@ -82,7 +89,13 @@ def transfer_init(
             )
         folder = out_dir or files.unused(loaded.run / "transfer" / labelset.name)
         result = write_transfer_init(
-            loaded, labelset, folder, min_similarity=min_similarity, seed=seed, head_only=head_only
+            loaded,
+            labelset,
+            folder,
+            min_similarity=min_similarity,
+            rows=rows,
+            seed=seed,
+            head_only=head_only,
         )
         written = (
             f"wrote {result.checkpoint} (how each row was made: {Path(result.checkpoint) / 'account.csv'})"
@@ -104,7 +117,7 @@ def _summary(result: "TransferInit") -> "Table":
     summary = table("row", "labels", "")
     for how, count in result.counts.items():
         summary.add_row(how, f"{count:,}", meaning[how])
-    summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows")
+    summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows, {result.rows}")
     return summary
 
 

@@ -10,6 +10,7 @@ from catlipctl.labels.targets import How, LabelSet
 from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.initialise.account import ACCOUNT, AccountRow, account_csv
+from catlipctl.transfer.initialise.calibration import Rows
 from catlipctl.transfer.initialise.matching import MIN_SIMILARITY
 from catlipctl.transfer.initialise.rows import transfer_init
 
@@ -25,6 +26,7 @@ class TransferInit(Result):
     counts: dict[How, int]
     distinct_rows: int
     min_similarity: float
+    rows: Rows
     seed: int
     account: list[AccountRow]
 
@@ -35,6 +37,7 @@ def write_transfer_init(
     out: Path,
     *,
     min_similarity: float = MIN_SIMILARITY,
+    rows: Rows = "plain",
     seed: int = 0,
     head_only: Path | None = None,
 ) -> TransferInit:
@@ -45,7 +48,7 @@ def write_transfer_init(
     """
     if head_only is not None:
         refuse_taken(head_only)
-    head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, seed=seed)
+    head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, rows=rows, seed=seed)
     if not head.mapped.any():
         raise DataError(
             f"no class of the checkpoint's head is like any of the {len(labelset):,} labels of "
@@ -56,6 +59,7 @@ def write_transfer_init(
         "kind": "transfer-init",
         "target": labelset.name,
         "min_similarity": min_similarity,
+        "rows": head.rows,
         "seed": seed,
     }
     written = checkpoints.write(
@@ -77,6 +81,7 @@ def write_transfer_init(
         counts=head.counts(),
         distinct_rows=head.distinct_rows,
         min_similarity=min_similarity,
+        rows=head.rows,
         seed=seed,
         account=head.account,
     )

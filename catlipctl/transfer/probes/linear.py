@@ -23,7 +23,7 @@ from catlipctl.results import Measurement
 from catlipctl.transfer import features
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.features import ProbeSets, extract_sets
-from catlipctl.transfer.initialise import TransferredHead, prior_head, prior_rows
+from catlipctl.transfer.initialise import Rows, TransferredHead, prior_head, prior_rows
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs, subset
 from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
@@ -45,7 +45,8 @@ class ProbeScores(Measurement):
     zero_shot_acc1: of the mapped head, no label used, its logits centred on the unlabelled training images
     (see `zero_shot`). None where no class has a mapped row. images_per_class: mean number of training images.
     majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
-    used were made; empty without one. converged: the last fit reached its minimum.
+    used were made; empty without one. rows: those of the mapped head, plain or calibrated; None without one.
+    converged: the last fit reached its minimum.
     """
 
     protocol: str = PROTOCOL
@@ -67,6 +68,7 @@ class ProbeScores(Measurement):
     images_per_class: float
     majority_share: float
     prior: dict[How, int]
+    rows: Rows | None = None
 
 
 class Probed(BaseModel):
@@ -99,6 +101,7 @@ def linear_probe(
     target: LabelSet | None = None,
     train_size: str = "100%",
     init: Init = "transfer",
+    rows: Rows = "calibrated",
     random_backbone: bool = False,
     seed: int = 0,
     multi_label: bool | None = None,
@@ -112,7 +115,8 @@ def linear_probe(
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
     class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
     tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
-    rows that fit warns, and goes on without a prior. multi_label: whether an image may have several classes;
+    rows that fit warns, and goes on without a prior. rows: how Transfer Init makes them
+    (`initialise.calibration`). multi_label: whether an image may have several classes;
     None: as the label set or the images say. label_base: numbers in the data are rows of the target, of which
     this is the first. out: a checkpoint to write, tower and fitted classifier,
     with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
@@ -143,7 +147,9 @@ def linear_probe(
         init = "random"
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
     listener = progress if init == "transfer" else SILENT
-    head = None if random_backbone else prior_head(checkpoint, sets.classes, seed, progress=listener)
+    head = None
+    if not random_backbone:
+        head = prior_head(checkpoint, sets.classes, seed, rows=rows, progress=listener)
     scores: ProbeScores | MultiLabelScores
     kind: type[ProbeResult] | type[MultiLabelProbeResult] = ProbeResult
     if sets.classes.multi_label:
@@ -215,6 +221,7 @@ def probe(
         classes=count,
         images_per_class=len(labels) / count,
         prior={} if head is None or used is None else head.counts(),
+        rows=None if head is None else head.rows,
         seed=seed,
     )
 

@@ -266,8 +266,9 @@ def test_what_transfer_init_wrote_is_the_prior(checkpoint: Checkpoint, folders: 
     write_transfer_init(checkpoint, LabelSet("mine", tuple(labels)), tmp_path / "all")
     progress = Warnings()
     again = linear_probe(checkpoints.load(tmp_path / "all"), train, test, progress=progress)
-    direct = linear_probe(checkpoint, train, test)
+    direct = linear_probe(checkpoint, train, test, rows="plain")
     assert again.prior == direct.prior
+    assert (again.rows, linear_probe(checkpoint, train, test).rows) == ("plain", "calibrated")
     assert again.zero_shot_acc1 == direct.zero_shot_acc1
     assert again.choice == direct.choice
     assert progress.lines == []
