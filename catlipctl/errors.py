@@ -59,3 +59,32 @@ class Stopped(BaseException):
         self.message = message
         self.hint = hint
         self.exit_code = exit_code
+
+
+def as_known(error: Exception) -> CatlipctlError:
+    """The error as one of ours; what we did not foresee keeps its own name and is its `__cause__`."""
+    if isinstance(error, CatlipctlError):
+        return error
+    known: CatlipctlError
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        known = OutOfMemory(
+            f"out of memory: {str(error).splitlines()[0] if str(error) else 'no more to be had'}",
+            "take a smaller batch or image",
+        )
+    elif isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        known = CatlipctlError(
+            f"{where}{error.strerror or error}",
+            "check that it exists and that you may read and write it" if error.filename else "",
+        )
+    elif isinstance(error, ValueError) and "embedded null" in str(error):
+        known = UsageError(
+            "a path holds a NUL character", "look for one in the recipe, or in the listing of the data"
+        )
+    else:
+        known = CatlipctlError(
+            f"unexpected {type(error).__name__}: {error}",
+            "run it again with CATLIPCTL_DEBUG=1 for the traceback, and report it",
+        )
+    known.__cause__ = error
+    return known

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from catlipctl.checkpoints.checkpoint import Checkpoint
     from catlipctl.checkpoints.directory import (
         MULTI_LABEL,
+        OPEN_CLIP_CONFIG,
+        OPEN_CLIP_WEIGHTS,
         SINGLE_LABEL,
         NewestRun,
         ProblemType,
@@ -31,8 +33,9 @@ if TYPE_CHECKING:
     from catlipctl.checkpoints.exporters.exported import Exported
     from catlipctl.checkpoints.exporters.onnx import export_onnx
     from catlipctl.checkpoints.exporters.timm import export_timm
+    from catlipctl.checkpoints.importing import Imported, import_checkpoint
     from catlipctl.checkpoints.loading import Inspection, inspect, load, read_state
-    from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
+    from catlipctl.checkpoints.open_clip import open_clip_files
     from catlipctl.checkpoints.state import Gathered, State, gather
     from catlipctl.checkpoints.writing import contents, write, write_step
 
@@ -44,6 +47,7 @@ __all__ = [
     "Checkpoint",
     "Exported",
     "Gathered",
+    "Imported",
     "Inspection",
     "NewestRun",
     "ProblemType",
@@ -53,6 +57,7 @@ __all__ = [
     "export_onnx",
     "export_timm",
     "gather",
+    "import_checkpoint",
     "inspect",
     "latest",
     "load",
@@ -71,6 +76,7 @@ _MODULES = {
     "Checkpoint": "checkpoint",
     "Exported": "exporters.exported",
     "Gathered": "state",
+    "Imported": "importing",
     "Inspection": "loading",
     "MULTI_LABEL": "directory",
     "NewestRun": "directory",
@@ -82,12 +88,13 @@ _MODULES = {
     "export_onnx": "exporters.onnx",
     "export_timm": "exporters.timm",
     "gather": "state",
+    "import_checkpoint": "importing",
     "inspect": "loading",
     "latest": "directory",
     "load": "loading",
     "newest_run": "directory",
-    "OPEN_CLIP_CONFIG": "open_clip",
-    "OPEN_CLIP_WEIGHTS": "open_clip",
+    "OPEN_CLIP_CONFIG": "directory",
+    "OPEN_CLIP_WEIGHTS": "directory",
     "open_clip_files": "open_clip",
     "read_state": "loading",
     "resolve": "directory",

@@ -19,6 +19,8 @@ from catlipctl.results import Result
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
+OPEN_CLIP_CONFIG = "open_clip_config.json"
+OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
 STATE_TENSORS = "state/state.safetensors"
 STATE_JSON = "state/state.json"
 MANIFEST = "manifest.json"
@@ -209,7 +211,11 @@ def resolve(spec: str | Path) -> Path:
     if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}", NAMES)
     if not path.is_dir():
-        raise CheckpointError(f"{path} is a file; a checkpoint is a directory", f"try {path.parent}")
+        origins = ", ".join(f"{origin}{path}" for origin in ("corenet:", "superclass:", "open_clip:MODEL/"))
+        raise CheckpointError(
+            f"{path} is a file; a checkpoint is a directory",
+            f"try {path.parent}; a file of others' weights is named by what wrote it: {origins}",
+        )
     if (path / MANIFEST).exists():
         return path
     run = path.parent if path.name == "checkpoints" else path

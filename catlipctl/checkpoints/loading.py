@@ -1,21 +1,23 @@
 """Reading a checkpoint, ours or a door to what others trained, and summing it up; nothing is unpickled."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import timm
 import torch
 from pydantic import BaseModel
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from catlipctl import vocabulary as vocabularies
-from catlipctl.checkpoints.checkpoint import TIMM, Checkpoint
+from catlipctl.checkpoints import doors
+from catlipctl.checkpoints.checkpoint import Checkpoint
 from catlipctl.checkpoints.config import KIND, Config
 from catlipctl.checkpoints.directory import (
     CONFIG,
     MANIFEST,
     MULTI_LABEL,
+    OPEN_CLIP_CONFIG,
+    OPEN_CLIP_WEIGHTS,
     SINGLE_LABEL,
     STATE,
     STATE_JSON,
@@ -26,23 +28,26 @@ from catlipctl.checkpoints.directory import (
     read_manifest,
     resolve,
 )
-from catlipctl.checkpoints.doors import timm as timm_door
 from catlipctl.checkpoints.shards import SHARD
 from catlipctl.checkpoints.state import State
+from catlipctl.checkpoints.tensors import read_tensors
 from catlipctl.errors import CheckpointError
 from catlipctl.models import TimmTower, Tower  # registers the released CatLIP ViT with timm
 from catlipctl.results import Result
 
+if TYPE_CHECKING:
+    from catlipctl.checkpoints.open_clip import BothTowers
+
 Schema = TypeVar("Schema", bound=BaseModel)
 
 LABELS_SHOWN = 10
-_LATER = ("hf-hub:", "open_clip:", "corenet:", "superclass:")
 
 
 class Inspection(Result):
     """A checkpoint's summary.
 
     parameters: of tower and head. head: its type. files: bytes by name; empty behind a door.
+    text_tower: whether one belongs to it.
     shards: files that the training state is cut into; 0 where it is in one, or there is none.
     """
 
@@ -57,6 +62,7 @@ class Inspection(Result):
     problem_type: ProblemType
     labels: list[str]
     vocabulary: str | None
+    text_tower: bool
     about: dict[str, Any]
     resumable: bool
     shards: int
@@ -64,27 +70,19 @@ class Inspection(Result):
 
 
 def load(spec: str | Path, *, weights: bool = True) -> Checkpoint:
-    """The checkpoint of a run, a `checkpoints/`, one `step-*` or `timm:NAME` (`timm:local-dir:PATH` too).
+    """The checkpoint of a run, a `checkpoints/`, one `step-*`, or behind one of `doors.DOORS`.
 
-    weights: without, the tower is as it was before any training, and none are read or downloaded: its
-    architecture and configuration are enough.
-    Files are compared with the manifest before they are used. Only `timm:` may use the network, because the
+    weights: without, the tower is as it was before any training, and none are downloaded: its architecture
+    and configuration are enough.
+    Files are compared with the manifest before they are used. Only a door may use the network, because the
     user named it. Raises MachineError where that fails, CheckpointError for what is missing, half-written,
     damaged or of another kind.
     """
-    text = str(spec)
-    if text.startswith(TIMM):
-        name = text.removeprefix(TIMM)
-        folder = Path(name.removeprefix(timm_door.LOCAL))
-        # One of ours says by this door too what it says by its path.
-        ours = name.startswith(timm_door.LOCAL) and (folder / MANIFEST).is_file()
-        return _from_directory(folder, weights) if ours else timm_door.load(name, weights)
-    if text.startswith(_LATER) and not Path(text).exists():
-        raise CheckpointError(
-            f"{text.split(':')[0]}:... is not supported yet",
-            "name a run, or timm:NAME (timm:hf-hub:ORG/NAME for a timm model on the Hub)",
-        )
-    return _from_directory(resolve(spec), weights)
+    folder = doors.folder(spec)
+    if folder is not None and (folder / MANIFEST).is_file():
+        return _from_directory(folder, weights)  # one of ours says by a door too what it says by its path
+    through = doors.door(spec)
+    return _from_directory(resolve(spec), weights) if through is None else through(weights)
 
 
 def read_state(directory: Path, schema: type[Schema]) -> tuple[State, Schema]:
@@ -124,6 +122,7 @@ def inspect(spec: str | Path) -> Inspection:
         if vocabulary is None
         else f"{len(vocabulary):,} keys by {vocabulary.extractor} {vocabulary.extractor_version} "
         f"from {vocabulary.source}",
+        text_tower=checkpoint.both_towers is not None,
         about=checkpoint.config,
         resumable=any(name.startswith("state/") for name in files),
         shards=sum(bool(SHARD.fullmatch(name)) for name in files),
@@ -157,7 +156,22 @@ def _from_directory(directory: Path, weights: bool) -> Checkpoint:
         label_descriptions=config.label_descriptions or {},
         problem_type=config.catlipctl.problem_type or (MULTI_LABEL if has_vocabulary else SINGLE_LABEL),
         thresholds=thresholds,
+        both_towers=_both_towers(directory) if weights else None,
     )
+
+
+def _both_towers(directory: Path) -> "BothTowers | None":
+    """What lies there in open_clip's form; its weights are compared with the manifest when they are read."""
+    if OPEN_CLIP_CONFIG not in read_manifest(directory).files:
+        return None
+    from catlipctl.checkpoints.open_clip import OPEN_CLIP, BothTowers, OpenClipConfig
+
+    def tensors() -> dict[str, Tensor]:
+        check(directory, [OPEN_CLIP_WEIGHTS])
+        return read_tensors(directory / OPEN_CLIP_WEIGHTS)
+
+    check(directory, [OPEN_CLIP_CONFIG])
+    return BothTowers(OPEN_CLIP.read_json(directory / OPEN_CLIP_CONFIG, OpenClipConfig), tensors)
 
 
 def _module(directory: Path, weights: dict[str, Tensor] | None) -> nn.Module:
@@ -195,15 +209,3 @@ def _width(tower: Tower) -> int:
         return tower.head.in_features
     size = tower.preprocessing.size
     return tower.features(torch.zeros(1, 3, size, size)).shape[1]
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; CheckpointError where it is damaged, or holds NaN."""
-    try:
-        tensors = load_file(path)
-    except Exception as error:  # SafetensorError, and what torch makes of a header that lies
-        raise CheckpointError(f"{path} cannot be read: {error}", "name another checkpoint") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and bool(tensor.float().isnan().any()):
-            raise CheckpointError(f"{path}: {name} holds NaN", "name another checkpoint")
-    return tensors

@@ -1,19 +1,96 @@
-"""A CLIP run's two towers as open_clip opens them: `open_clip.create_model("local-dir:DIRECTORY")`."""
+"""Two towers, of images and of texts, as open_clip has them in a folder: read, and a CLIP run's written.
+
+`open_clip.create_model("local-dir:DIRECTORY")` opens what is written.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import timm
+from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
+from pydantic import BaseModel, ConfigDict, Field
+from timm.data import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from timm.models import get_model_args
 from torch import Tensor
 
-from catlipctl.errors import UsageError
+from catlipctl.errors import CheckpointError, UsageError
+from catlipctl.files import FileKind
 from catlipctl.models import Tower
+from catlipctl.models.text import TextTower, text_tower_of
 from catlipctl.objectives.clip import LARGEST_SCALE, Clip
 
-OPEN_CLIP_CONFIG = "open_clip_config.json"
-OPEN_CLIP_WEIGHTS = "open_clip_model.safetensors"
+
+class _Open(BaseModel):
+    """open_clip may say more."""
+
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False, protected_namespaces=())
+
+
+class ModelConfig(_Open):
+    """`model_cfg`: how open_clip makes both towers."""
+
+    embed_dim: int = Field(ge=1, lt=2**20)
+    vision_cfg: dict[str, Any]
+    text_cfg: dict[str, Any]
+    quick_gelu: bool = False
+    init_logit_bias: float | None = None
+    multimodal_cfg: dict[str, Any] | None = None
+
+
+class PreprocessConfig(_Open):
+    """`preprocess_cfg`: how images are prepared; open_clip's own defaults."""
+
+    mean: tuple[float, float, float] = OPENAI_CLIP_MEAN
+    std: tuple[float, float, float] = OPENAI_CLIP_STD
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+
+
+class OpenClipConfig(_Open):
+    """`open_clip_config.json`."""
+
+    model_cfg: ModelConfig
+    preprocess_cfg: PreprocessConfig = PreprocessConfig()
+
+
+OPEN_CLIP = FileKind(
+    "an open_clip configuration", 2**20, CheckpointError, "name a model that open_clip opens"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BothTowers:
+    """Image tower and text tower in open_clip's form: their configuration, and what reads the weights."""
+
+    config: OpenClipConfig
+    tensors: Callable[[], Mapping[str, Tensor]]
+
+    def text_tower(self) -> TextTower | None:
+        """The text tower, its weights read now; None of one that `other_text` speaks of."""
+        model = self.config.model_cfg
+        if other_text(model):
+            return None
+        module = text_tower_of(model.model_dump())
+        tensors = self.tensors()
+        prefix = text_prefix(tensors)
+        module.load_state_dict({key: tensors[prefix + key] for key in module.state_dict()})
+        return TextTower(module.eval(), int(model.text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH)))
+
+
+def other_text(model: ModelConfig) -> str:
+    """Why a text tower of open_clip's can't be used here; '' where it can."""
+    if model.text_cfg.get("hf_model_name"):
+        return "it is one of Hugging Face's transformers"
+    if model.text_cfg.get("hf_tokenizer_name") or model.text_cfg.get("tokenizer_kwargs"):
+        return "its tokens are not CLIP's"
+    return ""
+
+
+def text_prefix(keys: Iterable[str]) -> str:
+    """How the names of a text tower begin in a file: not at all in those of open_clip's class CLIP."""
+    return "text." if any(key.startswith("text.") for key in keys) else ""
 
 
 def open_clip_files(

@@ -1,4 +1,4 @@
-"""`catlipctl checkpoint inspect|verify|gather|export`: what is in one, is it whole; one for others."""
+"""`catlipctl checkpoint inspect|verify|gather|import|export`: what is in one; from others, and for them."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from catlipctl.cli import inputs
-from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, OwnCheckpoint
+from catlipctl.cli.options import FROM_OTHERS, Checkpoint, CheckpointWord, Json, OwnCheckpoint
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import facts, table
 from catlipctl.errors import UsageError
@@ -59,6 +59,54 @@ def gather(
         result = checkpoints.gather(checkpoints.resolve(inputs.checkpoint(checkpoint, word, out_)), out)
         gathered = f"{result.tensors:,} tensors of {result.shards} shards, {result.bytes / 2**20:,.1f} MiB"
         out_.result(result, f"{result.out}: {gathered}, in one file")
+
+
+def import_(
+    origin: Annotated[str, typer.Argument(metavar="ORIGIN", help=FROM_OTHERS)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="The new checkpoint; it may not exist.", show_default=False
+        ),
+    ],
+    vocab: Annotated[
+        Path | None,
+        typer.Option(
+            "--vocab",
+            metavar="FILE",
+            help="What the classes of its head mean: CatLIP's released pickle, of which no code is run, or a "
+            "vocabulary.json.",
+            show_default=False,
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Write what others trained as a checkpoint of ours, every key of its file accounted for.
+
+    Without a vocabulary, or ImageNet's classes, nothing says what its head's rows mean: Random Init only.
+    """
+    with command("checkpoint import", json=json) as out_:
+        from catlipctl import checkpoints
+
+        result = checkpoints.import_checkpoint(origin, out, vocab)
+        out_.uses("checkpoint", result.origin)
+        if result.vocabulary is not None:
+            out_.uses("vocabulary", result.vocabulary)
+        for remark in result.remarks:
+            out_.warn(remark)
+        shown = facts(
+            {
+                "architecture": result.architecture,
+                "parameters": f"{result.parameters:,}",
+                "image size": f"{result.image_size} px",
+                "classes": f"{result.classes:,}",
+                "text tower": "yes" if result.text_tower else None,
+                "keys read": result.keys,
+                "keys ignored": "; ".join(result.ignored),
+                "Transfer Init": "yes" if result.transfer_init else "no: Random Init only",
+            }
+        )
+        out_.result(result, shown, f"wrote {result.checkpoint}")
 
 
 def export(
@@ -125,7 +173,8 @@ def _tables(found: "Inspection") -> list["Table | str"]:
             "problem type": found.problem_type,
             "first labels": ", ".join(found.labels),
             "vocabulary": found.vocabulary,
-            **{key: value for key, value in found.about.items() if not isinstance(value, dict)},
+            "text tower": "yes" if found.text_tower else None,
+            **{key: _plain(value) for key, value in found.about.items() if not isinstance(value, dict)},
             "resumable": _resumable(found),
         }
     )
@@ -133,6 +182,10 @@ def _tables(found: "Inspection") -> list["Table | str"]:
     for name, size in found.files.items():
         files.add_row(name, f"{size:,}")
     return [about, files] if found.files else [about]
+
+
+def _plain(value: object) -> object:
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _resumable(found: "Inspection") -> str:

@@ -12,7 +12,7 @@ from catlipctl.cli.tables import facts, table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from catlipctl.experiments import DemoResult
+    from catlipctl.experiments.demo import DemoResult
 
 
 def demo(
@@ -34,11 +34,9 @@ def demo(
 ) -> None:
     """Do all of it on small real data, ending in a page of plots."""
     with command("demo", json=json) as output:
-        from catlipctl import experiments
+        from catlipctl.experiments import demo as experiment
 
-        result = experiments.demo(
-            out=out, resume=resume, overrides=set_, cache_dir=cache_dir, progress=output
-        )
+        result = experiment.demo(out=out, resume=resume, overrides=set_, cache_dir=cache_dir, progress=output)
         output.result(result, *_shown(result))
 
 

@@ -1,4 +1,4 @@
-"""What `pretrain --dry-run` shows: the recipe's values, what the run would be refused for, what it costs."""
+"""What `--dry-run` shows of a run: the recipe's values, what the run would be refused for, what it costs."""
 
 from typing import TYPE_CHECKING
 
@@ -15,15 +15,20 @@ if TYPE_CHECKING:
     from catlipctl.settings.pretraining import PretrainRecipe
 
 
-def show(out: Output, loaded: "Loaded[PretrainRecipe]", place: "Place", *, probed: bool) -> None:
-    """Show all of it; then raise the first error that no other machine would mend."""
+def pretraining(out: Output, loaded: "Loaded[PretrainRecipe]", place: "Place", *, probed: bool) -> None:
+    """Of a run of pre-training."""
     from catlipctl.pretraining.dry_run import dry_run
 
     result = dry_run(loaded, place, probed=probed, progress=out)
-    for warning in result.warnings:
-        out.warn(warning)
     if probed and result.probe is None:
         out.warn("no probe: this machine would refuse the run")
+    show(out, result)
+
+
+def show(out: Output, result: "DryRun") -> None:
+    """Show all of it; then raise the first error that no other machine would mend."""
+    for warning in result.warnings:
+        out.warn(warning)
     shown: list[RenderableType] = [_values(result), *_sizes(result), _cost(result), *_refusals(result)]
     error = result.refused()
     out.result(result, *shown, error=error)
@@ -66,10 +71,11 @@ def _cost(result: "DryRun") -> "Table":
             "length": _length(result),
             "batch": each,
             "parameters": size,
+            "of them learn": None if result.learned_parameters is None else f"{result.learned_parameters:,}",
             "checkpoint": weight,
             "operations": None
             if result.flops is None
-            else f"{result.flops:.3g} (the tower, forward and backward)",
+            else f"{result.flops:.3g} (the tower, {_passes(result)})",
             "GPU-hours": None
             if result.gpu_hours is None
             else f"{digits(result.gpu_hours, 2)} of an H100 at {result.utilisation:.0%} of its "
@@ -83,6 +89,10 @@ def _cost(result: "DryRun") -> "Table":
             "probe": _probe(result),
         }
     )
+
+
+def _passes(result: "DryRun") -> str:
+    return "forward and backward" if result.learned_parameters is None else "forward alone"
 
 
 def _time(result: "DryRun") -> str | None:

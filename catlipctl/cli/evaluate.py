@@ -1,14 +1,13 @@
 """`catlipctl eval`: what a tower is worth, frozen under a linear classifier (`lp`) or trained (`ft`)."""
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from catlipctl.cli import completion, inputs
+from catlipctl.cli import completion, curves, fine_tuning, inputs
 from catlipctl.cli import resume as resuming
-from catlipctl.cli.accuracies import fine_tuned, probed
+from catlipctl.cli.accuracies import probed
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
     AllowRecipeChange,
@@ -20,26 +19,24 @@ from catlipctl.cli.options import (
     Json,
     LabelBase,
     LabelKey,
+    Mapping,
     MultiLabel,
+    NoCache,
     Processes,
 )
-from catlipctl.cli.output import Output, command, is_main, only_main_speaks
-from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
+from catlipctl.cli.output import command, is_main, only_main_speaks
+from catlipctl.cli.plots import DEFAULT, Plots
+from catlipctl.errors import UsageError
 
-if TYPE_CHECKING:
-    from catlipctl.transfer import FinetuneResult, MultiLabelFinetuneResult
-
-Data = Annotated[
-    str,
-    typer.Option(
-        "--data",
-        metavar="SOURCE",
-        autocompletion=completion.sources,
-        help="Labelled images: class folders, tars, Parquet, coco:ANNOTATIONS.json; or emoji:transfer, the "
-        "embedded ones. A folder's train/ and test/ (or val/) are used as such.",
-        show_default=False,
-    ),
-]
+_DATA = typer.Option(
+    "--data",
+    metavar="SOURCE",
+    autocompletion=completion.sources,
+    help="Labelled images: class folders, tars, Parquet, coco:ANNOTATIONS.json; or emoji:transfer, the "
+    "embedded ones. A folder's train/ and test/ (or val/) are used as such.",
+    show_default=False,
+)
+Data = Annotated[str, _DATA]
 Test = Annotated[
     str | None,
     typer.Option(
@@ -63,27 +60,52 @@ Target = Annotated[
 ]
 
 
+RandomBackbone = Annotated[
+    bool, typer.Option("--random-backbone", help="The control: the same tower, untrained.")
+]
+SetKeys = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the run, such as length.epochs. Repeats.",
+        show_default=False,
+    ),
+]
+
+
 def linear_probe(
     data: Data,
     checkpoint: Checkpoint = None,
     word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
-    train_size: Annotated[str, typer.Option(help="Training images used: 5/class, or 10%.")] = "100%",
-    init: Annotated[
-        Literal["transfer", "random"],
-        typer.Option(help="Transfer Init as the prior, its weight tuned; or none."),
-    ] = "transfer",
-    rows: Annotated[
-        Literal["plain", "calibrated"],
+    protocol: Annotated[
+        Literal["fast", "paper"],
         typer.Option(
-            help="Transfer Init's rows: the paper's copies, or smoothed over WordNet and of equal length."
+            help="fast: features once, and the best regularisation. paper: 30 epochs of augmented passes "
+            "(CatLIP Table 7a, recipe in1k-lp)."
         ),
-    ] = "calibrated",
-    random_backbone: Annotated[
-        bool,
-        typer.Option("--random-backbone", help="The control: the same tower, untrained."),
-    ] = False,
+    ] = "fast",
+    train_size: Annotated[
+        str, typer.Option(help="Training images used: 5/class, or 10%. Several (1%,10%,100%) give a curve.")
+    ] = "100%",
+    init: Annotated[
+        str,
+        typer.Option(help="transfer: Transfer Init as the prior, its weight tuned. random: none. Or both."),
+    ] = "transfer",
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Draws of the training images, by --seed and the next ones.")
+    ] = 1,
+    mapping: Mapping = "heads",
+    rows: Annotated[
+        Literal["plain", "calibrated"] | None,
+        typer.Option(
+            help="As in eval zero-shot. Default: calibrated; of --protocol paper they are plain.",
+            show_default=False,
+        ),
+    ] = None,
+    random_backbone: RandomBackbone = False,
     seed: Annotated[int, typer.Option(help="Decides splits, subsets and the untrained tower.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
     out_dir: Annotated[
@@ -95,58 +117,139 @@ def linear_probe(
             show_default=False,
         ),
     ] = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
     label_key: LabelKey = None,
     label_base: LabelBase = None,
     multi_label: MultiLabel = None,
     image_key: ImageKey = None,
+    set_: SetKeys = None,
     cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it."""
+    """Fit a linear classifier to frozen features, with Transfer Init as its prior, and test it.
+
+    Several train sizes, inits or seeds give a curve, and no classifier: points that are there are not made
+    again.
+    """
     with command("eval lp", json=json) as out:
         from catlipctl import checkpoints, files, transfer
         from catlipctl.data import emoji
-        from catlipctl.transfer.labelled import TrainSize, open_splits
+        from catlipctl.data.sources.locate import slug
+        from catlipctl.pretraining.checks import Place
+        from catlipctl.transfer.labelled import open_splits
 
-        TrainSize.parse(train_size)
+        sizes, inits = curves.sizes(train_size), curves.inits(init)
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        labelset = None if target is None else label_set(target, out, multi_label=multi_label)
+        several = len(sizes) * len(inits) * seeds > 1
+        if protocol == "paper":
+            if several:
+                raise UsageError(
+                    "--protocol paper fits one classifier, and several are asked for",
+                    "give one train size, one init and one seed",
+                )
+            if rows == "calibrated":
+                raise UsageError(
+                    "--rows calibrated with --protocol paper", "the paper's protocol copies the head's rows"
+                )
+            named = inputs.checkpoint(checkpoint, word, out)
+            only_main_speaks()
+            given = {
+                "sources": [data, *([test] if test else [])],
+                "target": target,
+                "checkpoint": named,
+                "init": init,
+                "mapping": mapping,
+                "train_size": train_size,
+                "random_backbone": random_backbone,
+                "seed": seed,
+                "workers": workers,
+                "loss": fine_tuning.loss_of(multi_label),
+                "label_base": label_base,
+            }
+            images = fine_tuning.Images(label_key, image_key, cache_dir)
+            name = f"lp-paper-{slug(data)}" + ("-untrained" if random_backbone else "")
+            place = Place(gpus, processes, out_dir, name, cache_dir=cache_dir)
+            further = [] if checkpoint or word else ["--checkpoint", named]
+            fine_tuning.probe(out, given, set_ or [], images, place, plots, further)
+            return
+        if set_:
+            raise UsageError("--set without --protocol paper", "the fast protocol has no recipe to change")
+        labelset = (
+            None if target is None else label_set(target, out, multi_label=multi_label, mapping=mapping)
+        )
         # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
         named = inputs.checkpoint(checkpoint, word, out)
+        only_main_speaks()
+        cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
         train_source, test_source = open_splits(
             data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
         )
         out.uses("data", data)
         loaded = checkpoints.load(named, weights=not random_backbone)
-        name = f"lp-{slug(data)}" + ("-untrained" if random_backbone else "")
+        control = "-untrained" if random_backbone else ""
+        shared: dict[str, Any] = {
+            "target": labelset,
+            "mapping": mapping,
+            "rows": rows or "calibrated",
+            "random_backbone": random_backbone,
+            "seed": seed,
+            "multi_label": multi_label,
+            "label_base": label_base,
+            "cache": inputs.feature_cache(cache_dir, no_cache),
+            "cpu": cpu,
+            "workers": workers,
+            "progress": out,
+        }
+        if several:
+            curve = transfer.curve(
+                loaded,
+                train_source,
+                test_source,
+                train_sizes=sizes,
+                inits=inits,
+                seeds=seeds,
+                out=out_dir,
+                root=loaded.run / "eval",
+                name=f"curve-{slug(data)}{control}",
+                **shared,
+            )
+            if is_main():
+                out.result(curve, *curves.shown(curve, plots, out))
+            return
+        name = f"lp-{slug(data)}{control}"
         folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
         result = transfer.linear_probe(
             loaded,
             train_source,
             test_source,
-            target=labelset,
-            train_size=train_size,
-            init=init,
-            rows=rows,
-            random_backbone=random_backbone,
-            seed=seed,
-            multi_label=multi_label,
-            label_base=label_base,
+            train_size=sizes[0],
+            init=inits[0],
             out=folder,
-            workers=workers,
-            progress=out,
+            **shared,
         )
         written = [f"wrote {folder}, with result.json and predictions.csv"]
         if result.checkpoint is not None:
-            written.append(_next_step(result.checkpoint))
+            written.append(fine_tuning.next_step(result.checkpoint))
         out.result(result, probed(result), *written)
 
 
 def fine_tune(
-    data: Data,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="RECIPE",
+            autocompletion=completion.recipes,
+            help="A recipe's name (catlipctl recipe list) or file, such as in1k-ft. Default: rates that suit "
+            "a few thousand images.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[str | None, _DATA] = None,
     checkpoint: Checkpoint = None,
-    word: CheckpointWord = None,
     test: Test = None,
     target: Target = None,
     init: Annotated[
@@ -156,15 +259,18 @@ def fine_tune(
             show_default=False,
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None,
+    mapping: Annotated[
+        Literal["heads", "paper"] | None,
         typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Change one key of the run, such as length.epochs. Repeats.",
-            show_default=False,
+            help="How class names meet the vocabulary, as in eval lp. Default: heads.", show_default=False
         ),
     ] = None,
+    train_size: Annotated[
+        str | None,
+        typer.Option(help="Training images used: 5/class, or 10%. Default: all.", show_default=False),
+    ] = None,
+    random_backbone: RandomBackbone = False,
+    set_: SetKeys = None,
     gpus: Gpus = None,
     processes: Processes = None,
     resume: Annotated[
@@ -174,6 +280,14 @@ def fine_tune(
         ),
     ] = False,
     allow_recipe_change: AllowRecipeChange = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check all that the run would check; show every value, its origin, and what the run costs. "
+            "--data may be left out.",
+        ),
+    ] = False,
     out_dir: Annotated[
         Path | None,
         typer.Option("--out", help="The run's directory. Default: RUN/eval/ft-DATA.", show_default=False),
@@ -190,80 +304,57 @@ def fine_tune(
     with command("eval ft", json=json) as out:
         from catlipctl import recipe
         from catlipctl.data import emoji
+        from catlipctl.data.sources.locate import slug
         from catlipctl.settings.finetuning import FinetuneRecipe
 
         only_main_speaks()
         resuming.only_on_resuming(allow_recipe_change, resume=resume)
-        name, further = f"ft-{slug(data)}", list[str]()
+        file, word = fine_tuning.told_apart(words or [])
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
+        written = {} if file is None else recipe.read(file)
+        data = data or next(iter(written.get("sources") or ()), None)
+        name, further = f"ft-{slug(data) if data else Path(file or 'data').stem}", list[str]()
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:
             # What is not named is as the run has it.
             settled = recipe.load(FinetuneRecipe, run.recipe, environment={}).value
             checkpoint, target = checkpoint or settled.checkpoint, target or settled.target
-            if settled.sources[0] == data:
+            data = data or next(iter(settled.sources), None)
+            if settled.sources[:1] == [data]:
                 test = test or next(iter(settled.sources[1:]), None)
             further = [] if out_dir else ["--out", str(run.path)]
-        if target is None and data.startswith(emoji.TRANSFER):
+        if target is None and "target" not in written and data and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        named = inputs.checkpoint(checkpoint, None, out)
+        named = inputs.checkpoint(checkpoint or written.get("checkpoint"), None, out)
         if checkpoint is None:
             further += ["--checkpoint", named]  # told once, and the same in all processes
         overrides = [recipe.Override.parse(text) for text in set_ or []]
-        flags = {"checkpoint": named, "target": target, "init": init}
-        overrides += [recipe.Override(key, value, f"--{key}") for key, value in flags.items() if value]
-        if multi_label is not None:
-            loss, option = ("bce", "--multi-label") if multi_label else ("cross_entropy", "--exclusive")
-            overrides.append(recipe.Override("loss", loss, option))
-        if label_base is not None:
-            overrides.append(recipe.Override("label_base", label_base, "--label-base"))
-        overrides.append(recipe.Override("sources", [data, *([test] if test else [])], "--data"))
-        loaded = recipe.load(FinetuneRecipe, run.recipe if run else None, overrides)
+        flags = {
+            "checkpoint": named,
+            "target": target,
+            "init": init,
+            "mapping": mapping,
+            "loss": fine_tuning.loss_of(multi_label),
+            "label_base": label_base,
+            "train_size": train_size,
+            "random_backbone": random_backbone or None,
+        }
+        overrides += [
+            recipe.Override(key, value, "--" + key.replace("_", "-"))
+            for key, value in flags.items()
+            if value is not None
+        ]
+        if data:
+            sources = [data, *([test] if test else (written.get("sources") or [])[1:])]
+            overrides.append(recipe.Override("sources", sources, "--data"))
+        loaded = recipe.load(FinetuneRecipe, file or (run.recipe if run else None), overrides)
         # After the recipe, which is refused without torch.
-        from catlipctl import checkpoints, transfer
-        from catlipctl.transfer.labelled import open_splits
+        from catlipctl.pretraining.checks import Place
 
-        cpu = inputs.only_here(gpus, processes, out, further)
-        labelset = None if target is None else label_set(target, out, multi_label=multi_label)
-        train_source, test_source = open_splits(
-            data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
-        )
-        out.uses("data", data)
-        start = checkpoints.load(named)
-        result = transfer.finetune(
-            loaded.value,
-            start,
-            train_source,
-            test_source,
-            target=labelset,
-            out=run.path if run else out_dir,
-            root=start.run / "eval",
-            name=name,
-            resume=resume,
-            allow_changes=allow_recipe_change,
-            cpu=cpu,
-            progress=out,
-        )
-        if is_main():
-            out.result(result, fine_tuned(result, _plot(result, plots, out)), _next_step(result.run))
-
-
-def _plot(result: "FinetuneResult | MultiLabelFinetuneResult", plots: Kinds, out: Output) -> str | None:
-    from catlipctl import reports
-
-    run = Path(result.run)
-    written = save({run / "loss": lambda: reports.run_loss(run, "Fine-tuning loss")}, plots, out)
-    return str(written[0]) if written else None
-
-
-def _next_step(checkpoint: str) -> str:
-    return f"try it: catlipctl predict IMAGE... --checkpoint {checkpoint}"
-
-
-def slug(data: str) -> str:
-    """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
-    from catlipctl.data import emoji
-
-    parts = [part for part in re.split(r"[/:]", data) if part not in ("", ".", "..", "train")]
-    name = "-".join(parts) if data.startswith((emoji.PREFIX, "hf:")) else (parts or ["data"])[-1]
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "data"
+        out_dir = run.path if run else out_dir
+        place = Place(gpus, processes, out_dir, name, resume, allow_recipe_change, cache_dir)
+        images = fine_tuning.Images(label_key, image_key, cache_dir)
+        if dry_run:
+            fine_tuning.show_dry_run(out, loaded, images, place)
+        else:
+            fine_tuning.run(out, loaded, images, place, plots, further)

@@ -107,3 +107,10 @@ def only_here(gpus: int | None, processes: int | None, out: Output, further: Seq
     if wanted.processes > 1:
         raise typer.Exit(launch.launch([*sys.argv[1:], *further], wanted, out))
     return wanted.cpu
+
+
+def feature_cache(cache_dir: Path | None, no_cache: bool) -> Path | None:
+    """Where features are kept and found; None: nowhere."""
+    from catlipctl import files
+
+    return None if no_cache else cache_dir or files.cache_dir()

@@ -18,9 +18,11 @@ from catlipctl.cli import (
     labels,
     predict,
     pretrain,
+    probes,
     recipe,
     report,
     runs,
+    sweep,
     tag,
     transfer_init,
 )
@@ -46,6 +48,8 @@ app.command("transfer-init", cls=Command)(transfer_init.transfer_init)
 app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.command(cls=Command)(compare.compare)
+app.command(cls=Command)(sweep.sweep)
+app.command(cls=Command)(sweep.sweep)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
 
@@ -77,15 +81,19 @@ _recipe.command("keys", cls=Command)(recipe.keys)
 
 _eval = _group("eval", "Measure what a tower has learned.")
 _eval.command("lp", cls=Command)(evaluate.linear_probe)
+_eval.command("zero-shot", cls=Command)(probes.zero_shot)
+_eval.command("all", cls=Command)(probes.all_)
 _eval.command("ft", cls=Command)(evaluate.fine_tune)
 _eval.command("tag", cls=Command)(tag.tag)
 
 _checkpoint = _group(
-    "checkpoint", "Checkpoints: what is in one, whether it is whole; one for timm, the Hub or ONNX."
+    "checkpoint",
+    "Checkpoints: what is in one, whether it is whole; one from others, or for timm, the Hub or ONNX.",
 )
 _checkpoint.command("inspect", cls=Command)(checkpoint.inspect)
 _checkpoint.command("verify", cls=Command)(checkpoint.verify)
 _checkpoint.command("gather", cls=Command)(checkpoint.gather)
+_checkpoint.command("import", cls=Command)(checkpoint.import_)
 _checkpoint.command("export", cls=Command)(checkpoint.export)
 
 

@@ -1,19 +1,25 @@
 """Options that several commands share, spelled once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from catlipctl.cli import completion
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout instead of tables.")]
+FROM_OTHERS = (
+    "timm:NAME, hf-hub:ORG/NAME or hf-hub:FOLDER, open_clip:MODEL/TAG or open_clip:MODEL/FILE, "
+    "corenet:FILE.pt (what CatLIP released), superclass:FILE.pt."
+)
+"""What a checkpoint of another origin is named by."""
 Checkpoint = Annotated[
     str | None,
     typer.Option(
         "--checkpoint",
         metavar="CHECKPOINT",
-        help="A run, its checkpoints/, one step-*, or timm:NAME. Default: the newest run under ./runs.",
+        help=f"A run, its checkpoints/, one step-*, or what others trained: {FROM_OTHERS} "
+        "Default: the newest run under ./runs.",
         show_default=False,
         autocompletion=completion.runs,
     ),
@@ -53,9 +59,13 @@ CacheDir = Annotated[
     typer.Option(
         "--cache-dir",
         envvar="CATLIPCTL_CACHE_DIR",
-        help="Where indexes and counts go. Default: the user's cache folder.",
+        help="Where indexes, counts and features go. Default: the user's cache folder.",
         show_default=False,
     ),
+]
+NoCache = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Extract features anew, and keep none under --cache-dir."),
 ]
 ImageKey = Annotated[
     str | None,
@@ -112,6 +122,22 @@ Extractor = Annotated[
         "--extractor",
         help="What makes labels of a caption: corenet, nouns or subword.",
         autocompletion=completion.extractors,
+    ),
+]
+Mapping = Annotated[
+    Literal["heads", "paper"],
+    typer.Option(
+        "--mapping",
+        help="How labels meet the vocabulary. heads: by the nouns of their names. paper: CatLIP 4.2 to the "
+        "letter; a name with a word that is no noun is random.",
+    ),
+]
+Rows = Annotated[
+    Literal["plain", "calibrated"],
+    typer.Option(
+        "--rows",
+        help="Transfer Init's rows for classes that exclude each other: the paper's copies; or smoothed over "
+        "WordNet and of equal length, which is better where they are then centred on images.",
     ),
 ]
 Strict = Annotated[

@@ -139,7 +139,7 @@ def pretrain(
             from catlipctl.pretraining.checks import Place
 
             place = Place(gpus, processes, chosen.out, chosen.name, resume, allow_recipe_change, cache_dir)
-            dry_run_.show(out_, loaded, place, probed=probe)
+            dry_run_.pretraining(out_, loaded, place, probed=probe)
             return
         if probe:
             raise UsageError("--probe without --dry-run", "add --dry-run: a run itself tells its speed")

@@ -66,7 +66,7 @@ def tag(
             refuse_taken(out_dir)
         from catlipctl import checkpoints, files
         from catlipctl import data as sources
-        from catlipctl.cli.evaluate import slug
+        from catlipctl.data.sources.locate import slug
         from catlipctl.labels import targets
         from catlipctl.transfer import tagging
 

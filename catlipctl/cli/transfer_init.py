@@ -1,13 +1,13 @@
 """`catlipctl transfer-init`: a classifier for a target, made from the pre-training head's rows."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from catlipctl.cli import completion, inputs
 from catlipctl.cli.label_sets import label_set
-from catlipctl.cli.options import Checkpoint, CheckpointWord, Json
+from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, Mapping, Rows
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -42,19 +42,14 @@ def transfer_init(
             show_default=False,
         ),
     ] = None,
+    mapping: Mapping = "heads",
     min_similarity: Annotated[
         float,
         typer.Option(
             min=0, max=1, help="Least path similarity of a row that is only similar; 0.5 is parent or child."
         ),
     ] = 0.5,
-    rows: Annotated[
-        Literal["plain", "calibrated"],
-        typer.Option(
-            help="The paper's copies, or smoothed over WordNet and of equal length: better where a probe "
-            "centres them on images, not without; of labels that exclude each other alone."
-        ),
-    ] = "plain",
+    rows: Rows = "plain",
     multi_label: Annotated[
         bool | None,
         typer.Option(
@@ -68,6 +63,14 @@ def transfer_init(
         Path | None,
         typer.Option(help="Also write weight and bias alone to this safetensors file.", show_default=False),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write this HTML page: how each label was met, what was missed, guessed or shared, and "
+            "the nearest labels. It may not exist.",
+            show_default=False,
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides the rows of labels that nothing fits.")] = 0,
     json: Json = False,
 ) -> None:
@@ -79,7 +82,9 @@ def transfer_init(
         from catlipctl import checkpoints, files
         from catlipctl.transfer import write_transfer_init
 
-        labelset = label_set(target, out, multi_label=multi_label)
+        if report is not None:
+            files.refuse_taken(report)
+        labelset = label_set(target, out, multi_label=multi_label, mapping=mapping)
         loaded = checkpoints.load(inputs.checkpoint(checkpoint, word, out))
         out.uses("target", target)
         if labelset.multi_label and loaded.problem_type == checkpoints.SINGLE_LABEL:
@@ -93,16 +98,27 @@ def transfer_init(
             labelset,
             folder,
             min_similarity=min_similarity,
+            mapping=mapping,
             rows=rows,
             seed=seed,
             head_only=head_only,
+            with_neighbours=report is not None,
         )
-        written = (
-            f"wrote {result.checkpoint} (how each row was made: {Path(result.checkpoint) / 'account.csv'})"
-        )
-        head = [] if result.head is None else [f"wrote {result.head}: weight and bias alone"]
-        next_step = f"try it: catlipctl predict IMAGE... --checkpoint {result.checkpoint}"
-        out.result(result, _rows(result), _summary(result), written, *head, next_step)
+        written = [_where(result)]
+        if report is not None:
+            from catlipctl.reports.mapping import save_mapping
+
+            save_mapping(result, report)
+            written.append(f"wrote {report}: open it in a browser")
+        if result.head is not None:
+            written.append(f"wrote {result.head}: weight and bias alone")
+        written.append(f"try it: catlipctl predict IMAGE... --checkpoint {result.checkpoint}")
+        out.result(result, _rows(result), _summary(result), *written)
+
+
+def _where(result: "TransferInit") -> str:
+    account = Path(result.checkpoint) / "account.csv"
+    return f"wrote {result.checkpoint} ({account}: how each row was made; an edited copy is a --target)"
 
 
 def _summary(result: "TransferInit") -> "Table":
@@ -112,17 +128,29 @@ def _summary(result: "TransferInit") -> "Table":
         "similar": f"most similar, path similarity >= {result.min_similarity:g}; mean of ties",
         "averaged": "mean over the label's words, two or more",
         "partial": "mean over those of the label's words that are found; others are missed",
-        "random": "nothing fits",
+        "random": "nothing fits"
+        if result.mapping == "heads"
+        else "a word is no noun, or not in the vocabulary",
     }
     summary = table("row", "labels", "")
     for how, count in result.counts.items():
         summary.add_row(how, f"{count:,}", meaning[how])
-    summary.add_row("all", f"{result.labels:,}", f"{result.distinct_rows:,} distinct rows, {result.rows}")
+    summary.add_row(
+        "all",
+        f"{result.labels:,}",
+        f"by {result.distinct_rows:,} distinct {result.rows} rows, random ones aside",
+    )
+    summary.add_row(
+        "shared", f"{result.shared:,}", "have the very row of another label: nothing tells the two apart"
+    )
+    summary.add_row(
+        "guessed", f"{result.guessed:,}", "mean what was guessed: see senses and other_senses in the account"
+    )
     return summary
 
 
 def _rows(result: "TransferInit") -> "Table":
-    rows = table("label", "row", "similarity", "from")
+    rows = table("label", "row", "similarity", "from", "shared by")
     order = list(result.counts)
     # The rows that mean something stand first; within a kind they keep the label set's order.
     for row in sorted(result.account, key=lambda row: order.index(row.how))[:SHOWN_ROWS]:
@@ -130,7 +158,8 @@ def _rows(result: "TransferInit") -> "Table":
         more = len(row.source_names) - len(names)
         taken = ", ".join(names) + (f" and {more} more" if more else "")
         missed = f"; nothing fits {', '.join(row.missed)}" if row.missed and names else ""
-        rows.add_row(row.label, row.how, f"{row.similarity:.2f}", taken + missed)
+        sharers = f"{row.shared:,} more" if row.shared else ""
+        rows.add_row(row.label, row.how, f"{row.similarity:.2f}", taken + missed, sharers)
     if result.labels > SHOWN_ROWS:
-        rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv")
+        rows.add_row("...", "", "", f"{result.labels - SHOWN_ROWS:,} more in account.csv", "")
     return rows

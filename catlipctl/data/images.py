@@ -11,6 +11,7 @@ from catlipctl.data.decode import UnreadableImage
 from catlipctl.data.sample import Source
 from catlipctl.data.transform import EvalTransform, Preprocessing
 from catlipctl.data.workers import ahead
+from catlipctl.settings.data import Decode
 
 
 def read_images(
@@ -19,12 +20,13 @@ def read_images(
     indices: Sequence[int] | None = None,
     batch: int = 256,
     workers: int = 0,
+    decode: Decode = "exact",
 ) -> "ImageReader":
     """An iterator over (images uint8 `[B, 3, S, S]`, samples int64 `[B]`), in the order of `indices` (all).
 
     An unreadable image is left out and counted in `.unreadable`; `.keys` has those of the images read.
     """
-    return ImageReader(source, preprocessing, indices, batch, workers)
+    return ImageReader(source, EvalTransform(preprocessing, decode), indices, batch, workers)
 
 
 class ImageReader:
@@ -33,7 +35,7 @@ class ImageReader:
     def __init__(
         self,
         source: Source,
-        preprocessing: Preprocessing,
+        transform: EvalTransform,
         indices: Sequence[int] | None,
         batch: int,
         workers: int,
@@ -42,7 +44,7 @@ class ImageReader:
         self.keys: list[str] = []
         wanted = range(len(source)) if indices is None else [int(index) for index in indices]
         self._chunks = [wanted[start : start + batch] for start in range(0, len(wanted), batch)]
-        self._results = ahead(_Chunk(source, EvalTransform(preprocessing)), self._chunks, workers=workers)
+        self._results = ahead(_Chunk(source, transform), self._chunks, workers=workers)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self

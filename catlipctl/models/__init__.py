@@ -1,15 +1,17 @@
-"""Image towers: any of timm's by name. Importing this registers the released CatLIP ViT with timm."""
+"""Image towers: any of timm's by name. Importing this registers CatLIP's and SuperClass's ViT with timm."""
 
 from catlipctl.models.building import Counts, check, counts, create, flops
 from catlipctl.models.catlip_vit import CatlipVisionTransformer
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.models.resizing import resized
+from catlipctl.models.superclass_vit import SuperclassVisionTransformer
 from catlipctl.models.tower import TimmTower, Tower
 
 __all__ = [
     "CatlipVisionTransformer",
     "Counts",
     "RangeAugment",
+    "SuperclassVisionTransformer",
     "TimmTower",
     "Tower",
     "check",

@@ -37,9 +37,10 @@ class CatlipVisionTransformer(VisionTransformer):
         if height % PATCH_SIZE or width % PATCH_SIZE:
             raise ValueError(f"image size {img_size} is not divisible by {PATCH_SIZE}")
         # timm's own port of this stem (vit_base_mci_224) pads by 0: its logits differ.
+        narrow = max(32, embed_dim // 4)
         stem = ConvStem(
             in_chans=in_chans,
-            channels=(embed_dim // 4, embed_dim // 4, embed_dim),
+            channels=(narrow, narrow, embed_dim),
             kernel_size=(4, 2, 2),
             stride=(4, 2, 2),
             padding=(1, 0, 0),

@@ -1,10 +1,12 @@
 """The text tower of CLIP, open_clip's own with its names and initialisation, and captions as its tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from open_clip.model import CLIPTextCfg, _build_text_tower
 from open_clip.tokenizer import SimpleTokenizer
@@ -22,6 +24,29 @@ REMEMBERED_WORDS = 1 << 17
 def create_text_tower(settings: TextSettings, embed_dim: int) -> nn.Module:
     """A freshly initialised text tower: tokens `[B, L]` to features `[B, embed_dim]`, not normalised."""
     tower: nn.Module = _build_text_tower(embed_dim, CLIPTextCfg(**settings.model_dump()))
+    return tower
+
+
+@dataclass(frozen=True, eq=False)
+class TextTower:
+    """A text tower with what makes its tokens of texts."""
+
+    module: nn.Module
+    context_length: int
+
+    @torch.inference_mode()
+    def features(self, texts: Sequence[str]) -> Tensor:
+        """What an image's features are compared with, `[N, D]`, not normalised."""
+        device = next(self.module.parameters()).device
+        return self.module.eval()(tokenise(texts, self.context_length).to(device))
+
+
+def text_tower_of(model_config: Mapping[str, Any]) -> nn.Module:
+    """The text tower that open_clip makes by the `model_cfg` of a model, freshly initialised."""
+    text = CLIPTextCfg(**model_config["text_cfg"])
+    tower: nn.Module = _build_text_tower(
+        model_config["embed_dim"], text, bool(model_config.get("quick_gelu"))
+    )
     return tower
 
 

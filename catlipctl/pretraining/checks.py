@@ -16,9 +16,10 @@ from catlipctl.pretraining.classes import given_vocabulary
 from catlipctl.pretraining.pretrain import RULES, check_data_is_named, check_extractor
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
+from catlipctl.settings.training import TrainingSettings
 from catlipctl.training import launch, resuming, tracking
 from catlipctl.training.directory import RunDirectory, would_take
-from catlipctl.training.resuming import Start
+from catlipctl.training.resuming import Rules, Start
 from catlipctl.training.world import World
 from catlipctl.vocabulary import Vocabulary
 
@@ -44,6 +45,7 @@ class Place(NamedTuple):
     resume: bool = False
     allow_changes: bool = False
     cache_dir: Path | None = None
+    root: Path = Path("runs")
 
 
 class Found(NamedTuple):
@@ -75,23 +77,8 @@ class Checks:
             return None
 
     def all(self, recipe: PretrainRecipe, place: Place, progress: Progress) -> "Found":
-        """All checks but those of the run's arithmetic."""
-        gpus, processes = place.gpus, place.processes
-        # Both options together are a mistake everywhere.
-        both = bool(gpus) and processes is not None
-        devices = self.of(lambda: launch.devices(gpus, processes), elsewhere=not both)
-        if devices is not None:
-            world = World(cpu=devices.cpu)
-            self.of(lambda: world.precision(recipe.precision), elsewhere=True)
-        self.of(lambda: tracking.check(recipe.trackers), elsewhere=True)
-        size = launch.world_size(gpus, processes)
-        self.of(lambda: recipe.must_share_out(recipe.model.image_size, size))
-        directory = self.of(lambda: would_take(place.out, place.name, resume=place.resume))
-        start = (
-            self._start(recipe, directory, place, progress)
-            if directory is not None and place.resume
-            else Start()
-        )
+        """All checks of pre-training but those of the run's arithmetic."""
+        devices, directory, start = self.of_a_run(recipe, RULES, recipe.model.image_size, place, progress)
         self.of(lambda: check_extractor(recipe))
         classes = self.of(lambda: given_vocabulary(recipe, directory))
         if not recipe.data.sources:
@@ -103,10 +90,38 @@ class Checks:
         held_out = self.of(lambda: open_held_out(recipe, place.cache_dir, progress))
         return Found(devices, start, classes, source, held_out)
 
+    def of_a_run(
+        self, recipe: TrainingSettings, rules: Rules, base: int, place: Place, progress: Progress
+    ) -> tuple[launch.Devices | None, RunDirectory | None, Start]:
+        """What a run of any task checks: devices, precision, trackers, shares, its directory and start.
+
+        base: the tower's own size.
+        """
+        gpus, processes = place.gpus, place.processes
+        # Both options together are a mistake everywhere.
+        both = bool(gpus) and processes is not None
+        devices = self.of(lambda: launch.devices(gpus, processes), elsewhere=not both)
+        if devices is not None:
+            world = World(cpu=devices.cpu)
+            self.of(lambda: world.precision(recipe.precision), elsewhere=True)
+        self.of(lambda: tracking.check(recipe.trackers), elsewhere=True)
+        size = launch.world_size(gpus, processes)
+        self.of(lambda: recipe.must_share_out(base, size))
+        root = place.root
+        directory = self.of(lambda: would_take(place.out, place.name, resume=place.resume, root=root))
+        if directory is None or not place.resume:
+            return devices, directory, Start()
+        return devices, directory, self._start(recipe, rules, directory, place, progress)
+
     def _start(
-        self, recipe: PretrainRecipe, directory: RunDirectory, place: Place, progress: Progress
+        self,
+        recipe: TrainingSettings,
+        rules: Rules,
+        directory: RunDirectory,
+        place: Place,
+        progress: Progress,
     ) -> Start:
         """Where a run that is resumed goes on."""
         if directory.recipe.exists() and directory.started:
-            self.of(lambda: RULES.changes(directory.recipe, recipe, allowed=place.allow_changes))
+            self.of(lambda: rules.changes(directory.recipe, recipe, allowed=place.allow_changes))
         return self.of(lambda: resuming.start(directory.path, {}, progress)) or Start()

@@ -39,7 +39,11 @@ def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> 
 
 
 def settle_vocabulary(
-    recipe: PretrainRecipe, run: Run, source: Source, given: Vocabulary | None
+    recipe: PretrainRecipe,
+    run: Run,
+    source: Source,
+    given: Vocabulary | None,
+    cache_dir: Path | None = None,
 ) -> Vocabulary | None:
     """The run's vocabulary: from an earlier start of the run, the one given, or counted now.
 
@@ -51,7 +55,7 @@ def settle_vocabulary(
 
     def settle() -> Vocabulary:
         if not run.directory.vocabulary.exists():
-            found = given or counted(settings, source, run.progress)
+            found = given or counted(settings, source, cache_dir, run.progress)
             found.save(run.directory.vocabulary)
             run.progress.note(f"vocabulary: {len(found):,} classes")
         return vocabulary.load(run.directory.vocabulary)
@@ -60,7 +64,9 @@ def settle_vocabulary(
     return run.on_main(settle)
 
 
-def counted(settings: VocabularySettings, source: Source, progress: Progress) -> Vocabulary:
+def counted(
+    settings: VocabularySettings, source: Source, cache_dir: Path | None, progress: Progress
+) -> Vocabulary:
     """The labels that the recipe keeps of the source's captions; TooFewLabels hints at its key."""
     try:
         return vocabulary.build(
@@ -69,6 +75,7 @@ def counted(settings: VocabularySettings, source: Source, progress: Progress) ->
             threshold=settings.threshold,
             max_size=settings.max_size,
             count=settings.count,
+            cache_dir=cache_dir,
             progress=progress,
         )
     except vocabulary.TooFewLabels as error:

@@ -4,6 +4,7 @@ import os
 import shutil
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from catlipctl.errors import CatlipctlError
 from catlipctl.objectives import Objective
 from catlipctl.pretraining.assembly import make_objective
 from catlipctl.settings.pretraining import PretrainRecipe
-from catlipctl.settings.training import Sharding
+from catlipctl.settings.training import Sharding, TrainingSettings
 from catlipctl.training.distribution import size, units
 from catlipctl.training.launch import Devices
 from catlipctl.training.learner import checkpoint_activations
@@ -63,20 +64,47 @@ def memory(
     in use; what the libraries take there is what they take now. UsageError for activation checkpointing that
     the tower does not know.
     """
+    # Native at the one size. What RangeAugment draws are numbers, which a rehearsal has not.
+    native = recipe.model.model_copy(update={"image_size": step.size})
+    plain = recipe.model_copy(update={"model": native, "sizes": None, "range_augment": None})
+    augmented = recipe.range_augment is not None
+    return needed(
+        recipe,
+        lambda: make_objective(plain, outputs, lambda _: [], step.steps),
+        step,
+        recipe.model.image_size,
+        devices,
+        augmented=augmented,
+    )
+
+
+def needed(
+    recipe: TrainingSettings,
+    make: Callable[[], Objective],
+    step: Pieces,
+    base: int,
+    devices: Devices | None,
+    *,
+    augmented: bool,
+) -> dict[str, int] | None:
+    """As `memory` has it, of any task.
+
+    make: the objective at the step's size, without RangeAugment; on the meta device. base: the tower's own
+    size. augmented: by RangeAugment.
+    """
     device = "cpu" if devices is not None and devices.cpu else "cuda"
     low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device == "cuda")
-    base, rows = recipe.model.image_size, step.rows
+    rows = step.rows
     if recipe.sizes is not None and recipe.sizes.batch == "area":
         rows = max(1, rows * base * base // step.size**2)
     pixels = rows * 3 * step.size**2
     try:
         with torch.device("meta"):
-            # Native at the one size. What RangeAugment draws are numbers, which a rehearsal has not.
-            native = recipe.model.model_copy(update={"image_size": step.size})
-            plain = recipe.model_copy(update={"model": native, "sizes": None, "range_augment": None})
-            objective = make_objective(plain, outputs, lambda _: [], step.steps)
+            objective = make()
         if recipe.activation_checkpointing:
             checkpoint_activations(objective)
+        learned = sum(p.numel() for p in objective.parameters() if p.requires_grad)
+        share = learned / sum(p.numel() for p in objective.parameters())
         held, gathered = spread_over(objective, recipe.sharding, step.processes)
         precision = torch.bfloat16 if low else torch.float32
         computed = rehearsed(objective, step.size, rows, min(step.pieces, 2), precision)
@@ -86,11 +114,11 @@ def memory(
         return None
     return {
         "weights": held,
-        "moments": 2 * held,
+        "moments": int(2 * held * share),
         "average": held if recipe.ema.momentum is not None else 0,
         "buckets": gathered,
         "activations and gradients": computed,
-        "range_augment": AUGMENTED * BYTES * pixels if recipe.range_augment is not None else 0,
+        "range_augment": AUGMENTED * BYTES * pixels if augmented else 0,
         # On a GPU the next step's are under way meanwhile.
         "images": step.pieces * pixels * (2 if device == "cuda" else 1),
         "libraries": psutil.Process().memory_info().rss if device == "cpu" else 0,
@@ -193,7 +221,7 @@ class Speed(NamedTuple):
     flops: float
 
 
-def speed(recipe: PretrainRecipe, devices: Devices | None, processes: int) -> Speed:
+def speed(recipe: TrainingSettings, devices: Devices | None, processes: int) -> Speed:
     """At which the devices multiply matrices: measured where they are here, else an H100's, stated."""
     if devices is None:
         return Speed("H100, as its data sheet states", PEAK_FLOPS * processes)

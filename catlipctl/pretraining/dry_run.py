@@ -82,6 +82,8 @@ class DryRun(Result):
     parameters: int
     """With the vocabulary's classes, or without any class where its size is unknown."""
     parameters_per_class: int
+    learned_parameters: int | None = None
+    """None: all of them."""
     checkpoint_bytes: int | None
     flops: float | None
     gpu_hours: float | None
@@ -134,11 +136,11 @@ def dry_run(
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
     total += OBJECTIVES[recipe.objective].parameters_beside(recipe.clip)
-    rows = [] if schedule is None else _by_size(schedule, start.step, whole.flops)
+    rows = [] if schedule is None else by_size(schedule, start.step, whole.flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
     speed = cost.speed(recipe, devices, processes)
     found = DryRun(
-        values=[Value(key=key, value=value, origin=loaded.origins[key]) for key, value in leaves(recipe)],
+        values=values(loaded),
         refusals=[],
         steps=None if schedule is None else len(schedule),
         images=None if schedule is None else schedule.samples(),
@@ -156,7 +158,7 @@ def dry_run(
         parameters_per_class=per_class,
         checkpoint_bytes=None
         if classes is None
-        else checkpoint_bytes(total, averaged=recipe.ema.momentum is not None),
+        else checkpoint_bytes(total, total, averaged=recipe.ema.momentum is not None),
         flops=flops,
         gpu_hours=flops and flops / (cost.PEAK_FLOPS * cost.UTILISATION) / 3600,
         device=speed.device,
@@ -181,12 +183,18 @@ def dry_run(
     return found
 
 
-def checkpoint_bytes(parameters: int, *, averaged: bool) -> int:
-    """Bytes of a checkpoint: float32 weights, two moments, and the raw weights beside an EMA."""
-    return 4 * parameters * (4 if averaged else 3)
+def checkpoint_bytes(parameters: int, learned: int, *, averaged: bool) -> int:
+    """Bytes of a checkpoint: float32 weights, two moments of what learns, the raw weights beside an EMA."""
+    return 4 * (parameters * (2 if averaged else 1) + 2 * learned)
 
 
-def _by_size(schedule: StepSchedule, begun: int, flops_of: dict[int, int]) -> list[SizeRow]:
+def values(loaded: Loaded[Any]) -> list[Value]:
+    """Every resolved value of a recipe with its origin."""
+    return [Value(key=key, value=value, origin=loaded.origins[key]) for key, value in leaves(loaded.value)]
+
+
+def by_size(schedule: StepSchedule, begun: int, flops_of: dict[int, int]) -> list[SizeRow]:
+    """The steps of each size from number `begun` on. flops_of: an image's forward pass, by size."""
     return [
         SizeRow(size=size, steps=steps, images=images, flops_per_image=flops_of[size])
         for size, (steps, images) in schedule.by_size(begun).items()

@@ -96,7 +96,7 @@ def pretrain(
         given = run.on_main(lambda: given_vocabulary(recipe, run.directory))
         source = run.world.node_first(lambda: open_source(recipe, cache_dir, run.progress))
         held_out = run.world.node_first(lambda: open_held_out(recipe, cache_dir, run.progress))
-        classes = settle_vocabulary(recipe, run, source, given)
+        classes = settle_vocabulary(recipe, run, source, given, cache_dir)
         begun = run.start.step, run.start.samples
         schedule = planned(recipe, recipe.model.image_size, len(source), begun)
         assert schedule is not None, "the source is open, so its epochs have a length"

@@ -8,9 +8,11 @@ from catlipctl.reports.report import Report, report, sections, unused, write
 from catlipctl.reports.save import embed, save, save_table
 from catlipctl.reports.saves import saves
 from catlipctl.reports.step import step
+from catlipctl.reports.sweep import sweep
 from catlipctl.reports.tagger import tagger
 from catlipctl.reports.throughput import labels, loader, loop
 from catlipctl.reports.throughput import loss as head_and_loss
+from catlipctl.reports.train_sizes import SizeScore, TrainSizes, train_sizes
 from catlipctl.reports.training import loss, run_loss
 from catlipctl.reports.transfer import AccuracyRow, Picture, gallery, inits, probe
 from catlipctl.reports.vocabulary import label_frequencies, sizes_by_threshold
@@ -26,7 +28,9 @@ __all__ = [
     "Picture",
     "Report",
     "Section",
+    "SizeScore",
     "Table",
+    "TrainSizes",
     "coverage",
     "curves",
     "embed",
@@ -52,7 +56,9 @@ __all__ = [
     "sections",
     "sizes_by_threshold",
     "step",
+    "sweep",
     "tagger",
+    "train_sizes",
     "unused",
     "write",
 ]

@@ -9,15 +9,17 @@ from catlipctl.reports.logs import METRICS
 from catlipctl.reports.measured import Evaluation, Interval, Measured, MultiLabelEvaluation, TaggerEvaluation
 from catlipctl.reports.page import Cell, Figure, Part, Section, Table
 from catlipctl.reports.predictions import FILE, MOST_CLASSES, MOST_ROWS
+from catlipctl.reports.train_sizes import TrainSizes, train_sizes
 from catlipctl.reports.training import loss
 
 
 def evaluations(findings: Findings) -> list[Section]:
     """A table of each protocol on each set of test images, then a section of each evaluation."""
     found = findings.of(Measured)
+    by_size = [_train_sizes(file, result) for file, result in findings.of(TrainSizes)]
     if not found:
-        if not findings.runs:
-            return []
+        if not findings.runs or by_size:
+            return by_size
         make = shlex.join(["catlipctl", "eval", "lp", "--checkpoint", str(findings.runs[0].path)])
         return [Section("Evaluations", [f"None lies under the run. This makes one: `{make} --data SOURCE`"])]
     columns: dict[tuple[str, str], list[tuple[Found, Measured]]] = {}
@@ -28,7 +30,11 @@ def evaluations(findings: Findings) -> list[Section]:
         columns.setdefault(key, []).append((file, result))
     tables = [_scores(protocol, test, rows) for (protocol, test), rows in columns.items()]
     intro = "Each table is one protocol on one set of test images. In brackets are intervals of 95 %."
-    return [Section("Evaluations", [intro, *tables]), *(_evaluation(file, result) for file, result in found)]
+    return [
+        Section("Evaluations", [intro, *tables]),
+        *by_size,
+        *(_evaluation(file, result) for file, result in found),
+    ]
 
 
 def _hash(test: Mapping[str, Any]) -> str:
@@ -84,6 +90,30 @@ def _figure(value: float | None, interval: Interval | None) -> str:
         return f"{value:.1%}"
     low, high = interval
     return f"{value:.1%} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _train_sizes(found: Found, result: TrainSizes) -> Section:
+    control = ", untrained tower" if result.random_backbone else ""
+    rows = [
+        [
+            score.train_size,
+            f"{score.train_images:,}",
+            score.init,
+            _figure(score.acc1, score.acc1_interval),
+            str(score.seeds),
+        ]
+        for score in result.by_train_size
+    ]
+    caption = f"{result.protocol}. Test images: {result.split}. Intervals of 95 % over the seeds."
+    figure = Figure(
+        lambda: train_sizes(
+            result.by_train_size, zero_shot=result.zero_shot_acc1, chance=result.majority_share
+        )
+    )
+    parts: list[Part] = [figure, Table(["train size", "images", "init", "top-1", "seeds"], rows, caption)]
+    if result.zero_shot_acc1 is not None:
+        parts.append(f"Without any label {result.zero_shot_acc1:.1%} are recognised.")
+    return Section(f"{found.name}{control}", [*parts, found.beside()])
 
 
 def _evaluation(found: Found, result: Measured) -> Section:

@@ -28,6 +28,7 @@ from catlipctl.reports.logs import (
 from catlipctl.reports.measured import Evaluation, Measured, MultiLabelEvaluation, TaggerEvaluation
 from catlipctl.reports.page import Link, Links
 from catlipctl.reports.predictions import Predictions
+from catlipctl.reports.train_sizes import TrainSizes
 from catlipctl.vocabulary import Vocabulary
 from catlipctl.vocabulary.overlap import Overlaps
 
@@ -52,6 +53,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "acc1": Evaluation,
     "all_told": TaggerEvaluation,
     "macro_map": MultiLabelEvaluation,
+    "by_train_size": TrainSizes,
     "overlaps": Overlaps,
     "ratio": StepBenchmark,
     "passes": LabelsBenchmark,

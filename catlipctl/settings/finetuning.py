@@ -12,6 +12,7 @@ from catlipctl.settings.objectives import ClassificationSettings
 from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSettings, TrainingSettings
 
 Init = Literal["transfer", "random"]
+Mapping = Literal["heads", "paper"]
 Loss = Literal["cross_entropy", "bce"]
 Learns = Literal["all", "classifier"]
 
@@ -27,8 +28,15 @@ class FinetuneRecipe(TrainingSettings):
     """The training images, and the test images where they are another source: `--data`, `--test`."""
     target: str | None = None
     """The label set whose labels the class names are; null: names looked up in WordNet. `--target`."""
+    train_size: str = Field(default="100%", pattern=r"^([1-9][0-9]{0,6}/class|[0-9]{1,3}(\.[0-9]+)?%)$")
+    """The training images used: so many a class (`5/class`) or a share of each (`10%`). The seed decides
+    which, the same ones as of a probe. `--train-size`"""
+    random_backbone: bool = False
+    """The control: the same tower, untrained. `--random-backbone`"""
     init: Init = "transfer"
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
+    mapping: Mapping = "heads"
+    """How class names meet the vocabulary: by their head nouns, or as in the paper. [CatLIP 4.2]"""
     loss: Loss | None = None
     """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image
     may have several; null: as the label set or the images say. `--multi-label`, `--exclusive`.
@@ -65,6 +73,11 @@ class FinetuneRecipe(TrainingSettings):
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, weight_decay=0.05)
     schedule: ScheduleSettings = ScheduleSettings(warmup_steps=50)
 
+    @property
+    def multi_label(self) -> bool | None:
+        """Whether an image may have several classes; None: as the label set or the images say."""
+        return None if self.loss is None else self.loss == "bce"
+
 
 FREE_ON_RESUME = settings.FREE_ON_RESUME | {"workers", "sources", "evaluate_epochs"}
 """Keys that may change on resuming."""
@@ -73,7 +86,10 @@ FIXED_ON_RESUME = {
     **settings.FIXED_ON_RESUME,
     "checkpoint": "the weights began as its",
     "target": "the classifier has an output for each of its classes",
+    "train_size": "these images were trained on",
+    "random_backbone": "the weights began so",
     "init": "the classifier began by it",
+    "mapping": "the classifier began by it",
     "learns": "the optimiser's moments are of what learns",
     "image_size": "its positions are of this size",
     "range_augment": "its ranges are learned with the weights",

@@ -13,10 +13,10 @@ from torch import Tensor
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints.directory import STATE, STATE_JSON, WEIGHTS, step_name
 from catlipctl.checkpoints.keeping import is_newest, point
-from catlipctl.checkpoints.loading import read_tensors
 from catlipctl.checkpoints.pieces import Piece
 from catlipctl.checkpoints.shards import shard_name
 from catlipctl.checkpoints.state import State
+from catlipctl.checkpoints.tensors import read_tensors
 from catlipctl.checkpoints.writer import Part
 from catlipctl.errors import CatlipctlError, CheckpointError, Stopped
 from catlipctl.progress import SILENT, Progress

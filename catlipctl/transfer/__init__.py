@@ -1,11 +1,22 @@
 """From a pre-trained tower to a classifier: Transfer Init (CatLIP, 4.2), probes, fine-tuning, predictions."""
 
+from catlipctl.transfer.curve import curve
+from catlipctl.transfer.curve_points import Curve
 from catlipctl.transfer.finetuning import FinetuneResult, MultiLabelFinetuneResult, finetune
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.prediction import Predictions, predict
-from catlipctl.transfer.probes import MultiLabelProbeResult, ProbeResult, ProbeScores, linear_probe
+from catlipctl.transfer.probes import (
+    Evaluations,
+    MultiLabelProbeResult,
+    ProbeResult,
+    ProbeScores,
+    evaluate,
+    linear_probe,
+)
 
 __all__ = [
+    "Curve",
+    "Evaluations",
     "FinetuneResult",
     "MultiLabelFinetuneResult",
     "MultiLabelProbeResult",
@@ -14,6 +25,8 @@ __all__ = [
     "ProbeScores",
     "TransferInit",
     "TransferredHead",
+    "curve",
+    "evaluate",
     "finetune",
     "linear_probe",
     "predict",

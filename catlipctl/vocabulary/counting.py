@@ -126,6 +126,7 @@ def build(
     threshold: int | None = None,
     max_size: int | None = None,
     count: Counted | None = None,
+    cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Vocabulary:
     """The vocabulary of a source that is open, its weights included: what `pretrain` counts for itself.
@@ -133,7 +134,7 @@ def build(
     threshold, max_size, count, and errors are those of `pruned`.
     """
     limits(threshold, max_size)
-    counts = count_source(source, extractor, progress)
+    counts = count_source(source, extractor, cache_dir, progress)
     if not counts.captions:
         raise DataError(
             f"{source.name} has no captions", "say where they are: --caption-key txt, json:caption, a column"
@@ -143,13 +144,35 @@ def build(
     )
 
 
-def count_source(source: Source, extractor: str = "corenet", progress: Progress = SILENT) -> Counts:
-    """The counts of a source's captions, with the faults that its opening found."""
+class _Whole(NamedTuple):
+    """A source that is counted at once."""
+
+    identity: tuple[str, str, int]
+
+
+def count_source(
+    source: Source,
+    extractor: str = "corenet",
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Counts:
+    """The counts of a source's captions, with the faults that its opening found.
+
+    They are kept in the cache folder: another run on the same pairs, by whatever threshold, does not count
+    them again.
+    """
+    extract = labels.extractor(extractor)
+    sidecars = Sidecars(cache_dir or files.cache_dir(), extract)
+    whole = _Whole(("source", source.fingerprint, len(source)))
+    if whole in sidecars and (kept := sidecars.load(whole)) is not None:
+        return kept
     found = Faults()
     for kind, number in source.faults.items():
         found.add(kind, number)
     with progress.task("labels", total=len(source), unit="samples") as task:
-        return count(_ticking(source.captions(), task), labels.extractor(extractor), found)
+        counts = count(_ticking(source.captions(), task), extract, found)
+    sidecars.keep(whole, counts.pack(), counts)
+    return counts
 
 
 def _ticking(samples: Iterator[tuple[str, ...]], task: Task) -> Iterator[tuple[str, ...]]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import Any, Protocol, TypeGuard
 from zlib import error as ZlibError
 
 from catlipctl.data.sources import faults as kinds
@@ -20,9 +20,6 @@ from catlipctl.data.sources.faults import Faults
 from catlipctl.errors import CatlipctlError
 from catlipctl.files import replacing
 from catlipctl.labels import Extractor
-
-if TYPE_CHECKING:
-    from catlipctl.data.caption_shards import CaptionShard
 
 FORMAT = 1
 MAX_BYTES = 2**30
@@ -177,8 +174,18 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and value >= 0
 
 
+class Countable(Protocol):
+    """What was counted: a shard, or a whole source.
+
+    identity: changes with its files (path, size, mtime) and with where its captions are.
+    """
+
+    @property
+    def identity(self) -> Any: ...
+
+
 class Sidecars:
-    """Files of packed counts, named by shard (path, size, mtime, keys, part) and extractor."""
+    """Files of packed counts, named by what was counted and by the extractor."""
 
     def __init__(self, cache: Path, extractor: Extractor) -> None:
         self.folder = cache / "counts" / f"{extractor.name}-{extractor.version}"
@@ -186,30 +193,30 @@ class Sidecars:
         self.failure: Exception | None = None
         """Why counts could not be kept."""
 
-    def path(self, shard: "CaptionShard") -> Path:
-        """Where the counts of a shard are kept."""
-        identity = json.dumps([FORMAT, shard.identity])
+    def path(self, counted: Countable) -> Path:
+        """Where its counts are kept."""
+        identity = json.dumps([FORMAT, counted.identity])
         return self.folder / f"{hashlib.sha256(identity.encode()).hexdigest()[:32]}.json.gz"
 
-    def __contains__(self, shard: "CaptionShard") -> bool:
-        return self.path(shard).name in self._there
+    def __contains__(self, counted: Countable) -> bool:
+        return self.path(counted).name in self._there
 
-    def load(self, shard: "CaptionShard") -> Counts | None:
-        """The counts of a shard; None where there are none or they are damaged."""
+    def load(self, counted: Countable) -> Counts | None:
+        """Its counts; None where there are none or they are damaged."""
         try:
-            return Counts.unpack(self.path(shard).read_bytes())
+            return Counts.unpack(self.path(counted).read_bytes())
         except (OSError, ValueError):
             return None
 
-    def keep(self, shard: "CaptionShard", packed: bytes, counts: Counts) -> None:
-        """Keep a shard's counts, unless the next reading may find more: a network or a disk may recover.
+    def keep(self, counted: Countable, packed: bytes, counts: Counts) -> None:
+        """Keep its counts, unless the next reading may find more: a network or a disk may recover.
 
         Not synced: a power cut costs at most a recount, waiting for the disk costs more than counting.
         """
         if counts.faults[kinds.UNREADABLE] or counts.faults[kinds.DAMAGED] or self.failure:
             return
         try:
-            with replacing(self.path(shard), sync=False) as temporary:
+            with replacing(self.path(counted), sync=False) as temporary:
                 temporary.write_bytes(packed)
         except (OSError, CatlipctlError) as error:
             self.failure = error

@@ -13,8 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from catlipctl import models
-from catlipctl.checkpoints import open_clip_files
-from catlipctl.checkpoints.open_clip import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS
+from catlipctl.checkpoints import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
 from catlipctl.data.sample import Sample
 from catlipctl.errors import UsageError
 from catlipctl.objectives import Clip, Context

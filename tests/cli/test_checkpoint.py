@@ -1,4 +1,4 @@
-"""`catlipctl checkpoint inspect|verify|export` as a person and as a script sees them."""
+"""`catlipctl checkpoint inspect|verify|import|export` as a person and as a script sees them."""
 
 import json
 
@@ -13,6 +13,7 @@ from catlipctl.settings.models import ModelSettings
 app = typer.Typer()
 app.command()(commands.inspect)
 app.command()(commands.verify)
+app.command("import")(commands.import_)
 app.command()(commands.export)
 runner = CliRunner()
 
@@ -95,3 +96,28 @@ def test_export_writes_what_others_open_and_says_how_it_was_compared(run, tmp_pa
     wrong = runner.invoke(app, ["export", "--to", "timm", "--out", "y", "--precision", "fp16"])
     assert wrong.exit_code == 2
     assert "--precision" in wrong.stderr
+
+
+def test_import_tells_what_became_of_it(run, tmp_path):
+    found = runner.invoke(app, ["import", f"hf-hub:{run / 'checkpoints' / 'step-00001500'}", "--out", "ours"])
+    assert found.exit_code == 0, found.output
+    for words in ("resnet10t", "wrote ours", "no: Random Init only"):
+        assert words in found.stdout
+    assert "Random Init only: nothing says which synsets" in found.stderr
+    found = runner.invoke(app, ["inspect", "--checkpoint", "ours", "--json"])
+    assert json.loads(found.stdout)["result"]["labels"] == ["dog", "cat", "bird"]
+    (tmp_path / "vit.pt").write_bytes(b"none")
+    for name, code, says in (
+        ("corenet:vit.pt", 4, "vit.pt cannot be read"),
+        ("superclass:nowhere.pt", 4, "no file at nowhere.pt"),
+        ("vit.pt", 2, "does not say what wrote it"),
+        (f"hf-hub:{run / 'checkpoints' / 'step-00001500'}", 2, "exists"),
+    ):
+        found = runner.invoke(
+            app, ["import", name, "--out", "ours" if says == "exists" else "more", "--json"]
+        )
+        error = json.loads(found.stdout)["error"]
+        assert (found.exit_code, says in error["message"]) == (code, True), error
+    found = runner.invoke(app, ["inspect", "--checkpoint", "vit.pt"])
+    assert found.exit_code == 4
+    assert "corenet:vit.pt" in found.stderr.replace("\n", "")

@@ -18,15 +18,17 @@ import typer
 from PIL import Image
 from typer.testing import CliRunner
 
-from catlipctl import checkpoints, models
+from catlipctl import checkpoints, models, reports
 from catlipctl.cli.evaluate import fine_tune, linear_probe
 from catlipctl.cli.predict import predict
+from catlipctl.cli.probes import all_
 from catlipctl.settings.models import ModelSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
 
 app = typer.Typer()
 app.command("lp")(linear_probe)
+app.command("all")(all_)
 app.command("ft")(fine_tune)
 app.command("predict")(predict)
 
@@ -100,6 +102,52 @@ def test_the_control_of_a_tower_of_timms_needs_no_weights(monkeypatch: pytest.Mo
     control = CliRunner().invoke(app, ["lp", "tower", "--data", "photos", "--random-backbone"])
     assert control.exit_code == 0, control.output
     assert CliRunner().invoke(app, ["lp", "tower", "--data", "photos"]).exit_code == 4
+
+
+def test_two_processes_evaluate_as_one_does_and_features_are_kept() -> None:
+    for i in range(5):
+        image = Image.new("RGB", (40, 40), (120 + i, 120, 90))
+        Path("photos/train/grey").mkdir(exist_ok=True)
+        image.save(f"photos/train/grey/{i}.png")
+    command = [sys.executable, "-m", "catlipctl.cli.main", "eval", "all", "tower", "--data", "photos"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    several = subprocess.run(
+        [*command, "--processes", "2", "--json"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert several.returncode == 0, several.stderr
+    found = json.loads(several.stdout)["result"]
+    assert found["extraction"] | {"seconds": 0} == {"seconds": 0, "images": 17 + 13, "cached": 0}
+    assert "no class has a row" in found["left_out"]["zero-shot"]
+    plain = CliRunner().invoke(app, ["all", "tower", "--data", "photos", "--no-cache", "--json"])
+    assert plain.exit_code == 0, plain.output
+    one = json.loads(plain.stdout)["result"]
+    assert one["extraction"]["images"] == 30
+    for key in ("acc1", "acc5", "mean_per_class_recall", "test_images", "train_images", "unreadable"):
+        assert one["evaluations"]["lp"][key] == found["evaluations"]["lp"][key], key
+    assert one["folders"] != found["folders"]
+    table = CliRunner().invoke(app, ["lp", "tower", "--data", "photos"])
+    assert re.search(r"features +0 images extracted in [0-9.]+ s; 30 were in the cache", table.stdout)
+
+
+def test_several_train_sizes_give_a_curve_that_goes_on_and_a_page_shows_it() -> None:
+    command = ["lp", "tower", "--data", "photos", "--init", "transfer,random"]
+    for sizes, seeds, said in (
+        ("2/class", 2, "2, of which 0 were there"),
+        ("2/class,100%", 2, "4, of which 2"),
+    ):
+        result = CliRunner().invoke(app, [*command, "--train-size", sizes, "--seeds", str(seeds)])
+        assert result.exit_code == 0, result.output
+        assert said in result.stdout
+    assert "there is no line of init transfer" in result.stderr
+    assert re.search(r"100% +random +12 +2 +100.0% \[100.0%, 100.0%\]", result.stdout)
+    folder = Path("eval/curve-photos")
+    assert (folder / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert len(list((folder / "points").iterdir())) == 4
+    page = reports.report([folder])
+    assert page.sections[0] == "curve-photos"
+    assert "100.0% (100.0 to 100.0)" in Path(page.path).read_text()
+    wrong = CliRunner().invoke(app, ["lp", "tower", "--data", "photos", "--init", "transfer,none"])
+    assert wrong.exit_code == 2
 
 
 def test_the_data_are_looked_at_before_the_checkpoint_is_loaded() -> None:

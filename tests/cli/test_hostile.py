@@ -16,7 +16,7 @@ import typer
 from catlipctl.cli import output
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.tables import facts, table
-from catlipctl.errors import DataError
+from catlipctl.errors import DataError, as_known
 from catlipctl.results import Result
 
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -143,6 +143,6 @@ def test_a_table_a_note_an_error_and_a_bar_obey_nobody(
 def test_a_nul_in_a_path_is_a_sentence() -> None:
     with pytest.raises(ValueError, match="null") as raised:
         Path("a\0b").read_bytes()
-    known = output.as_known(raised.value)
+    known = as_known(raised.value)
     assert (known.exit_code, known.message) == (2, "a path holds a NUL character")
     refused(run("pretrain", "--set", r'vocabulary.path="a\0b"', "--dry-run"), 2, "is not text")

@@ -9,7 +9,7 @@ import typer
 from catlipctl.cli import output
 from catlipctl.cli.output import Output
 from catlipctl.cli.tables import table
-from catlipctl.errors import UsageError
+from catlipctl.errors import UsageError, as_known
 
 
 def test_progress_off_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,10 +53,10 @@ def test_a_table_that_is_noted_stands_on_stderr_as_text(capsys: pytest.CaptureFi
 def test_an_error_of_the_system_names_the_file_and_a_mend() -> None:
     with pytest.raises(FileNotFoundError) as raised:
         Path("nowhere/at/all").read_text()
-    known = output.as_known(raised.value)
+    known = as_known(raised.value)
     assert known.message == "nowhere/at/all: No such file or directory"
     assert known.hint
-    assert output.as_known(OSError("a pipe broke")).message == "a pipe broke"
+    assert as_known(OSError("a pipe broke")).message == "a pipe broke"
 
 
 def test_work_that_goes_on_counts_the_whole_and_its_rate_is_of_this_start(

@@ -1,6 +1,7 @@
 """`catlipctl transfer-init` as a user types it, in a folder with one run."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, models
 from catlipctl.cli.transfer_init import transfer_init
 from catlipctl.labels import wordnet
+from catlipctl.labels.targets import HOWS
 from catlipctl.settings.models import ModelSettings
 from catlipctl.vocabulary import Vocabulary
 
@@ -68,6 +70,62 @@ def test_head_only_and_target_file(run: Path, tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert "never overwritten" in again.stderr
     assert not Path("other.safetensors").exists()
+
+
+def test_the_papers_way_and_the_summary_of_what_is_shared() -> None:
+    """WordNet: a dog is above a hunting dog, which is above a hound; a big cat is no cat."""
+    names = "dog\nhunting dog\nbig cat\ncat dog\nhorse/outdoor\nhound\n"
+    Path("mine.txt").write_text(names, encoding="utf-8")
+    found = {}
+    for mapping in ("heads", "paper"):
+        result = CliRunner().invoke(app, ["--target", "mine.txt", "--json", "--mapping", mapping])
+        assert result.exit_code == 0, result.output
+        found[mapping] = json.loads(result.stdout)["result"]
+        rows = {row["label"]: row for row in found[mapping]["account"]}
+        assert rows["dog"]["how"] == "exact"
+        assert rows["cat dog"]["how"] == "averaged"
+        assert rows["horse/outdoor"]["how"] == {"heads": "exact", "paper": "random"}[mapping]
+        assert rows["big cat"]["how"] == "random"
+    assert "2 of them have a word that is no noun: big cat, horse/outdoor" in result.stderr
+    heads, paper = found["heads"], found["paper"]
+    assert heads["counts"] == dict.fromkeys(HOWS, 0) | {"exact": 2, "similar": 1, "averaged": 1, "random": 2}
+    assert (heads["shared"], heads["distinct_rows"], heads["guessed"]) == (2, 3, 6)
+    assert paper["counts"] == dict.fromkeys(HOWS, 0) | {"exact": 1, "averaged": 1, "random": 4}
+    assert (paper["shared"], paper["distinct_rows"]) == (0, 2)
+    shown = CliRunner().invoke(app, ["--target", "mine.txt"])
+    assert "by 3 distinct rows" in shown.stdout
+    assert re.search(r"shared +2 ", shown.stdout)
+
+
+def test_a_report_tells_what_is_nearest(run: Path) -> None:
+    """Cosines by torch, path similarities by hand: a wolf is a canine as a dog is, two edges from it."""
+    Path("mine.txt").write_text('dog\npuppy\ncat\nhorse\nwolf\nxy <zz> "y"\n', encoding="utf-8")
+    arguments = ["--target", "mine.txt", "--report", "mine.html", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["result"]
+    labels = [row["label"] for row in found["account"]]
+    near = dict(zip(labels, found["neighbours"], strict=True))
+    assert near["wolf"]["classes"] == [
+        {"synset": "wolf.n.01", "classes": ["dog.n.01"], "similarity": pytest.approx(1 / 3)}
+    ]
+    assert near["dog"]["classes"] == []
+    assert near["dog"]["labels"][0] == {"label": "puppy", "cosine": 1.0}
+    rows = checkpoints.load(found["checkpoint"]).tower.linear_head().weight.detach()
+    rows = rows - rows.mean(0)
+    for i, label in enumerate(labels):
+        cosines = torch.nn.functional.cosine_similarity(rows[i : i + 1], rows)
+        best = max((j for j in range(len(labels)) if j != i), key=lambda j: float(cosines[j]))
+        assert near[label]["labels"][0]["cosine"] == pytest.approx(float(cosines[best]), abs=1e-4)
+    page = Path("mine.html").read_text(encoding="utf-8")
+    for title in ("Missed words", "Guessed senses", "Labels that share a row", "All labels"):
+        assert f"<h2>{title}</h2>" in page
+    assert "dog.n.01 (0.33)" in page
+    assert "&lt;zz&gt;" in page
+    assert "<zz>" not in page
+    again = CliRunner().invoke(app, arguments)
+    assert again.exit_code == 2
+    assert not (run / "transfer" / "mine-2").exists()
 
 
 def test_faults_have_their_exit_codes(run: Path) -> None:

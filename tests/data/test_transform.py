@@ -62,6 +62,21 @@ def test_evaluation_equals_torchvision(size: tuple[int, int], method: str) -> No
     assert (ours - theirs).abs().max() <= 1 / 255 + 1e-6
 
 
+@pytest.mark.parametrize("method", ["bilinear", "bicubic"])
+def test_a_fast_evaluation_differs_from_pillows_by_rounding(method: str) -> None:
+    for width, height in ((300, 200), (200, 301), (64, 64), (40, 1000)):
+        image = encoded(picture(width, height), "JPEG", quality=95)
+        fast, exact = (
+            EvalTransform(Preprocessing(48, interpolation=method), decode)(image, 0, 48).astype(int)
+            for decode in ("fast", "exact")
+        )
+        assert abs(fast - exact).max() <= 2
+        assert (fast != exact).any() == (height < 1000)  # one that is cut goes the exact way
+    png = encoded(picture(90, 70), "PNG")
+    fast, exact = (EvalTransform(IMAGENET, decode)(png, 0, 32) for decode in ("fast", "exact"))
+    assert np.array_equal(fast, exact)
+
+
 def test_evaluation_equals_timm_with_normalisation() -> None:
     image = picture(90, 70)
     theirs = create_transform(

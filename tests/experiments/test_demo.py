@@ -7,8 +7,9 @@ from urllib.parse import unquote
 
 import pytest
 
-from catlipctl import checkpoints, experiments, reports
+from catlipctl import checkpoints, reports
 from catlipctl.bench.step import StepSettings
+from catlipctl.experiments.demo import demo
 from catlipctl.progress import Silent
 
 TINY = {
@@ -36,7 +37,7 @@ def test_the_demo_ends_in_a_page_that_needs_no_network(
                 early.append((run / "report.html").read_text())
 
     early: list[str] = []
-    result = experiments.demo(
+    result = demo(
         overrides=["length={samples: 2000}", "data.workers=0"], settings=settings, progress=Impatient()
     )
     assert early == [(run / "report.html").read_text()]

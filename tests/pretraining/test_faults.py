@@ -14,9 +14,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from catlipctl import labels
-from catlipctl.cli import output
 from catlipctl.data.loader import Loader
-from catlipctl.errors import DataError, OutOfMemory, Stopped
+from catlipctl.errors import DataError, OutOfMemory, Stopped, as_known
 from catlipctl.pretraining import pretrain
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import loop, saving
@@ -95,7 +94,7 @@ def rank_of(fault: Fault, rank: int, recipe: PretrainRecipe, out: Path) -> int:
     except Stopped as stopped:
         return stopped.exit_code
     except Exception as error:
-        return output.as_known(error).exit_code
+        return as_known(error).exit_code
     finally:
         pretrain.__globals__["open_source"] = opened
     return 0

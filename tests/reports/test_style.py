@@ -39,6 +39,13 @@ def compared(size: int) -> Overlap:
     return overlap(vocabulary(size), target)
 
 
+SCORES = [
+    reports.SizeScore(
+        init=init, train_size=f"{size}%", train_images=50 * size, seeds=5, acc1=level + size / 300
+    )
+    for init, level in (("transfer", 0.4), ("random", 0.36))
+    for size in (1, 5, 10, 25, 50, 100)
+]
 LOSSES = [Logged(step=i, samples=4096 * i, loss=9 / i, lr=0.00125 / i) for i in range(1, 300)]
 PHASES = {
     name: {"forward": 1.1, "loss": 0.01, "backward": 2.2} for name in ("CatLIP", "CLIP", "plain open_clip")
@@ -57,6 +64,7 @@ FIGURES: dict[str, Callable[[], Any]] = {
     "labels": lambda: reports.labels(SPEEDS),
     "loader": lambda: reports.loader(LOADS, {"fast": {224: 2.51, 128: 2.39}}),
     "probe": lambda: reports.probe(SERIES, chance=0.117),
+    "train sizes": lambda: reports.train_sizes(SCORES, zero_shot=0.3, chance=0.117),
     "inits": lambda: reports.inits(SERIES, chance=0.117),
 }
 

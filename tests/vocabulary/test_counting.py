@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catlipctl import labels, vocabulary
+from catlipctl import data, labels, vocabulary
 from catlipctl.data.caption_shards import caption_shards
 from catlipctl.data.sample import Source
 from catlipctl.errors import DataError, MachineError, OutOfMemory
 from catlipctl.labels import wordnet
 from catlipctl.vocabulary import count_shards, pruned
-from catlipctl.vocabulary.counting import Meter, Tally
+from catlipctl.vocabulary.counting import Meter, Tally, count_source
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +137,27 @@ def test_shards_are_counted_once(folder: Path, tmp_path: Path, counted: Callable
     pq.write_table(pa.table({"caption": ["another"]}), folder / "new.parquet")
     assert counted(folder, workers=1).counted == 1
     assert counted(folder, workers=1, extractor="subword").counted == 13
+
+
+def test_a_source_is_counted_once_until_its_files_change(texts: list[list[str]], tmp_path: Path) -> None:
+    file, cache = tmp_path / "pairs.parquet", tmp_path / "cache"
+    captions = texts[0][:50]
+    pq.write_table(pa.table({"caption": captions, "image": [b"none"] * 50}), file)
+
+    def counts(extractor: str = "corenet") -> tuple[Counter[str], list[str]]:
+        source = data.open_source(str(file), cache_dir=cache)
+        found = count_source(source, extractor, cache).occurrences
+        return found, sorted(path.name for path in (cache / "counts").rglob("*.json.gz"))
+
+    first, kept = counts()
+    assert first == Counter(key for text in captions for key in labels.extractor("corenet")(text))
+    (sidecar,) = (cache / "counts").rglob("*.json.gz")
+    before = sidecar.stat().st_mtime_ns
+    assert counts() == (first, kept)
+    assert sidecar.stat().st_mtime_ns == before
+    assert len(counts("subword")[1]) == 2
+    os.utime(file, (1, 1))
+    assert len(counts()[1]) == 3
 
 
 def test_a_damaged_shard_is_counted_or_with_strict_refused(

@@ -17,11 +17,9 @@ from catlipctl import network
 from catlipctl.checkpoints.checkpoint import Checkpoint
 from catlipctl.checkpoints.config import KIND, Config
 from catlipctl.checkpoints.directory import CONFIG, SINGLE_LABEL, WEIGHTS
+from catlipctl.checkpoints.doors import HUB, LOCAL
 from catlipctl.errors import CheckpointError
 from catlipctl.models import TimmTower  # registers the released CatLIP ViT with timm
-
-LOCAL = "local-dir:"
-HUB = "hf-hub:"
 
 
 def load(name: str, weights: bool) -> Checkpoint:
@@ -46,7 +44,15 @@ def load(name: str, weights: bool) -> Checkpoint:
     tower = TimmTower(model.eval())
     about = {} if config is None else config.about()
     said = None if config is None else config.catlipctl.problem_type
-    return Checkpoint(None, tower, None, about, names, descriptions, said or SINGLE_LABEL)
+    return Checkpoint(
+        path=None,
+        tower=tower,
+        config=about,
+        label_names=names,
+        label_descriptions=descriptions,
+        problem_type=said or SINGLE_LABEL,
+        spelling=f"timm:{name}",
+    )
 
 
 def _written_config(name: str) -> Config | None:

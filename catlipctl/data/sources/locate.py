@@ -224,3 +224,12 @@ def look_at_all(paths: Sequence[str], look: Callable[[str], File] = look_at) -> 
         left = [path for path in paths if path not in known]
         known |= zip(left, pool.map(look, left), strict=True)
     return [known[path] for path in paths]
+
+
+def slug(data: str) -> str:
+    """A folder's name for a SOURCE: `emoji:transfer` is emoji-transfer, `photos/train` photos."""
+    from catlipctl.data import emoji
+
+    parts = [part for part in re.split(r"[/:]", data) if part not in ("", ".", "..", "train")]
+    name = "-".join(parts) if data.startswith((emoji.PREFIX, "hf:")) else (parts or ["data"])[-1]
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-") or "data"

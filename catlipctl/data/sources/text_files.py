@@ -86,13 +86,13 @@ def open_folder(
         if need != "images":
             images = _in_classes(name, images, found)
     found.tell(progress)
-    labels = [(name,) if (name := shown(image.place[0])) else None for image in images]
+    classes = [shown(image.place[0]) for image in images]
     return ImageFileSource(
         name,
         folder,
         [image.path for image in images],
         captions=[pair.captions for pair in pairs] or None,
-        labels=labels if any(labels) else None,
+        labels=[(label,) if label else None for label in classes] if any(classes) else None,
         faults=found.counts(),
         fingerprint=fingerprint_of(folder, files if pairs else images),
     )

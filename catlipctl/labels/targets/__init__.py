@@ -6,8 +6,18 @@ wrote.
 """
 
 from catlipctl.labels.targets.file import BUILT_IN, listed, load, without_synset
-from catlipctl.labels.targets.labelset import HOWS, How, Label, LabelSet, extracted, similarity_of
+from catlipctl.labels.targets.labelset import (
+    HOWS,
+    How,
+    Label,
+    LabelSet,
+    Mapping,
+    Senses,
+    extracted,
+    similarity_of,
+)
 from catlipctl.labels.targets.senses import Meanings, guesses, meanings, tsv
+from catlipctl.labels.targets.words import read_by
 
 __all__ = [
     "BUILT_IN",
@@ -15,12 +25,15 @@ __all__ = [
     "How",
     "Label",
     "LabelSet",
+    "Mapping",
     "Meanings",
+    "Senses",
     "extracted",
     "guesses",
     "listed",
     "load",
     "meanings",
+    "read_by",
     "similarity_of",
     "tsv",
     "without_synset",

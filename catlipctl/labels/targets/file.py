@@ -8,8 +8,8 @@
 
 So a plain list of names is a label set too.
 
-Lines that start with `# ` are comments. An `account.csv` has columns `label` and `synsets`, and others that
-do not matter here.
+Lines that start with `# ` are comments. An `account.csv` has columns `label` and `synsets`, perhaps
+`multi_label` (yes or no), and others that do not matter here.
 """
 
 import csv
@@ -48,14 +48,15 @@ class Row(NamedTuple):
     line: int
     label: str
     synsets: str | None
+    multi_label: bool = False
 
 
 def load(name_or_path: str | Path, *, multi_label: bool | None = None) -> LabelSet:
     """The built-in label set of that name, else the TSV file or account.csv at that path.
 
-    multi_label: whether an image may have several labels; None: what a built-in set is known to be, and no
-    for a file. Raises DataError for a name that is neither, an unknown synset, a repeated label, an empty
-    file, and for one in which no row has a synset: text of another kind.
+    multi_label: whether an image may have several labels; None: what a built-in set is known to be, what an
+    account says, and no for other files. Raises DataError for a name that is neither, an unknown synset, a
+    repeated label, an empty file, and for one in which no row has a synset: text of another kind.
     """
     name = str(name_or_path)
     found = _built_in(name) if name in BUILT_IN else _from_file(Path(name))
@@ -92,8 +93,10 @@ def _from_file(path: Path) -> LabelSet:
     text = KIND.read_text(path)
     if text.lstrip()[:1] in ("{", "["):
         raise DataError(f"{path} is JSON, not a label set", HINT)
-    rows = _account_rows(text, path) if path.suffix == ".csv" else _tsv_rows(text)
-    found = _label_set(path.stem, str(path), rows)
+    rows = list(_account_rows(text, path) if path.suffix == ".csv" else _tsv_rows(text))
+    # Accounts are all called so: each lies in a folder that is called as its target was.
+    name = path.parent.name or path.stem if path.name == "account.csv" else path.stem
+    found = replace(_label_set(name, str(path), rows), multi_label=any(row.multi_label for row in rows))
     if not any(label.synsets for label in found.labels):
         lines = f" ({without_synset(found)})" if found.guessed else ""
         raise DataError(f"{path}: none of its {len(found):,} rows means anything in WordNet{lines}", HINT)
@@ -110,7 +113,13 @@ def without_synset(target: LabelSet) -> str:
 @cache
 def _built_in(name: str) -> LabelSet:
     text = resources.files(__package__).joinpath("data", f"{name}.tsv").read_text(encoding="utf-8")
-    return replace(_label_set(name, name, _tsv_rows(text)), multi_label=name in MULTI_LABEL)
+    found = _label_set(name, name, _tsv_rows(text))
+    # A wnid in place of a name is what the data set says; for names the table is ours.
+    labels = tuple(
+        label if row.synsets is None else replace(label, senses="built-in")
+        for label, row in zip(found.labels, _tsv_rows(text), strict=True)
+    )
+    return replace(found, labels=labels, multi_label=name in MULTI_LABEL)
 
 
 def _tsv_rows(text: str) -> Iterator[Row]:
@@ -121,7 +130,9 @@ def _tsv_rows(text: str) -> Iterator[Row]:
 
 
 def _account_rows(text: str, path: Path) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), restval="")
+    heading = text.partition("\n")[0]
+    delimiter = max(",;\t", key=heading.count)  # spreadsheets write what their country does
+    reader = csv.DictReader(io.StringIO(text, newline=""), restval="", delimiter=delimiter)
     missing = {"label", "synsets"} - set(reader.fieldnames or ())
     if missing:
         raise DataError(
@@ -129,7 +140,8 @@ def _account_rows(text: str, path: Path) -> Iterator[Row]:
         )
     try:
         for row in reader:
-            yield Row(reader.line_num, row["label"].strip(), row["synsets"])
+            several = row.get("multi_label", "") == "yes"
+            yield Row(reader.line_num, row["label"].strip(), row["synsets"], several)
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: {error}", "save it as plain CSV") from error
 
@@ -151,7 +163,11 @@ def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
         elif row.synsets is None and written:
             unnamed.append(place)
         synsets = tuple(key for _, key in keys if key is not None)
-        labels.append(Label(row.label, synsets, row.line if written is None else None))
+        labels.append(
+            Label(row.label, synsets)
+            if written is not None
+            else Label(row.label, synsets, row.line, senses="guessed")
+        )
     if faults:
         more = [f"and {len(faults) - MAX_FAULTS_SHOWN} more"] if len(faults) > MAX_FAULTS_SHOWN else []
         raise DataError(
@@ -168,11 +184,13 @@ def _label_set(name: str, source: str, rows: Iterable[Row]) -> LabelSet:
 
 def _guessed(labels: Sequence[Label]) -> tuple[Label, ...]:
     """The labels, with a guess at those that are names alone."""
-    names = [label.name for label in labels if label.line is not None]
+    names = [label.name for label in labels if label.senses == "guessed"]
     if not names:
         return tuple(labels)
     found = iter(guesses(names, [key for label in labels for key in label.synsets]))
-    return tuple(label if label.line is None else replace(label, synsets=next(found)) for label in labels)
+    return tuple(
+        replace(label, synsets=next(found)) if label.senses == "guessed" else label for label in labels
+    )
 
 
 def _written_synsets(row: Row, graph: NounGraph) -> tuple[str, ...] | None:

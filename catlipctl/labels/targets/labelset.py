@@ -13,6 +13,12 @@ How = Literal["exact", "hyponyms", "similar", "averaged", "partial", "random"]
 """How Transfer Init meets a label, the best way first; `transfer.initialise.matching` says what each is."""
 HOWS: tuple[How, ...] = get_args(How)
 
+Senses = Literal["given", "built-in", "guessed"]
+"""Who says what a label means: the label set, by a synset; our table of a data set's names; a guess."""
+
+Mapping = Literal["heads", "paper"]
+"""How a name that no synset explains is read (`words.py`), and how it is met (`initialise.matching`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -24,12 +30,13 @@ class Label:
     looks for its classifier row (CatLIP 4.2) looks for a row of each synset, and averages those that are
     found. None: nothing in WordNet fits.
 
-    line: of the file, where the name stands there alone and the synsets are a guess; else None.
+    senses: who says so. line: of the file, where the name stands there alone; else None.
     """
 
     name: str
     synsets: tuple[str, ...]
     line: int | None = None
+    senses: Senses = "given"
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class LabelSet:
     @property
     def guessed(self) -> tuple[Label, ...]:
         """The labels whose synsets are a guess."""
-        return tuple(label for label in self.labels if label.line is not None)
+        return tuple(label for label in self.labels if label.senses == "guessed")
 
     @cached_property
     def _ids(self) -> dict[str, int]:

@@ -6,19 +6,17 @@ sense of it is a daredevil.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
 from pydantic import BaseModel
 
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets.labelset import QUALIFIER, Label, LabelSet, spoken
+from catlipctl.labels.targets.labelset import Label, LabelSet
+from catlipctl.labels.targets.words import candidates
 from catlipctl.labels.wordnet import NounGraph
 from catlipctl.results import Result
-
-# These are nouns too (angstrom, inch, ...), but never in the name of a class.
-FUNCTION_WORDS = set("a an and at by for from in no of off on or the to with".split())  # noqa: SIM905
 
 SHARPNESS = 3
 """Exponent of the similarity to another label: near ones decide, far ones hardly count."""
@@ -57,9 +55,9 @@ class Meanings(Result):
 
 
 def guesses(names: Sequence[str], known: Sequence[str] = ()) -> list[tuple[str, ...]]:
-    """Keys of what each name of a set means: of the whole name, else of the longest runs of its words.
+    """Keys of what each name of a set means, by its head nouns (`words.py`).
 
-    `fire_station` is one synset, `restaurant_kitchen` two; words that are no nouns are passed over. A sense's
+    `fire_station` is one synset, `restaurant_kitchen` two. A sense's
     score is its mean similarity to the other labels over the square root of its rank in WordNet's order. The
     other labels take part by each of their senses, weighted by rank. Similarity is the information content of
     what two synsets have in common over that of the sense (after Lin, 1998), to the power of `SHARPNESS`.
@@ -67,7 +65,7 @@ def guesses(names: Sequence[str], known: Sequence[str] = ()) -> list[tuple[str, 
     tests/labels/targets/test_senses.py.
     """
     graph = wordnet.nouns()
-    words = [list(candidates(name, graph)) for name in names]
+    words = [candidates(name, graph) for name in names]
     weights = {senses: _weights(senses, graph) for senses in {s for label in words for s in label}}
     shared = Counter(_company())
     for weight in [weights[senses] for label in words for senses in label]:
@@ -81,22 +79,6 @@ def guesses(names: Sequence[str], known: Sequence[str] = ()) -> list[tuple[str, 
         return senses[scores.index(max(scores))]
 
     return [tuple(dict.fromkeys(best(senses) for senses in label)) for label in words]
-
-
-def candidates(name: str, graph: NounGraph) -> Iterator[tuple[str, ...]]:
-    """The senses of a class name, or of each of the longest runs of its words, the most frequent first.
-
-    What follows a slash is no part of the name (`bazaar/indoor`). What stands in brackets leaves only the
-    senses that are of this kind, if any are: `crane (wading bird)`.
-    """
-    kinds = set(graph.synsets(found[0].strip(" ()"))) if (found := QUALIFIER.search(name)) else set()
-    words = spoken(name).lower().replace("-", " ").split()
-    while words:
-        for length in range(len(words), 0, -1):
-            if senses := _senses("_".join(words[:length]), graph):
-                yield tuple(key for key in senses if kinds & graph.above(key)) or senses
-                break
-        words = words[length:]
 
 
 def meanings(target: LabelSet) -> list[Meaning]:
@@ -117,7 +99,7 @@ def tsv(target: LabelSet) -> str:
 
 
 def _senses_of(label: Label, graph: NounGraph) -> list[Sense]:
-    words = list(candidates(label.name, graph)) if label.line is not None else []
+    words = candidates(label.name, graph) if label.senses == "guessed" else []
     found = []
     for key in label.synsets:
         others = next((senses for senses in words if key in senses), ())
@@ -140,12 +122,6 @@ def _path(key: str, graph: NounGraph) -> list[str]:
         key = above[0]
         path.append(key)
     return path[:-3] or path
-
-
-def _senses(lemma: str, graph: NounGraph) -> tuple[str, ...]:
-    if lemma in FUNCTION_WORDS:
-        return ()
-    return graph.synsets(lemma) or graph.synsets(graph.lemmatize(lemma))
 
 
 def _weights(senses: Sequence[str], graph: NounGraph) -> dict[str, float]:

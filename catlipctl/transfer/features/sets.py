@@ -1,18 +1,22 @@
 """Features and classes of the images that train a classifier and of those that test it."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.data import Source
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
+from catlipctl.training.world import World
 from catlipctl.transfer.features.extraction import extract
 from catlipctl.transfer.features.untrained import reestimate_batch_norm
-from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset
+from catlipctl.transfer.labelled import ALL, TrainSize, labelled_sets, subset, without_images
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,20 @@ class LabelledFeatures:
     labels: Tensor
 
 
+class Extraction(BaseModel):
+    """What features cost: seconds, and images that the tower was given; cached: that were known before."""
+
+    seconds: float = 0.0
+    images: int = 0
+    cached: int = 0
+
+
 @dataclass(frozen=True)
 class ProbeSets:
     """What a probe needs: features of the training and the test images, and the classes in order.
 
     test_samples: names of the test images. split: how the two were told apart. unreadable, unlabelled: images
-    left out of both.
+    left out of both. scored: as `Labelled` has it of the test images.
     """
 
     train: LabelledFeatures
@@ -38,6 +50,8 @@ class ProbeSets:
     split: str
     unreadable: int
     unlabelled: int
+    extraction: Extraction = field(default_factory=Extraction)
+    scored: Tensor | None = None
 
 
 def extract_sets(
@@ -51,6 +65,8 @@ def extract_sets(
     reestimate: bool = False,
     multi_label: bool | None = None,
     label_base: int | None = None,
+    cache: Path | None = None,
+    world: World | None = None,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> ProbeSets:
@@ -59,14 +75,19 @@ def extract_sets(
     train_size: only a subset of the training images, decided by `seed`, is read. reestimate: first set
     BatchNorm's statistics to those of the training images: of all of them, whatever the train size, for they
     need no label and a control of few images would be a straw man. multi_label, label_base: of
-    `labelled_sets`.
+    `labelled_sets`. cache, world: as `extract` has them: of several processes the first alone has the
+    features.
     """
+    start = time.monotonic()
     sets = labelled_sets(train, test, target, seed, multi_label=multi_label, label_base=label_base)
+    if absent := without_images(target, sets.classes):
+        progress.note(absent)
     all_indices = sets.train.indices
     train_indices = all_indices[subset(sets.train.labels[all_indices], train_size, seed)]
     options: dict[str, Any] = {"workers": workers, "progress": progress}
     if reestimate:
         reestimate_batch_norm(tower, train, all_indices.tolist(), **options)
+    options |= {"cache": cache, "world": world}
     trained = extract(
         tower,
         train,
@@ -89,4 +110,10 @@ def extract_sets(
         split=sets.split,
         unreadable=trained.unreadable + tested.unreadable,
         unlabelled=sets.unlabelled,
+        extraction=Extraction(
+            seconds=round(time.monotonic() - start, 3),
+            images=(given := trained.extracted + tested.extracted),
+            cached=len(train_indices) + len(sets.test.indices) - given,
+        ),
+        scored=sets.test.scored,
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import get_model_args
 from torch import nn
 
 from catlipctl.checkpoints import Checkpoint
@@ -19,9 +20,13 @@ def untrained(checkpoint: Checkpoint, seed: int) -> Tower:
     """The tower of `checkpoint` as it was before any training: freshly initialised from `seed`."""
     trained: Any = checkpoint.tower.module
     name = f"local-dir:{checkpoint.path}" if checkpoint.path else checkpoint.tower.name
+    # A folder says itself how its tower is made.
+    arguments = {} if checkpoint.path else get_model_args(trained)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh: Any = timm.create_model(name, pretrained=False, num_classes=checkpoint.tower.num_classes)
+        fresh: Any = timm.create_model(
+            name, pretrained=False, **{**arguments, "num_classes": checkpoint.tower.num_classes}
+        )
     shapes, expected = (
         {key: value.shape for key, value in model.state_dict().items()} for model in (fresh, trained)
     )
@@ -30,7 +35,7 @@ def untrained(checkpoint: Checkpoint, seed: int) -> Tower:
             f"cannot make an untrained tower like this one: timm's {name} differs",
             "write the model as a checkpoint of ours first: its config says how it is made",
         )
-    # One that was made by its name alone has that name's preprocessing.
+    # One that was made by its name has that name's preprocessing.
     fresh.pretrained_cfg = trained.pretrained_cfg
     return TimmTower(fresh.eval())
 

@@ -11,7 +11,7 @@ from catlipctl.data import read_images
 from catlipctl.errors import DataError
 from catlipctl.models import Tower
 from catlipctl.transfer.labelled import Labelled
-from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
+from catlipctl.transfer.metrics import Answers, MultiLabelAnswers, restricted
 
 BATCH = 256
 
@@ -19,7 +19,9 @@ BATCH = 256
 def answers(
     tower: Tower, weights: Mapping[str, Tensor], test: Labelled, device: torch.device, *, workers: int = 0
 ) -> tuple[Answers | MultiLabelAnswers, int]:
-    """What a tower with these weights says of the test images; how many are unreadable.
+    """What a tower with these weights says of the test images, among the classes that are scored.
+
+    With the number of those that are unreadable.
 
     Raises DataError where none can be read.
     """
@@ -40,7 +42,8 @@ def answers(
             f"none of the test images of {test.source.name} can be read", "check that they are images"
         )
     kind = Answers if test.labels.dim() == 1 else MultiLabelAnswers
-    return kind(torch.cat(logits), test.labels[torch.cat(samples)], reader.keys), reader.unreadable
+    found = restricted(torch.cat(logits), test.scored)
+    return kind(found, test.labels[torch.cat(samples)], reader.keys), reader.unreadable
 
 
 def figures(found: Answers | MultiLabelAnswers, seed: int, classes: Sequence[str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,12 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
-from catlipctl.data.sample import Sample, Selection
+from catlipctl.data.sample import Selection
 from catlipctl.data.transform import TrainTransform
 from catlipctl.files import write_text
 from catlipctl.labels.targets import LabelSet
-from catlipctl.models import RangeAugment, TimmTower, Tower, flops, resized
-from catlipctl.objectives import Context, Objective
-from catlipctl.objectives.catlip import Catlip
-from catlipctl.objectives.classification import Classification
+from catlipctl.models import Tower, flops
+from catlipctl.objectives import Objective
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.finetuning import FIXED_ON_RESUME, FREE_ON_RESUME, FinetuneRecipe
 from catlipctl.training import Learner, Rules, Run
@@ -30,26 +28,26 @@ from catlipctl.training.optimiser import layer_rates
 from catlipctl.training.report import Row, RunState, first_and_final_loss, read_metrics
 from catlipctl.training.steps import StepSchedule, planned
 from catlipctl.training.utilisation import BACKWARD
-from catlipctl.transfer.classifier import freeze, log_odds, with_head
+from catlipctl.transfer.classifier import log_odds
+from catlipctl.transfer.features import reestimate_batch_norm, untrained
 from catlipctl.transfer.finetuning.answers import answers, figures, means
+from catlipctl.transfer.finetuning.assembly import ClassEncoder, base_size, make_objective, make_tower
 from catlipctl.transfer.finetuning.result import FinetuneResult, MultiLabelFinetuneResult, protocol
 from catlipctl.transfer.initialise import TransferredHead, prior_head
-from catlipctl.transfer.labelled import LabelledSets, described, inputs, labelled_sets
+from catlipctl.transfer.labelled import (
+    LabelledSets,
+    TrainSize,
+    described,
+    inputs,
+    labelled_sets,
+    subset,
+    without_images,
+)
 from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 
 RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 """What may change while a run goes on, and what may not."""
-
-
-@dataclass(frozen=True)
-class ClassEncoder:
-    """A sample's class ids, by its labels."""
-
-    ids: Mapping[str, int]
-
-    def __call__(self, sample: Sample) -> list[int]:
-        return sorted({self.ids[name] for name in sample.labels or ()})
 
 
 def finetune(
@@ -85,11 +83,12 @@ def finetune(
         cpu=cpu,
         progress=progress,
     ) as run:
-        several = None if recipe.loss is None else recipe.loss == "bce"
         sets = labelled_sets(
-            train, test, target, recipe.seed, multi_label=several, label_base=recipe.label_base
+            train, test, target, recipe.seed, multi_label=recipe.multi_label, label_base=recipe.label_base
         )
         tuning = settled(recipe, run, checkpoint, sets)
+        if absent := without_images(target, sets.classes):
+            run.progress.note(absent)
         for warning in recipe.warnings(len(tuning.schedule)):
             run.progress.warn(warning)
         learner = tuning.learner()
@@ -111,19 +110,30 @@ def finetune(
 
 def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: LabelledSets) -> "FineTuning":
     """All that a run needs before it trains; UsageError for sizes that the tower does not take."""
+    chosen = sets.train.indices
+    chosen = chosen[subset(sets.train.labels[chosen], TrainSize.parse(recipe.train_size), recipe.seed)]
+    source = Selection(sets.train.source, chosen.tolist())
+    if recipe.random_backbone:
+        tower = untrained(checkpoint, recipe.seed)
+        if recipe.learns == "classifier":
+            # Of all training images, as the fast probe does: they need no label.
+            everything = sets.train.indices.tolist()
+            workers, progress = recipe.workers, run.progress
+            reestimate_batch_norm(tower, sets.train.source, everything, workers=workers, progress=progress)
+        checkpoint = replace(checkpoint, tower=tower)
     prior = None
-    if recipe.init == "transfer":
-        prior = prior_head(checkpoint, sets.classes, recipe.seed, progress=run.progress)
-    base = recipe.image_size or checkpoint.tower.preprocessing.size
+    if recipe.init == "transfer" and not recipe.random_backbone:
+        prior = prior_head(
+            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+        )
+    base = base_size(recipe, checkpoint.tower)
     recipe.must_share_out(base, run.world.size)
-    tower = resized(checkpoint.tower, base, recipe.image_sizes(base), crop_pct=recipe.crop_pct)
-    tower = with_classifier(tower, len(sets.classes), prior, recipe.seed)
+    tower = make_tower(recipe, checkpoint.tower, len(sets.classes), prior)
     if sets.classes.multi_label:
         run.progress.note("an image may have several labels: binary cross-entropy over the classes, and mAP")
         if prior is None:
             with torch.no_grad():
-                tower.linear_head().bias.copy_(log_odds(sets.train.labels[sets.train.indices]))
-    source = Selection(sets.train.source, sets.train.indices.tolist())
+                tower.linear_head().bias.copy_(log_odds(sets.train.labels[chosen]))
     schedule = planned(recipe, base, len(source), (run.start.step, run.start.samples))
     assert schedule is not None, "the source is open, so its epochs have a length"
     origin = str(checkpoint.path or tower.name)
@@ -150,23 +160,15 @@ class FineTuning:
     def learner(self) -> Learner:
         """The tower under the data's loss, with learning rates by layer; or its classifier alone."""
         recipe, world = self.recipe, self.run.world
-        augment = None
-        if recipe.range_augment is not None:
-            augment = RangeAugment(recipe.range_augment, len(self.schedule), recipe.seed)
-        context = Context(
-            tower=self.tower,
-            encode=ClassEncoder(self.sets.ids),
-            range_augment=augment,
+        objective = make_objective(
+            recipe,
+            self.tower,
+            ClassEncoder(self.sets.ids),
+            len(self.schedule),
+            multi_label=self.sets.classes.multi_label,
             rank=world.rank,
             world=world.size,
         )
-        objective: Objective = (
-            Catlip.build(None, context)
-            if self.sets.classes.multi_label
-            else Classification.build(recipe.classification, context)
-        )
-        if recipe.learns == "classifier":
-            freeze(self.tower)
         learner = Learner(
             objective,
             recipe.optimiser,
@@ -197,7 +199,8 @@ class FineTuning:
 
     def parts(self, weights: Mapping[str, Tensor]) -> Mapping[str, Any]:  # noqa: ARG002
         """What a checkpoint has beside the tower."""
-        about = {"kind": "fine-tuning", "from": self.origin}
+        kind = "fine-tuning" if self.recipe.learns == "all" else "linear probe"
+        about = {"kind": kind, "from": self.origin}
         return {
             "config": {**about, "recipe": recipes.plain(self.recipe)},
             "label_names": self.names,
@@ -238,6 +241,7 @@ class FineTuning:
         kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
         found = kind(
             **figures(answered, self.recipe.seed, self.names),
+            confused=answered.confused(self.names) if isinstance(answered, Answers) else [],
             protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
@@ -251,6 +255,8 @@ class FineTuning:
             seconds=round(state.totals["seconds"], 3),
             first_loss=first_loss,
             final_loss=final_loss,
+            train_size=self.recipe.train_size,
+            random_backbone=self.recipe.random_backbone,
             train_images=len(self.source),
             classes=len(sets.classes),
             unlabelled=sets.unlabelled,
@@ -263,13 +269,3 @@ class FineTuning:
         found.write(directory.path / RESULT)
         write_text(directory.path / PREDICTIONS, answered.table(self.names))
         return found
-
-
-def with_classifier(tower: Tower, classes: int, prior: TransferredHead | None, seed: int) -> Tower:
-    """The tower with a classifier for a target: a prior's rows, or fresh ones by `seed`."""
-    torch.manual_seed(seed)
-    if prior is not None:
-        return with_head(tower, prior.weight, prior.bias)
-    module: Any = copy.deepcopy(tower.module)
-    module.reset_classifier(classes)
-    return TimmTower(module)

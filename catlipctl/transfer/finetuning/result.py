@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from catlipctl.labels.targets import How
 from catlipctl.results import Measurement
 from catlipctl.settings.finetuning import FinetuneRecipe, Init
-from catlipctl.transfer.metrics import Interval, Precisions
+from catlipctl.transfer.metrics import ConfusedPair, Interval, Precisions
 
 PROBE_PROTOCOL = "linear probe, paper: the classifier alone, AdamW on augmented passes"
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
@@ -29,7 +29,8 @@ class Finetuned(BaseModel):
     """How a classifier was fine-tuned.
 
     prior: how the classifier's rows were made at the start; empty with fresh ones. weights: `average` where
-    the EMA was evaluated and saved, else `raw`. history: figures on the way, by step.
+    the EMA was evaluated and saved, else `raw`. history: figures on the way, by step. confused: the pairs of
+    exclusive classes that are confused most.
     """
 
     checkpoint: str
@@ -43,12 +44,15 @@ class Finetuned(BaseModel):
     seconds: float
     first_loss: float | None
     final_loss: float | None
+    train_size: str
+    random_backbone: bool
     train_images: int
     test_images: int
     classes: int
     unreadable: int
     unlabelled: int
     history: list[dict[str, float]]
+    confused: list[ConfusedPair] = []
 
 
 class FinetuneResult(Finetuned, Measurement):

@@ -2,6 +2,7 @@
 
 from catlipctl.transfer.initialise.account import ACCOUNT, AccountRow, account_csv, read_account
 from catlipctl.transfer.initialise.calibration import Rows
+from catlipctl.transfer.initialise.neighbours import Neighbours
 from catlipctl.transfer.initialise.prior import prior_head, prior_rows
 from catlipctl.transfer.initialise.rows import TransferredHead, transfer_init
 from catlipctl.transfer.initialise.write import TransferInit, write_transfer_init
@@ -9,6 +10,7 @@ from catlipctl.transfer.initialise.write import TransferInit, write_transfer_ini
 __all__ = [
     "ACCOUNT",
     "AccountRow",
+    "Neighbours",
     "Rows",
     "TransferInit",
     "TransferredHead",

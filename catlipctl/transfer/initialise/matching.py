@@ -1,6 +1,6 @@
 """Which classes of a vocabulary a target label is met by (CatLIP, 4.2): names alone, no weights.
 
-A label's synset is looked for in this order:
+A label is its head nouns (`labels.targets.words`), each a synset, and a synset is looked for in this order:
 
     exact       it is a class of the vocabulary
     hyponyms    classes of the vocabulary are kinds of it: `animal` stands in no caption, but its kinds do;
@@ -11,13 +11,16 @@ A label's synset is looked for in this order:
 
 A label made of several words (several synsets) has each looked for by itself, and is the average over those
 found: `averaged` where all are, `partial` where some are `missed`.
+
+The paper says less, and `mapping="paper"` does no more: no mean of kinds, and a label one of whose words is
+missed is random as a whole. What `similar` there finds may be an instance.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from catlipctl.labels import wordnet
-from catlipctl.labels.targets import How, LabelSet, similarity_of
+from catlipctl.labels.targets import How, LabelSet, Mapping, similarity_of
 
 MIN_SIMILARITY = 0.5
 """A parent or a child."""
@@ -55,15 +58,23 @@ class LabelMatch:
 
 
 def match_labels(
-    labelset: LabelSet, vocabulary: Sequence[str], min_similarity: float = MIN_SIMILARITY
+    labelset: LabelSet,
+    vocabulary: Sequence[str],
+    min_similarity: float = MIN_SIMILARITY,
+    mapping: Mapping = "heads",
 ) -> list[LabelMatch]:
-    """What each label of `labelset` is met by among the keys of `vocabulary`, in the label set's order."""
+    """What each label of `labelset` is met by among the keys of `vocabulary`, in the label set's order.
+
+    Its names are taken as they were read: `read_by` reads them as the mapping does.
+    """
     synsets = dict.fromkeys(synset for label in labelset.labels for synset in label.synsets)
-    matches = _match(list(synsets), vocabulary, min_similarity)
+    matches = _match(list(synsets), vocabulary, min_similarity, mapping)
     label_matches = []
     for label in labelset.labels:
         found = tuple(matches[synset] for synset in label.synsets if synset in matches)
         missed = tuple(synset for synset in label.synsets if synset not in matches)
+        if missed and mapping == "paper":
+            found = ()
         label_matches.append(LabelMatch(_how(found, missed), found, missed))
     return label_matches
 
@@ -76,7 +87,9 @@ def _how(found: Sequence[SynsetMatch], missed: Sequence[str]) -> How:
     return "averaged" if len(found) > 1 else found[0].how
 
 
-def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float) -> dict[str, SynsetMatch]:
+def _match(
+    synsets: list[str], vocabulary: Sequence[str], min_similarity: float, mapping: Mapping
+) -> dict[str, SynsetMatch]:
     graph = wordnet.nouns()
     candidates = [key for key in vocabulary if key in graph]  # a vocabulary may hold keys that are no synsets
     rank = {key: i for i, key in enumerate(candidates)}
@@ -84,13 +97,14 @@ def _match(synsets: list[str], vocabulary: Sequence[str], min_similarity: float)
     for synset in synsets:
         if synset in rank:
             matches[synset] = SynsetMatch("exact", (synset,), 1.0)
-        elif kinds := graph.descendants(synset) & rank.keys():
+        elif mapping == "heads" and (kinds := graph.descendants(synset) & rank.keys()):
             ranked = tuple(sorted(kinds, key=rank.__getitem__))
             nearest_kind = float(graph.nearest([synset], ranked).similarity[0])
             matches[synset] = SynsetMatch("hyponyms", ranked, nearest_kind)
     rest = [synset for synset in synsets if synset not in matches]
     # An instance is no class like another: a river is not to be made of Jordan and Niger.
-    candidates = [key for key in candidates if not graph.instance_hypernyms(key)]
+    if mapping == "heads":
+        candidates = [key for key in candidates if not graph.instance_hypernyms(key)]
     if rest and candidates:
         nearest = graph.nearest(rest, candidates)
         for synset, similarity, ties in zip(rest, nearest.similarity, nearest.matches, strict=True):

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.checkpoints.directory import check
 from catlipctl.errors import CheckpointError
-from catlipctl.labels.targets import Label, LabelSet
+from catlipctl.labels.targets import Label, LabelSet, Mapping
 from catlipctl.progress import SILENT, Progress
 from catlipctl.transfer.initialise.account import ACCOUNT, read_account
 from catlipctl.transfer.initialise.calibration import Rows
@@ -21,6 +21,7 @@ def prior_head(
     present: LabelSet,
     seed: int = 0,
     *,
+    mapping: Mapping = "heads",
     rows: Rows = "plain",
     progress: Progress = SILENT,
 ) -> TransferredHead | None:
@@ -35,7 +36,7 @@ def prior_head(
         head = _made_before(checkpoint, present)
         why = f"its labels, those of {checkpoint.config.get('target')}, lack some of the classes"
     elif checkpoint.synsets is not None:
-        head = transfer_init(checkpoint, present, rows=rows, seed=seed)
+        head = transfer_init(checkpoint, present, mapping=mapping, rows=rows, seed=seed)
         why = ""
     else:
         head, why = None, "the checkpoint has no vocabulary: nothing says what its classifier's rows mean"
@@ -44,7 +45,8 @@ def prior_head(
         more = f" and {len(meant) - SHOWN} more" if len(meant) > SHOWN else ""
         progress.note(f"classes as synsets: {', '.join(meant[:SHOWN])}{more}")
         return head
-    progress.warn(f"no prior from Transfer Init: {why or 'its head has nothing like these classes'}")
+    why = why or "its head has nothing like these classes"
+    progress.warn(f"no prior from Transfer Init: {why}; so Random Init only")
     return None
 
 

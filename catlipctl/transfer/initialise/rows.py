@@ -9,6 +9,7 @@ emoji classes are then told apart with 44.5 % top-1 accuracy, and with 37.9 % by
 CIFAR-10, from another run, it is 21.3 % and 20.6 %.
 """
 
+import hashlib
 import math
 from collections import Counter
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError
-from catlipctl.labels.targets import HOWS, How, LabelSet
+from catlipctl.labels.targets import HOWS, How, LabelSet, Mapping, read_by
 from catlipctl.transfer.initialise.account import AccountRow, account_of
 from catlipctl.transfer.initialise.calibration import Rows, smoothed
 from catlipctl.transfer.initialise.matching import MIN_SIMILARITY, match_labels
@@ -44,8 +45,8 @@ class TransferredHead:
 
     @property
     def distinct_rows(self) -> int:
-        """How many different rows there are: labels met by the same classes share one."""
-        return len(torch.unique(self.weight, dim=0))
+        """How many different rows mean something: labels met by the same classes share one."""
+        return len(torch.unique(self.weight[self.mapped], dim=0))
 
     def counts(self) -> dict[How, int]:
         """How many labels were met in each way."""
@@ -58,15 +59,18 @@ def transfer_init(
     labelset: LabelSet,
     *,
     min_similarity: float = MIN_SIMILARITY,
+    mapping: Mapping = "heads",
     rows: Rows = "plain",
     seed: int = 0,
 ) -> TransferredHead:
     """The classifier for `labelset` from the head of `checkpoint`: of pre-training, or a foreign one's.
 
+    mapping: how names are read (`labels.targets.words`), and how they are met (`matching`).
+
     A row is the mean over the label's words of the mean over the classes that each is met by. A random row is
     drawn from a normal distribution with the mean and the standard deviation of the head's rows in each
     feature, so that its logits are of the others' size and level; its bias is their mean. It depends on
-    `seed` and the label's place alone. For labels that exclude each other the biases of a vocabulary's
+    `seed` and the label's name alone. For labels that exclude each other the biases of a vocabulary's
     classes are adjusted, as said above. rows: `calibrated` ones are for such labels and classes of a
     vocabulary alone; else they are plain. Raises CheckpointError for a checkpoint of which nothing says what
     its rows mean; UsageError for a tower whose head is not one linear layer: it has no rows.
@@ -75,9 +79,9 @@ def transfer_init(
     if synsets is None:
         raise CheckpointError(
             f"{checkpoint.name} has no vocabulary, and its labels are not synsets: "
-            "nothing says what its rows mean",
-            "take a run of objective catlip, or a timm model with ImageNet's classes; "
-            "`catlipctl eval lp` and `eval ft` need neither",
+            "nothing says what its rows mean, so there is Random Init only",
+            "take a run of objective catlip, a head with ImageNet's classes, or what CatLIP released, by "
+            "`catlipctl checkpoint import --vocab`; `catlipctl eval lp` and `eval ft` need neither",
         )
     head = checkpoint.tower.linear_head()
     learned = head.weight.detach().float().cpu()
@@ -90,10 +94,10 @@ def transfer_init(
     if not labelset.multi_label:
         biases = biases - _log_frequencies(checkpoint)
     place = {key: row for row, key in enumerate(synsets)}
-    matches = match_labels(labelset, synsets, min_similarity)
-    generator = torch.Generator().manual_seed(seed)
-    spread = learned.std(0, correction=0)
-    weight = learned.mean(0) + spread * torch.randn(len(matches), learned.shape[1], generator=generator)
+    labelset = read_by(mapping, labelset)
+    matches = match_labels(labelset, synsets, min_similarity, mapping)
+    drawn = torch.stack([_drawn(learned.shape[1], f"{seed} {label.name}") for label in labelset.labels])
+    weight = learned.mean(0) + learned.std(0, correction=0) * drawn
     bias = biases.mean().repeat(len(matches))
     if labelset.multi_label or checkpoint.vocabulary is None:
         rows = "plain"
@@ -104,12 +108,21 @@ def transfer_init(
         learned, biases = whole[:, :-1], whole[:, -1]
     for i, label in enumerate(matches):
         if label.matches:
-            classes = [[place[key] for key in synset.sources] for synset in label.matches]
+            # In order, so that labels met by the same classes have the same row to the bit.
+            classes = sorted(sorted(place[key] for key in synset.sources) for synset in label.matches)
             weight[i] = torch.stack([learned[ids].mean(0) for ids in classes]).mean(0)
             bias[i] = torch.stack([biases[ids].mean() for ids in classes]).mean()
             if rows == "calibrated":
                 weight[i] *= length / weight[i].norm()
-    return TransferredHead(labelset.name, weight, bias, account_of(labelset, matches), rows)
+    shared = torch.unique(weight, dim=0, return_inverse=True, return_counts=True)
+    account = account_of(labelset, matches, (shared[2][shared[1]] - 1).tolist())
+    return TransferredHead(labelset.name, weight, bias, account, rows)
+
+
+def _drawn(size: int, by: str) -> Tensor:
+    """`[size]`, standard normal: the same wherever a label stands, so that a changed one changes no other."""
+    seed = int.from_bytes(hashlib.sha256(by.encode()).digest()[:8], "big")
+    return torch.randn(size, generator=torch.Generator().manual_seed(seed % 2**63))
 
 
 def _log_frequencies(checkpoint: Checkpoint) -> Tensor | float:

@@ -6,17 +6,22 @@ from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import DataError
 from catlipctl.files import refuse_taken
-from catlipctl.labels.targets import How, LabelSet
+from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.initialise.account import ACCOUNT, AccountRow, account_csv
 from catlipctl.transfer.initialise.calibration import Rows
 from catlipctl.transfer.initialise.matching import MIN_SIMILARITY
+from catlipctl.transfer.initialise.neighbours import Neighbours, neighbours
 from catlipctl.transfer.initialise.rows import transfer_init
 
 
 class TransferInit(Result):
-    """What `transfer-init` reports: where the checkpoint is, how many labels were met how, and each row."""
+    """What `transfer-init` reports: where the checkpoint is, how many labels were met how, and each row.
+
+    distinct_rows: different rows that are not random. shared: labels whose row another label has too.
+    guessed: labels whose senses are a guess. neighbours: of each label, where they were asked for.
+    """
 
     checkpoint: str
     head: str | None
@@ -25,10 +30,14 @@ class TransferInit(Result):
     labels: int
     counts: dict[How, int]
     distinct_rows: int
+    shared: int
+    guessed: int
+    mapping: Mapping
     min_similarity: float
     rows: Rows
     seed: int
     account: list[AccountRow]
+    neighbours: list[Neighbours]
 
 
 def write_transfer_init(
@@ -37,18 +46,28 @@ def write_transfer_init(
     out: Path,
     *,
     min_similarity: float = MIN_SIMILARITY,
+    mapping: Mapping = "heads",
     rows: Rows = "plain",
     seed: int = 0,
     head_only: Path | None = None,
+    with_neighbours: bool = False,
 ) -> TransferInit:
     """Do Transfer Init and write the tower with its new head as the checkpoint `out`, with `account.csv`.
 
     `head_only`: a safetensors file to write `weight [K, D]` and `bias [K]` to as well. Neither may exist.
-    Raises DataError where no label is met: all rows would be random.
+    Raises DataError where no label is met: all rows would be random; and for one label that would exclude all
+    others: its probability is 1 whatever is seen.
     """
+    if len(labelset) == 1 and not labelset.multi_label:
+        raise DataError(
+            f"{labelset.name} has one label, {labelset.labels[0].name}: to choose between one says nothing",
+            "give it a second label, or --multi-label: then it is a yes or a no",
+        )
     if head_only is not None:
         refuse_taken(head_only)
-    head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, rows=rows, seed=seed)
+    head = transfer_init(
+        checkpoint, labelset, min_similarity=min_similarity, mapping=mapping, rows=rows, seed=seed
+    )
     if not head.mapped.any():
         raise DataError(
             f"no class of the checkpoint's head is like any of the {len(labelset):,} labels of "
@@ -58,6 +77,7 @@ def write_transfer_init(
     section = {
         "kind": "transfer-init",
         "target": labelset.name,
+        "mapping": mapping,
         "min_similarity": min_similarity,
         "rows": head.rows,
         "seed": seed,
@@ -68,7 +88,7 @@ def write_transfer_init(
         config={**section, "from": checkpoint.name},
         problem_type=checkpoints.MULTI_LABEL if labelset.multi_label else checkpoints.SINGLE_LABEL,
         label_names=[label.name for label in labelset.labels],
-        files={ACCOUNT: account_csv(head.account)},
+        files={ACCOUNT: account_csv(head.account, multi_label=labelset.multi_label)},
     )
     if head_only is not None:
         save_head(head_only, head.weight, head.bias)
@@ -80,8 +100,12 @@ def write_transfer_init(
         labels=len(labelset),
         counts=head.counts(),
         distinct_rows=head.distinct_rows,
+        shared=sum(row.shared > 0 for row in head.account),
+        guessed=sum(row.senses == "guessed" for row in head.account),
+        mapping=mapping,
         min_similarity=min_similarity,
         rows=head.rows,
         seed=seed,
         account=head.account,
+        neighbours=neighbours(head, checkpoint.synsets or ()) if with_neighbours else [],
     )

@@ -6,6 +6,7 @@ from catlipctl.transfer.labelled.classes import (
     class_matrix,
     named_classes,
     rows_by_number,
+    without_images,
 )
 from catlipctl.transfer.labelled.splits import (
     TEST_SHARE,
@@ -37,4 +38,5 @@ __all__ = [
     "rows_by_number",
     "strata",
     "subset",
+    "without_images",
 ]

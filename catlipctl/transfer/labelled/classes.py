@@ -79,8 +79,11 @@ def named_classes(
         given = [name for name in ordered if name in graph]
         words = [name for name in ordered if name not in graph]
         found = dict(zip(words, guesses(words, given), strict=True))
-        labels = tuple(Label(name, found.get(name, (name,))) for name in ordered)
-        present = LabelSet("class names", labels, multi_label)
+        labels = (
+            Label(name, found[name], senses="guessed") if name in found else Label(name, (name,))
+            for name in ordered
+        )
+        present = LabelSet("class names", tuple(labels), multi_label)
     else:
         if unknown := sorted(name for name in names if target.find(name) is None):
             raise DataError(
@@ -95,6 +98,18 @@ def named_classes(
             "give class folders, or name where the label is with --label-key",
         )
     return present
+
+
+def without_images(target: LabelSet | None, classes: LabelSet) -> str:
+    """What to say of the target's labels of which there is no image; empty where there is nothing to say."""
+    present = {label.name for label in classes.labels}
+    absent = [label.name for label in target.labels if label.name not in present] if target else []
+    if not absent or target is None:
+        return ""
+    return (
+        f"{len(absent):,} of the {len(target):,} labels of {target.name} have no training image and no place "
+        f"in the classifier: {_some(absent)}"
+    )
 
 
 def class_ids(labels: Sequence[Labels], ids: Mapping[str, int]) -> Tensor:

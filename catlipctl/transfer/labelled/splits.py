@@ -50,6 +50,10 @@ def open_splits(
             raise DataError(f"{Path(spec).parent} has a train/ but neither test/ nor val/", f"--data {spec}")
     elif test is None:
         test = _beside(spec)
+    unused = [path for name in TESTS if (path := Path(spec).with_name(name)).is_dir() and str(path) != test]
+    if unused and Path(spec).name == "train":
+        chosen = "what is chosen on the way is chosen on held-out training images"
+        progress.note(f"{test} tests; {unused[0]} is left alone: {chosen}")
 
     def opened(text: str) -> Source:
         return data.open_source(
@@ -79,12 +83,14 @@ class Labelled:
     """Images of a source whose classes are known.
 
     labels: `[len(source)]`, class ids, -1 where there is none; of several a sample `[len(source), K]`, bool.
-    indices: `[N]`, ascending, those meant.
+    indices: `[N]`, ascending, those meant. scored: ids of the classes that may be answered, where test images
+    have a part of them; None: all.
     """
 
     source: Source
     labels: Tensor
     indices: Tensor
+    scored: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,9 @@ def labelled_sets(
     target: the label set whose labels the data's class names are; None takes the names themselves.
     multi_label: None looks at the set and the images (`may_be_several`). label_base: numbers in the data are
     rows of the target, the first of which is this. Of several labels an image counts for the rarest in
-    the split, and classes of test images alone are classes too. Raises DataError for classes that don't fit,
-    and where there is no test image.
+    the split, and classes of test images alone are classes too. Test images that have a part of exclusive
+    classes, as ImageNet-A and -R have 200 of 1,000, are scored among that part, as their authors do. Raises
+    DataError for classes that don't fit, and where there is no test image.
     """
     names = train.labels()
     test_names = names if test is None else test.labels()
@@ -142,10 +149,14 @@ def labelled_sets(
         unlabelled += int((~tested).sum())
     if not tested.any():
         raise DataError("there is no labelled test image", "give more images a class, or --test SOURCE")
+    scored = None
+    if test is not None and not several and len(present := test_labels[tested].unique()) < len(classes):
+        scored = present
+        split += f", scored among the {len(present):,} of {len(classes):,} classes that they have"
     train_indices, test_indices = (torch.where(mask)[0] for mask in (chosen, tested))
     return LabelledSets(
         Labelled(train, labels, train_indices),
-        Labelled(source, test_labels, test_indices),
+        Labelled(source, test_labels, test_indices, scored),
         classes,
         ids,
         split,

@@ -4,6 +4,15 @@ import torch
 from torch import Tensor
 
 
+def restricted(logits: Tensor, classes: Tensor | None) -> Tensor:
+    """Logits `[N, K]` of which no class but these ids `[C]` can be answered; None: all can."""
+    if classes is None:
+        return logits
+    masked = torch.full_like(logits, -torch.inf)
+    masked[:, classes] = logits[:, classes]
+    return masked
+
+
 def top_k_hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     """`[N]`, bool: whether the label is among the `k` largest logits (all of them where K <= k)."""
     best = logits.topk(min(k, logits.shape[1]), dim=1).indices

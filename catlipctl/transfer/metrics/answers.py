@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from catlipctl.transfer.metrics.accuracy import majority_share, mean_per_class_recall, share, top_k_hits
+from catlipctl.transfer.metrics.confusion import ConfusedPair, confusion, most_confused
 from catlipctl.transfer.metrics.intervals import interval
 
 RESULT = "result.json"
@@ -37,6 +38,10 @@ class Answers:
             "majority_share": majority_share(self.labels),
             "test_images": len(self.labels),
         }
+
+    def confused(self, classes: Sequence[str]) -> list[ConfusedPair]:
+        """The pairs of classes that are confused most."""
+        return most_confused(confusion(self.logits, self.labels), classes)
 
     def table(self, classes: Sequence[str]) -> str:
         """As CSV: sample, truth, predicted and probability (softmax) of what is predicted; labels by name."""

@@ -8,13 +8,18 @@ from catlipctl.transfer.probes.linear import (
     linear_probe,
     probe,
 )
-from catlipctl.transfer.probes.zero_shot import zero_shot
+from catlipctl.transfer.probes.together import PROBES, Evaluations, evaluate
+from catlipctl.transfer.probes.zero_shot import ZeroShotResult, zero_shot
 
 __all__ = [
+    "PROBES",
     "PROTOCOL",
+    "Evaluations",
     "MultiLabelProbeResult",
     "ProbeResult",
     "ProbeScores",
+    "ZeroShotResult",
+    "evaluate",
     "linear_probe",
     "probe",
     "zero_shot",

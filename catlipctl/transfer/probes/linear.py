@@ -1,34 +1,35 @@
 """The linear probe, fast protocol: features extracted once, then a convex fit around Transfer Init.
 
-`extract_sets` does the costly part; `probe` may then be called many times on its result, for other train
-sizes, inits and seeds. `linear_probe` is the whole of it for one.
+`frozen` does the costly part; `probe` may then be called many times on its sets, for other train sizes, inits
+and seeds. `linear_probe` is the whole of it for one.
 """
 
 import json
+import time
 from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel
-from torch import nn
+from torch import Tensor, nn
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import DataError
-from catlipctl.labels.targets import How, LabelSet
+from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.transfer import features
+from catlipctl.training.world import World
 from catlipctl.transfer.classifier import save_head, with_head
-from catlipctl.transfer.features import ProbeSets, extract_sets
-from catlipctl.transfer.initialise import Rows, TransferredHead, prior_head, prior_rows
-from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs, subset
-from catlipctl.transfer.metrics import Answers, Interval, interval, share, top_k_hits
+from catlipctl.transfer.features import ProbeSets
+from catlipctl.transfer.initialise import Rows, TransferredHead, prior_rows
+from catlipctl.transfer.labelled import ALL, TrainSize, subset
+from catlipctl.transfer.metrics import ConfusedPair, Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
 from catlipctl.transfer.probes import multi_label as several
 from catlipctl.transfer.probes import selection
+from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, frozen
 from catlipctl.transfer.probes.multi_label import MultiLabelScores
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
@@ -43,7 +44,9 @@ class ProbeScores(Measurement):
 
     The intervals are `metrics.interval`'s.
     zero_shot_acc1: of the mapped head, no label used, its logits centred on the unlabelled training images
-    (see `zero_shot`). None where no class has a mapped row. images_per_class: mean number of training images.
+    (see `zero_shot`). None where no class has a mapped row. zero_shot_exact_acc1, zero_shot_rest_acc1: the
+    same over the test images of the classes that are in the vocabulary, and over the others'; exact_classes:
+    how many the former are. images_per_class: mean number of training images.
     majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
     used were made; empty without one. rows: those of the mapped head, plain or calibrated; None without one.
     converged: the last fit reached its minimum.
@@ -60,6 +63,9 @@ class ProbeScores(Measurement):
     mean_per_class_recall_interval: Interval
     zero_shot_acc1: float | None
     zero_shot_acc1_interval: Interval | None
+    zero_shot_exact_acc1: float | None = None
+    zero_shot_rest_acc1: float | None = None
+    exact_classes: int = 0
     choice: Choice
     converged: bool
     train_images: int
@@ -71,25 +77,20 @@ class ProbeScores(Measurement):
     rows: Rows | None = None
 
 
-class Probed(BaseModel):
-    """Of which tower and data a probe is, with the checkpoint of the fitted classifier.
+class Classified(Probed):
+    """A probe with the checkpoint of the fitted classifier.
 
     checkpoint: None where none was written, as for a tower whose own head is not one linear layer.
     """
 
     checkpoint: str | None
-    target: str
-    random_backbone: bool
-    split: str
-    unreadable: int
-    unlabelled: int
 
 
-class ProbeResult(Probed, ProbeScores):
+class ProbeResult(Classified, ProbeScores):
     """A linear probe of one tower on one data set, whose classes exclude each other."""
 
 
-class MultiLabelProbeResult(Probed, MultiLabelScores):
+class MultiLabelProbeResult(Classified, MultiLabelScores):
     """A linear probe of one tower on one data set, of which an image may have several classes."""
 
 
@@ -101,79 +102,95 @@ def linear_probe(
     target: LabelSet | None = None,
     train_size: str = "100%",
     init: Init = "transfer",
+    mapping: Mapping = "heads",
     rows: Rows = "calibrated",
     random_backbone: bool = False,
     seed: int = 0,
     multi_label: bool | None = None,
     label_base: int | None = None,
     out: Path | None = None,
+    cache: Path | None = None,
+    cpu: bool = False,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> ProbeResult | MultiLabelProbeResult:
     """Fit a linear classifier to the frozen tower's features of `train`, measure it on `test`.
 
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
-    class names are; None maps the names themselves through WordNet. random_backbone: the control, the same
-    tower untrained, with BatchNorm statistics of all training images and no prior. init="transfer" without
-    rows that fit warns, and goes on without a prior. rows: how Transfer Init makes them
-    (`initialise.calibration`). multi_label: whether an image may have several classes;
-    None: as the label set or the images say. label_base: numbers in the data are rows of the target, of which
-    this is the first. out: a checkpoint to write, tower and fitted classifier,
+    class names are; None takes the names themselves. mapping: how names meet the vocabulary. rows: how
+    Transfer Init makes them (`initialise.calibration`). random_backbone:
+    the control, the same tower untrained, with BatchNorm statistics of all training images and no prior.
+    init="transfer" without rows that fit warns, and goes on without a prior. multi_label: whether an image
+    may have several classes; None: as the label set or the images say. label_base: numbers in the data are
+    rows of the target, of which this is the first. out: a checkpoint to write, tower and fitted classifier,
     with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
-    classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. Raises
-    DataError for classes that don't fit, UsageError where `out` exists.
+    classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. cache: where
+    features are kept and found. Started by a launcher, the processes share the images; the first fits and
+    writes, and all return its result. Raises DataError for classes that don't fit, UsageError where `out`
+    exists.
     """
     size = TrainSize.parse(train_size)
     if out is not None:  # said before the work, not after it
         files.refuse_taken(out)
-    tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tower.module.to(device)
-    sets = extract_sets(
-        tower,
+    world = World(cpu=cpu)
+    found = frozen(
+        checkpoint,
         train,
         test,
+        world=world,
         target=target,
         train_size=size,
+        random_backbone=random_backbone,
         seed=seed,
-        reestimate=random_backbone,
         multi_label=multi_label,
         label_base=label_base,
+        mapping=mapping,
+        rows=rows,
+        cache=cache,
         workers=workers,
         progress=progress,
     )
-    tower.module.cpu()
-    if random_backbone:
+    result = world.on_main(
+        lambda: linear_probe_of(found, train_size=size, init=init, out=out, progress=progress)
+    )
+    world.close()
+    return result
+
+
+def linear_probe_of(
+    found: Frozen,
+    *,
+    train_size: TrainSize = ALL,
+    init: Init = "transfer",
+    out: Path | None = None,
+    progress: Progress = SILENT,
+) -> ProbeResult | MultiLabelProbeResult:
+    """`linear_probe` on features that are extracted; train_size: that of their training images."""
+    started = time.monotonic()
+    if found.random_backbone:
         init = "random"
     # Also with init="random", for the zero-shot figure; nobody then waits for a prior.
-    listener = progress if init == "transfer" else SILENT
-    head = None
-    if not random_backbone:
-        head = prior_head(checkpoint, sets.classes, seed, rows=rows, progress=listener)
+    sets, seed = found.sets, found.seed
+    head = found.head(progress if init == "transfer" else SILENT)
     scores: ProbeScores | MultiLabelScores
     kind: type[ProbeResult] | type[MultiLabelProbeResult] = ProbeResult
+    confused: list[ConfusedPair] = []
     if sets.classes.multi_label:
         progress.note("an image may have several labels: a logistic regression for each class, and mAP")
         fit, scores = several.probe(sets, head, init=init, seed=seed, progress=progress)
         kind = MultiLabelProbeResult
     else:
         fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
-    takes_classifier = isinstance(tower.head, nn.Linear)
+        confused = answers(fit, sets).confused(found.class_names)
+    takes_classifier = isinstance(found.tower.head, nn.Linear)
+    about = {**dict(scores), "train_size": str(train_size), **found.probed(time.monotonic() - started)}
     result = kind(
-        **{**dict(scores), "train_size": str(size)},
-        checkpoint=str(out) if out is not None and takes_classifier else None,
-        target=sets.classes.name,
-        random_backbone=random_backbone,
-        split=sets.split,
-        unreadable=sets.unreadable,
-        unlabelled=sets.unlabelled,
+        **about, confused=confused, checkpoint=str(out) if out is not None and takes_classifier else None
     )
-    result.inputs = inputs(checkpoint.name, train, test, target)
-    result.data = {"train": described(train), "test": described(test or train)}
     if out is not None:
-        _write(result, out, tower, fit, sets, checkpoint.name)
+        _write(result, out, found.tower, fit, found.sets, found.checkpoint.name)
         if not takes_classifier:
-            why = f"the head of {tower.name} is not one linear layer"
+            why = f"the head of {found.tower.name} is not one linear layer"
             progress.warn(f"{why}: the classifier is written alone")
     return result
 
@@ -205,16 +222,20 @@ def probe(
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
-    hits = None
-    if prior is not None:
-        zero_shot_logits = zero_shot(sets.train.values, prior).logits(sets.test.values)
-        hits = top_k_hits(zero_shot_logits, sets.test.labels, 1)
+    hits = exact = None
+    if head is not None and prior is not None:
+        answered = answers(zero_shot(sets.train.values, prior), sets)
+        hits = top_k_hits(answered.logits, answered.labels, 1)
+        exact = torch.tensor([row.how == "exact" for row in head.account])[answered.labels]
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
         **answers(fit, sets).figures(seed),
         zero_shot_acc1=None if hits is None else share(hits),
         zero_shot_acc1_interval=None if hits is None else interval(hits, seed),
+        zero_shot_exact_acc1=None if hits is None or exact is None else _share_of(hits, exact),
+        zero_shot_rest_acc1=None if hits is None or exact is None else _share_of(hits, ~exact),
+        exact_classes=0 if head is None else head.counts()["exact"],
         choice=choice,
         converged=fit.converged,
         train_images=len(labels),
@@ -226,9 +247,9 @@ def probe(
     )
 
 
-def answers(fit: Fit, sets: ProbeSets) -> Answers:
-    """What the fitted classifier says of the test images."""
-    return Answers(fit.logits(sets.test.values), sets.test.labels, sets.test_samples)
+def _share_of(hits: Tensor, chosen: Tensor) -> float | None:
+    """The share of hits among the chosen images; None where there are none."""
+    return share(hits[chosen]) if chosen.any() else None
 
 
 def _write(

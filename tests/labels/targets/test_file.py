@@ -55,6 +55,15 @@ def test_an_edited_account_is_a_label_set(tmp_path: Path) -> None:
     assert [(label.name, len(label.synsets)) for label in labels] == [("dog", 1), ("a, b", 0), ("cafe", 2)]
 
 
+def test_an_account_that_a_spreadsheet_saved(tmp_path: Path) -> None:
+    text = "\ufefflabel;synsets;multi_label\r\ndog;dog.n.01;yes\r\ncafe;cafe.n.01 bar.n.02;yes\r\n"
+    found = targets.load(write(tmp_path, text, "account.csv"))
+    assert [(label.name, len(label.synsets)) for label in found.labels] == [("dog", 1), ("cafe", 2)]
+    assert found.multi_label
+    with pytest.raises(DataError, match=r"account.csv: line 3: no WordNet 3.0 noun synset bar.n.77"):
+        targets.load(write(tmp_path, text.replace("bar.n.02", "bar.n.77"), "account.csv"))
+
+
 def test_what_tells_a_name_apart_is_not_what_it_means(tmp_path: Path) -> None:
     graph = wordnet.nouns()
     text = "crane (wading bird)\nbazaar/indoor\nbar_stool (kitchen)\n"

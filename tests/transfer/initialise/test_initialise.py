@@ -1,9 +1,11 @@
 """Transfer Init: which rows are taken, by NLTK's WordNet; what is written, read by others."""
 
 import csv
+import gzip
 import itertools
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +20,10 @@ from catlipctl import checkpoints
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError, DataError, UsageError
 from catlipctl.labels import targets
-from catlipctl.labels.targets import Label, LabelSet
+from catlipctl.labels.corenet import CorenetExtractor
+from catlipctl.labels.targets import Label, LabelSet, Mapping
 from catlipctl.transfer import transfer_init, write_transfer_init
+from catlipctl.transfer.initialise import AccountRow
 from catlipctl.transfer.initialise.matching import match_labels
 from catlipctl.vocabulary import overlap
 
@@ -45,8 +49,9 @@ TARGET = label_set(
 
 @pytest.mark.parametrize("label", TARGET.labels, ids=lambda label: label.name)
 @pytest.mark.parametrize("min_similarity", [1 / 3, 0.5])
+@pytest.mark.parametrize("mapping", ["heads", "paper"])
 @pytest.mark.usefixtures("nltk_data")
-def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float) -> None:
+def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float, mapping: Mapping) -> None:
     from nltk.corpus import wordnet as wn
 
     vocabulary = {key: wn.synset(name) for key, name in zip(keys(*NAMES), NAMES, strict=True)}
@@ -57,24 +62,26 @@ def test_the_ladder_by_nltks_wordnet(label: Label, min_similarity: float) -> Non
             return "exact", {key}, 1.0
         similarity = {k: s.path_similarity(synset) for k, s in vocabulary.items()}
         below = set(synset.closure(lambda s: s.hyponyms()))
-        if kinds := {k for k, s in vocabulary.items() if s in below}:
+        if mapping == "heads" and (kinds := {k for k, s in vocabulary.items() if s in below}):
             return "hyponyms", kinds, max(similarity[k] for k in kinds)
         best = max(similarity.values())
         if best < min_similarity:
             return None
         return "similar", {k for k, value in similarity.items() if value == best}, best
 
-    (mapping,) = match_labels(LabelSet("one", (label,)), list(vocabulary), min_similarity)
+    (match,) = match_labels(LabelSet("one", (label,)), list(vocabulary), min_similarity, mapping)
     words = [found for key in label.synsets if (found := expected(key)) is not None]
-    assert [(m.how, set(m.sources)) for m in mapping.matches] == [(how, kinds) for how, kinds, _ in words]
-    assert [m.similarity for m in mapping.matches] == pytest.approx([value for *_, value in words])
     missed = len(label.synsets) - len(words)
+    if mapping == "paper" and missed:
+        words = []
+    assert [(m.how, set(m.sources)) for m in match.matches] == [(how, kinds) for how, kinds, _ in words]
+    assert [m.similarity for m in match.matches] == pytest.approx([value for *_, value in words])
     how = "random" if not words else "partial" if missed else "averaged" if len(words) > 1 else words[0][0]
-    assert mapping.how == how
-    assert mapping.similarity == pytest.approx(
+    assert match.how == how
+    assert match.similarity == pytest.approx(
         min([value for *_, value in words] + [0.0] * missed, default=0.0)
     )
-    assert mapping.missed == tuple(key for key in label.synsets if expected(key) is None)
+    assert match.missed == tuple(key for key in label.synsets if expected(key) is None)
 
 
 def test_every_way_occurs_above() -> None:
@@ -145,7 +152,12 @@ def test_rows_are_those_of_the_head(checkpoint: Checkpoint) -> None:
         assert torch.allclose(head.weight[at[label]], weight[sources].mean(0)), label
         assert torch.allclose(head.bias[at[label]], bias[sources].mean()), label
     assert head.mapped.tolist() == [row.how != "random" for row in head.account]
-    assert head.distinct_rows == len(TARGET) - 1  # a puppy is met by dog
+    assert {row.label: row.shared for row in head.account if row.shared} == {"dog": 1, "puppy": 1}
+    assert head.distinct_rows == int(head.mapped.sum()) - 1
+    # In another order of words too.
+    words = ("kitchen.n.01", "dog.n.01", "truck.n.01")
+    turned = transfer_init(checkpoint, label_set(one=words, other=words[::-1]))
+    assert [row.shared for row in turned.account] == [1, 1]
 
 
 def test_softmax_of_independent_log_odds_is_the_chance_of_each_label_alone() -> None:
@@ -207,6 +219,26 @@ def test_rows_of_imagenets_classes_are_known(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "cifar10" / "config.json").read_text())["catlipctl"]["from"] == loaded.name
 
 
+def test_imagenet_on_thousands_of_real_synsets(shared_data: Path, checkpoint: Checkpoint) -> None:
+    """Captions of photographs, all their nouns: rows are counted by what they were made of."""
+    assert checkpoint.vocabulary is not None
+    extract = CorenetExtractor()
+    with gzip.open(shared_data / "captions" / "multi30k-29k.en.txt.gz", "rt", encoding="utf-8") as lines:
+        counted = Counter(key for line in lines for key in extract(line))
+    keys, counts = zip(*counted.most_common(), strict=True)
+    vocabulary = replace(checkpoint.vocabulary, keys=keys, counts=counts, threshold=0)
+    head = transfer_init(
+        replace(checkpoint, tower=tower(len(keys)), vocabulary=vocabulary), targets.load("imagenet")
+    )
+    wnids = set(ImageNetInfo("imagenet-1k").label_names())
+    assert head.counts()["exact"] == len(wnids & counted.keys()) > 100
+    made_of = Counter(tuple(sorted(row.sources)) for row in head.account if row.how != "random")
+    assert head.distinct_rows == len(made_of)
+    shared = sum(row.shared > 0 for row in head.account)
+    assert shared == sum(count for count in made_of.values() if count > 1) > 100
+    assert all(row.shared == made_of[tuple(sorted(row.sources))] - 1 for row in head.account if row.sources)
+
+
 def test_random_rows_are_seeded_and_of_the_heads_scale(checkpoint: Checkpoint) -> None:
     many = LabelSet("many", tuple(Label(f"x{i}", ()) for i in range(500)))
     head = transfer_init(checkpoint, many, seed=3)
@@ -217,24 +249,61 @@ def test_random_rows_are_seeded_and_of_the_heads_scale(checkpoint: Checkpoint) -
     assert not torch.equal(head.weight, transfer_init(checkpoint, many, seed=4).weight)
 
 
-def test_the_account_is_the_next_calls_label_set(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    write_transfer_init(checkpoint, TARGET, tmp_path / "first", head_only=tmp_path / "head.safetensors")
-    account = tmp_path / "first" / "account.csv"
-    again = transfer_init(checkpoint, targets.load(account))
+@pytest.mark.parametrize("mapping", ["heads", "paper"])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_the_account_is_the_next_calls_label_set(
+    checkpoint: Checkpoint, tmp_path: Path, mapping: Mapping, multi_label: bool
+) -> None:
+    target = replace(TARGET, multi_label=multi_label)
+    out = tmp_path / "first"
+    write_transfer_init(checkpoint, target, out, mapping=mapping, head_only=tmp_path / "head.safetensors")
+    account = out / "account.csv"
+    loaded = targets.load(account)
+    assert (loaded.name, loaded.multi_label) == ("first", multi_label)
+    again = transfer_init(checkpoint, loaded, mapping=mapping)
     head = load_file(tmp_path / "head.safetensors")
     assert torch.equal(again.weight, head["weight"])
     assert torch.equal(again.bias, head["bias"])
 
     rows = list(csv.DictReader(account.open(encoding="utf-8")))
-    assert rows[1]["source_names"] == "truck.n.01 bicycle.n.01"
+    assert rows[1]["source_names"] == {"heads": "truck.n.01 bicycle.n.01", "paper": ""}[mapping]
     rows[0]["synsets"] = "cat.n.01"
     with (tmp_path / "account.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    edited = transfer_init(checkpoint, targets.load(tmp_path / "account.csv"))
+    edited = transfer_init(checkpoint, targets.load(tmp_path / "account.csv"), mapping=mapping)
     assert edited.account[0].source_names == ["cat.n.01"]
-    assert edited.account[1:] == again.account[1:]
+    before, after = ([alone(row) for row in head.account] for head in (again, edited))
+    assert after[1:] == before[1:]
+    assert torch.equal(edited.weight[1:], again.weight[1:])
+    assert torch.equal(edited.bias[1:], again.bias[1:])
+    assert not torch.equal(edited.weight[0], again.weight[0])
+
+
+def alone(row: AccountRow) -> AccountRow:
+    """How many others have a row depends on them."""
+    return row.model_copy(update={"shared": 0})
+
+
+def test_the_account_marks_what_was_guessed(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("dog\tn02084071\nheron\ncrane\nstork\n", encoding="utf-8")
+    head = transfer_init(checkpoint, targets.load(tmp_path / "mine.tsv"), min_similarity=0.01)
+    rows = {row.label: row for row in head.account}
+    assert [row.senses for row in head.account] == ["given", "guessed", "guessed", "guessed"]
+    assert rows["crane"].synsets == ["crane.n.05"]
+    assert rows["crane"].other_senses == ["crane.n.04"]  # the machine; two writers and stars are no kinds
+    assert (rows["dog"].other_senses, rows["dog"].how) == ([], "exact")
+    assert {row.senses for row in transfer_init(checkpoint, targets.load("cifar10")).account} == {"built-in"}
+
+
+def test_a_label_set_in_another_order_has_the_same_rows(checkpoint: Checkpoint) -> None:
+    order = torch.randperm(len(TARGET), generator=torch.Generator().manual_seed(1)).tolist()
+    moved = replace(TARGET, labels=tuple(TARGET.labels[i] for i in order))
+    head, other = (transfer_init(checkpoint, target) for target in (TARGET, moved))
+    assert torch.equal(other.weight, head.weight[order])
+    assert torch.equal(other.bias, head.bias[order])
+    assert other.account == [head.account[i] for i in order]
 
 
 def test_timm_opens_the_tower_with_its_new_head(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -121,8 +121,18 @@ def test_zero_shot_is_infinite_lambda_up_to_the_bias() -> None:
     )
     assert fit.logits(sets.train.values).mean(0).abs().max() < 1e-6
     _, scores = probe(sets, head)
-    truth = (fit.logits(sets.test.values).argmax(1) == sets.test.labels).double().mean()
-    assert scores.zero_shot_acc1 == pytest.approx(float(truth))
+    hits = (fit.logits(sets.test.values).argmax(1) == sets.test.labels).double()
+    assert scores.zero_shot_acc1 == pytest.approx(float(hits.mean()))
+    assert (scores.exact_classes, scores.zero_shot_rest_acc1) == (K, None)
+    for how in ("similar", "hyponyms", "random"):
+        head.account[3].how = how
+        other = sets.test.labels == 3
+        fit = zero_shot(sets.train.values, prior_rows(head))
+        hits = (fit.logits(sets.test.values).argmax(1) == sets.test.labels).double()
+        _, scores = probe(sets, head)
+        assert scores.exact_classes == K - 1
+        assert scores.zero_shot_exact_acc1 == pytest.approx(float(hits[~other].mean()))
+        assert scores.zero_shot_rest_acc1 == pytest.approx(float(hits[other].mean()))
 
 
 def test_a_class_without_a_row_is_neither_preferred_nor_shunned() -> None:

@@ -1,0 +1,206 @@
+"""A sweep's folder: a run of each point with its probes, and what of them is done."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from catlipctl import checkpoints
+from catlipctl import vocabulary as vocabularies
+from catlipctl.data import Source, emoji
+from catlipctl.data.sources.locate import slug
+from catlipctl.errors import UsageError
+from catlipctl.experiments.points import Point
+from catlipctl.labels import targets
+from catlipctl.labels.targets import LabelSet
+from catlipctl.pretraining import pretrain
+from catlipctl.pretraining.pretrain import RULES
+from catlipctl.progress import SILENT, Progress
+from catlipctl.reports import findings
+from catlipctl.reports.measured import Interval, Measured
+from catlipctl.training.directory import RunDirectory
+from catlipctl.training.report import read_metrics
+from catlipctl.transfer import linear_probe
+from catlipctl.transfer.labelled import described, open_splits
+
+RESULT = "sweep.json"
+State = Literal["waiting", "interrupted", "failed", "finished"]
+
+
+class Probed(BaseModel):
+    """A point's linear probe on one data set, in 0..1.
+
+    measure: what `figure` is. chance: that of no knowledge.
+    zero_shot: of the mapped head, None where no class has a row. result: the file that has all of it.
+    """
+
+    measure: str
+    figure: float
+    interval: Interval | None
+    chance: float
+    zero_shot: float | None
+    zero_shot_interval: Interval | None
+    result: str
+
+
+class Row(BaseModel):
+    """A point as it stands. steps, seconds of training and loss: of the last row of its `metrics.jsonl`.
+
+    values: by swept key. probes: by the data set's short name. error: why this call could not finish it.
+    """
+
+    name: str
+    values: dict[str, Any]
+    seed: int
+    run: str
+    state: State
+    steps: int = 0
+    seconds: float = 0
+    final_loss: float | None = None
+    vocabulary_size: int | None = None
+    probes: dict[str, Probed] = Field(default_factory=dict)
+    error: str | None = None
+
+
+class ProbeData(NamedTuple):
+    """A labelled SOURCE to probe on. name: of the folder of its results. content: a hash of its images."""
+
+    name: str
+    train: Source
+    test: Source | None
+    target: LabelSet | None
+    content: str
+
+
+def open_probes(
+    probes: Sequence[str],
+    target: LabelSet | None = None,
+    *,
+    label_key: str | None = None,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> list[ProbeData]:
+    """The data of all probes, as `eval lp --data` opens it.
+
+    target: the label set of their classes; None maps the names themselves. UsageError where two would have
+    one name, DataError for bad data.
+    """
+    opened = []
+    for spec in probes:
+        train, test = open_splits(spec, label_key=label_key, cache_dir=cache_dir, progress=progress)
+        own = targets.load("emoji") if target is None and spec.startswith(emoji.TRANSFER) else target
+        opened.append(ProbeData(f"lp-{slug(spec)}", train, test, own, str(described(train)["hash"])))
+    names = [data.name for data in opened]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UsageError(
+            f"two probes would both be called {twice[0]}", "give their folders names of their own"
+        )
+    return opened
+
+
+class _Begun(BaseModel):
+    """What of an earlier `sweep.json` must be the same."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    keys: list[str]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A sweep's folder: what of each point is done there."""
+
+    path: Path
+    probes: Sequence[ProbeData]
+
+    def run(self, point: Point) -> RunDirectory:
+        """The point's run."""
+        return RunDirectory(self.path / point.name)
+
+    def must_fit(self, points: Sequence[Point]) -> None:
+        """UsageError where something else lies in the folder, or a point was begun by another recipe."""
+        if self.path.exists() and not self._is_sweep_of(list(points[0].values)):
+            raise UsageError(
+                f"{self.path} holds something else than this sweep", "name another folder by --out"
+            )
+        for point in points:
+            run = self.run(point)
+            if run.is_run and run.started:
+                try:
+                    RULES.changes(run.recipe, point.recipe, allowed=False)
+                except UsageError as error:
+                    raise UsageError(error.message, "sweep by another recipe into another --out") from None
+
+    def _is_sweep_of(self, keys: list[str]) -> bool:
+        if not self.path.is_dir():
+            return False
+        summary = self.path / RESULT
+        if summary.exists():
+            return findings.KIND.read_json(summary, _Begun).keys == keys
+        return not any(self.path.iterdir())
+
+    def missing(self, point: Point) -> list[ProbeData]:
+        """The probes that the point still needs."""
+        return [data for data in self.probes if self.probed(point, data) is None]
+
+    def is_finished(self, point: Point) -> bool:
+        """Is its run complete, with the results of all probes?"""
+        return self.run(point).was_complete and not self.missing(point)
+
+    def probed(self, point: Point, data: ProbeData) -> Probed | None:
+        """The result of a probe; None where there is none of these images."""
+        path = self.run(point).path / "eval" / data.name / findings.RESULT
+        if not path.exists():
+            return None
+        result = findings.result(path).result
+        if not isinstance(result, Measured) or result.data.get("train", {}).get("hash") != data.content:
+            return None
+        shot = getattr(result, "zero_shot_acc1", getattr(result, "zero_shot_macro_map", None))
+        return Probed(
+            measure=result.measure,
+            figure=result.figure,
+            interval=result.interval,
+            chance=result.chance,
+            zero_shot=shot,
+            zero_shot_interval=getattr(result, "zero_shot_acc1_interval", None),
+            result=str(path),
+        )
+
+    def row(self, point: Point, error: str | None = None) -> Row:
+        """The point as it stands."""
+        run = self.run(point)
+        last: dict[str, Any] = next(reversed(read_metrics(run.metrics)), {})
+        has = run.vocabulary.exists()
+        found = {data.name.removeprefix("lp-"): self.probed(point, data) for data in self.probes}
+        begun: State = "interrupted" if run.started else "waiting"
+        return Row(
+            name=point.name,
+            values=point.values,
+            seed=point.recipe.seed,
+            run=str(run.path),
+            state="failed" if error else "finished" if self.is_finished(point) else begun,
+            steps=last.get("step", 0),
+            seconds=last.get("seconds", 0),
+            final_loss=last.get("loss"),
+            vocabulary_size=len(vocabularies.load(run.vocabulary)) if has else None,
+            probes={name: probed for name, probed in found.items() if probed is not None},
+            error=error,
+        )
+
+    def finish(self, point: Point, *, cpu: bool, cache_dir: Path | None, progress: Progress) -> None:
+        """Train what is left of the point's run, and make the probes that it lacks."""
+        run = self.run(point)
+        if not run.was_complete:
+            pretrain(point.recipe, out=run.path, resume=True, cpu=cpu, cache_dir=cache_dir, progress=progress)
+        for data in self.missing(point):
+            linear_probe(
+                checkpoints.load(str(run.path)),
+                data.train,
+                data.test,
+                target=data.target,
+                out=run.path / "eval" / data.name,
+                workers=point.recipe.data.workers,
+                progress=progress,
+            )

@@ -1,0 +1,101 @@
+"""The points of a curve, and what they come to over the seeds."""
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel
+
+from catlipctl.results import Measurement
+from catlipctl.transfer.metrics import Interval, mean_interval
+from catlipctl.transfer.probes.frozen import Probed
+from catlipctl.transfer.probes.linear import PROTOCOL, Init
+
+
+class Point(BaseModel):
+    """One fitted classifier; `seed` drew its training images. Accuracies in 0..1."""
+
+    init: Init
+    train_size: str
+    seed: int
+    train_images: int
+    acc1: float
+    acc5: float
+    mean_per_class_recall: float
+    regularisation: float | str
+    prior_scale: float
+    solver_seconds: float
+
+
+class SizeScore(BaseModel):
+    """An init's mean top-1 accuracy over the seeds; the interval is Student's t's, None of one seed."""
+
+    init: Init
+    train_size: str
+    train_images: int
+    seeds: int
+    acc1: float
+    acc1_interval: Interval | None
+
+
+class SizeGain(BaseModel):
+    """How far `transfer` is above `random` on the same subsets: mean over the seeds, and its interval."""
+
+    train_size: str
+    seeds: int
+    gain: float
+    gain_interval: Interval | None
+
+
+class Curve(Probed, Measurement):
+    """Accuracy by train size, in ascending order.
+
+    points: all that lie in the folder, those of earlier calls too; reused: how many of them were not made
+    anew. zero_shot_acc1: of the mapped head without a label, centred on all unlabelled training images; None
+    without one.
+    """
+
+    protocol: str = PROTOCOL
+    folder: str
+    by_train_size: list[SizeScore]
+    gains: list[SizeGain]
+    points: list[Point]
+    reused: int
+    zero_shot_acc1: float | None
+    zero_shot_acc1_interval: Interval | None
+    majority_share: float
+    train_images: int
+    test_images: int
+    classes: int
+
+
+def scores(points: Sequence[Point]) -> list[SizeScore]:
+    """The mean of each init at each train size, over the seeds."""
+    series: dict[tuple[str, Init], list[Point]] = {}
+    for point in points:
+        series.setdefault((point.train_size, point.init), []).append(point)
+    return [
+        SizeScore(
+            init=init,
+            train_size=size,
+            train_images=round(sum(point.train_images for point in found) / len(found)),
+            seeds=len(found),
+            acc1=sum(point.acc1 for point in found) / len(found),
+            acc1_interval=mean_interval([point.acc1 for point in found]),
+        )
+        for (size, init), found in series.items()
+    ]
+
+
+def gains(points: Sequence[Point]) -> list[SizeGain]:
+    """What `transfer` gains at each train size, where a seed has both inits."""
+    pairs: dict[str, dict[int, dict[Init, float]]] = {}
+    for point in points:
+        pairs.setdefault(point.train_size, {}).setdefault(point.seed, {})[point.init] = point.acc1
+    sums = []
+    for size, seeds in pairs.items():
+        found = [both["transfer"] - both["random"] for both in seeds.values() if len(both) == 2]
+        if found:
+            mean = sum(found) / len(found)
+            sums.append(
+                SizeGain(train_size=size, seeds=len(found), gain=mean, gain_interval=mean_interval(found))
+            )
+    return sums
