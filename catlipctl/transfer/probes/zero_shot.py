@@ -16,7 +16,7 @@ from catlipctl.transfer.probes.solver import Fit
 from catlipctl.transfer.probes.text import PROTOCOL as TEXT_PROTOCOL
 from catlipctl.transfer.probes.text import has_text_tower, text_logits
 
-PROTOCOL = "zero-shot: rows of Transfer Init, centred on the unlabelled training images"
+PROTOCOL = "zero-shot: {rows} rows of Transfer Init, centred on the unlabelled training images"
 
 
 class ZeroShotResult(Probed, Measurement):
@@ -28,7 +28,7 @@ class ZeroShotResult(Probed, Measurement):
     train_images: unlabelled ones, on which the logits are centred; 0 where they are not.
     """
 
-    protocol: str = PROTOCOL
+    protocol: str
     acc1: float
     acc1_interval: Interval
     acc5: float
@@ -72,7 +72,7 @@ def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress =
             "what the classes mean",
         )
     result = ZeroShotResult(
-        protocol=TEXT_PROTOCOL if by_text else PROTOCOL,
+        protocol=TEXT_PROTOCOL if head is None else PROTOCOL.format(rows=head.rows),
         **answered.figures(found.seed),
         **found.probed(time.monotonic() - started),
         confused=answered.confused(found.class_names),
