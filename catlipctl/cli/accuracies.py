@@ -64,6 +64,7 @@ def probed(result: "ProbeResult | MultiLabelProbeResult") -> "Table":
             "test images": f"{result.test_images:,} ({result.split})",
             "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
             "prior": ", ".join(f"{n} {how}" for how, n in result.prior.items() if n) or "none",
+            "rows": getattr(result, "rows", None),
             "lambda, s": f"{_number(result.choice.regularisation)}, {result.choice.prior_scale:g}",
             "chosen by": result.choice.how,
             "features": _extracted(result.extraction),

@@ -98,6 +98,13 @@ def linear_probe(
         int, typer.Option(min=1, max=1000, help="Draws of the training images, by --seed and the next ones.")
     ] = 1,
     mapping: Mapping = "heads",
+    rows: Annotated[
+        Literal["plain", "calibrated"] | None,
+        typer.Option(
+            help="As in eval zero-shot. Default: calibrated; of --protocol paper they are plain.",
+            show_default=False,
+        ),
+    ] = None,
     random_backbone: RandomBackbone = False,
     seed: Annotated[int, typer.Option(help="Decides splits, subsets and the untrained tower.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read images.")] = 0,
@@ -144,6 +151,10 @@ def linear_probe(
                     "--protocol paper fits one classifier, and several are asked for",
                     "give one train size, one init and one seed",
                 )
+            if rows == "calibrated":
+                raise UsageError(
+                    "--rows calibrated with --protocol paper", "the paper's protocol copies the head's rows"
+                )
             named = inputs.checkpoint(checkpoint, word, out)
             only_main_speaks()
             given = {
@@ -183,6 +194,7 @@ def linear_probe(
         shared: dict[str, Any] = {
             "target": labelset,
             "mapping": mapping,
+            "rows": rows or "calibrated",
             "random_backbone": random_backbone,
             "seed": seed,
             "multi_label": multi_label,

@@ -132,6 +132,14 @@ Mapping = Annotated[
         "letter; a name with a word that is no noun is random.",
     ),
 ]
+Rows = Annotated[
+    Literal["plain", "calibrated"],
+    typer.Option(
+        "--rows",
+        help="Transfer Init's rows for classes that exclude each other: the paper's copies; or smoothed over "
+        "WordNet and of equal length, which is better where they are then centred on images.",
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Stop at the first damaged shard instead of using what is whole.")
 ]

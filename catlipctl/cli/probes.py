@@ -21,6 +21,7 @@ from catlipctl.cli.options import (
     MultiLabel,
     NoCache,
     Processes,
+    Rows,
 )
 from catlipctl.cli.output import command, is_main
 
@@ -47,6 +48,7 @@ def zero_shot(
     test: Test = None,
     target: Target = None,
     mapping: Mapping = "heads",
+    rows: Rows = "calibrated",
     seed: Seed = 0,
     workers: Workers = 0,
     out_dir: Out = None,
@@ -107,6 +109,7 @@ def all_(
     test: Test = None,
     target: Target = None,
     mapping: Mapping = "heads",
+    rows: Rows = "calibrated",
     random_backbone: RandomBackbone = False,
     seed: Seed = 0,
     workers: Workers = 0,
@@ -186,6 +189,7 @@ def _evaluate(
         from catlipctl import transfer
         from catlipctl.transfer.probes import PROBES
 
+        rows = given.pop("rows", "calibrated")
         opened = opened_for(out, **given)
         out_dir = given["out_dir"]
         folders = {
@@ -198,6 +202,7 @@ def _evaluate(
             folders=folders,
             options=options,
             mapping=given.get("mapping", "heads"),
+            rows=rows,
             **opened.options,
         )
         if is_main():

@@ -7,7 +7,7 @@ import typer
 
 from catlipctl.cli import completion, inputs
 from catlipctl.cli.label_sets import label_set
-from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, Mapping
+from catlipctl.cli.options import Checkpoint, CheckpointWord, Json, Mapping, Rows
 from catlipctl.cli.output import command
 from catlipctl.cli.tables import table
 
@@ -49,6 +49,7 @@ def transfer_init(
             min=0, max=1, help="Least path similarity of a row that is only similar; 0.5 is parent or child."
         ),
     ] = 0.5,
+    rows: Rows = "plain",
     multi_label: Annotated[
         bool | None,
         typer.Option(
@@ -98,6 +99,7 @@ def transfer_init(
             folder,
             min_similarity=min_similarity,
             mapping=mapping,
+            rows=rows,
             seed=seed,
             head_only=head_only,
             with_neighbours=report is not None,
@@ -134,7 +136,9 @@ def _summary(result: "TransferInit") -> "Table":
     for how, count in result.counts.items():
         summary.add_row(how, f"{count:,}", meaning[how])
     summary.add_row(
-        "all", f"{result.labels:,}", f"by {result.distinct_rows:,} distinct rows, random ones aside"
+        "all",
+        f"{result.labels:,}",
+        f"by {result.distinct_rows:,} distinct {result.rows} rows, random ones aside",
     )
     summary.add_row(
         "shared", f"{result.shared:,}", "have the very row of another label: nothing tells the two apart"

@@ -22,7 +22,7 @@ from catlipctl.training.world import World
 from catlipctl.transfer.curve_points import Curve, Point, gains, scores
 from catlipctl.transfer.features import untrained
 from catlipctl.transfer.features.cache import identity
-from catlipctl.transfer.initialise import prior_rows
+from catlipctl.transfer.initialise import Rows, prior_rows
 from catlipctl.transfer.labelled import TrainSize
 from catlipctl.transfer.metrics import majority_share
 from catlipctl.transfer.metrics.answers import RESULT
@@ -48,6 +48,7 @@ def curve(
     name: str = "curve",
     target: LabelSet | None = None,
     mapping: Mapping = "heads",
+    rows: Rows = "calibrated",
     random_backbone: bool = False,
     seed: int = 0,
     multi_label: bool | None = None,
@@ -70,6 +71,7 @@ def curve(
         "features": [identity(tower, source) for source in (train, test) if source is not None],
         "classes": None if target is None else _digest([(x.name, x.synsets) for x in target.labels]),
         "mapping": mapping,
+        "rows": rows,
         "random_backbone": random_backbone,
         "seed": seed,
         "label_base": label_base,
@@ -83,6 +85,7 @@ def curve(
         world=world,
         target=target,
         mapping=mapping,
+        rows=rows,
         random_backbone=random_backbone,
         seed=seed,
         multi_label=multi_label,

@@ -1,7 +1,7 @@
 """WordNet 3.0's noun graph: synsets, lemmas in sense order, hypernyms, and path similarity as NLTK has it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from catlipctl.labels.wordnet.similarity import Nearest, ancestors, nearest, path_similarity
+from catlipctl.labels.wordnet.similarity import Nearest, ancestors, edges, nearest, path_similarity
 
 DATA = Path(__file__).with_name("nouns.npz")
 SYNSET_NAME = re.compile(r"(?P<lemma>\S+)\.n\.(?P<sense>[0-9]{1,3})")
@@ -189,6 +189,11 @@ class NounGraph:
         As NLTK's it goes up from kinds and from instances.
         """
         return path_similarity(self._above, self.index(a), self.index(b))
+
+    def edges(self, targets: Sequence[str], candidates: Sequence[str]) -> Iterator[NDArray[np.float64]]:
+        """For each target `[candidates]`: edges between the two, of which `path_similarity` is made."""
+        rows = ([self.index(key) for key in keys] for keys in (targets, candidates))
+        return edges(self._above, *rows)
 
     def nearest(self, targets: Sequence[str], candidates: Sequence[str]) -> Nearest:
         """The candidates most similar to each target by `path_similarity`, all ties."""

@@ -9,6 +9,7 @@ from catlipctl.errors import CheckpointError
 from catlipctl.labels.targets import Label, LabelSet, Mapping
 from catlipctl.progress import SILENT, Progress
 from catlipctl.transfer.initialise.account import ACCOUNT, read_account
+from catlipctl.transfer.initialise.calibration import Rows
 from catlipctl.transfer.initialise.rows import TransferredHead, transfer_init
 
 SHOWN = 20
@@ -21,9 +22,10 @@ def prior_head(
     seed: int = 0,
     *,
     mapping: Mapping = "heads",
+    rows: Rows = "plain",
     progress: Progress = SILENT,
 ) -> TransferredHead | None:
-    """Transfer Init for these classes, or the rows that `transfer-init` made for them already.
+    """Transfer Init for these classes, or the rows that `transfer-init` made for them already, as they are.
 
     What each class is taken to mean is noted. None, and a warning that says why, where there are no such rows
     or none that fits.
@@ -34,7 +36,7 @@ def prior_head(
         head = _made_before(checkpoint, present)
         why = f"its labels, those of {checkpoint.config.get('target')}, lack some of the classes"
     elif checkpoint.synsets is not None:
-        head = transfer_init(checkpoint, present, mapping=mapping, seed=seed)
+        head = transfer_init(checkpoint, present, mapping=mapping, rows=rows, seed=seed)
         why = ""
     else:
         head, why = None, "the checkpoint has no vocabulary: nothing says what its classifier's rows mean"
@@ -69,6 +71,7 @@ def _made_before(checkpoint: Checkpoint, present: LabelSet) -> TransferredHead |
         head.weight.detach().float().cpu()[rows],
         head.bias.detach().float().cpu()[rows],
         [account[row] for row in rows],
+        checkpoint.config.get("rows", "plain"),
     )
 
 

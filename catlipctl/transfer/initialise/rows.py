@@ -21,17 +21,22 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.errors import CheckpointError
 from catlipctl.labels.targets import HOWS, How, LabelSet, Mapping, read_by
 from catlipctl.transfer.initialise.account import AccountRow, account_of
+from catlipctl.transfer.initialise.calibration import Rows, smoothed
 from catlipctl.transfer.initialise.matching import MIN_SIMILARITY, match_labels
 
 
 @dataclass(frozen=True)
 class TransferredHead:
-    """A classifier for a target: weight `[K, D]`, bias `[K]` (float32), and how each row was made."""
+    """A classifier for a target: weight `[K, D]`, bias `[K]` (float32), and how each row was made.
+
+    rows: whether they are copies of the head's, or calibrated.
+    """
 
     target: str
     weight: Tensor
     bias: Tensor
     account: list[AccountRow]
+    rows: Rows = "plain"
 
     @property
     def mapped(self) -> Tensor:
@@ -55,6 +60,7 @@ def transfer_init(
     *,
     min_similarity: float = MIN_SIMILARITY,
     mapping: Mapping = "heads",
+    rows: Rows = "plain",
     seed: int = 0,
 ) -> TransferredHead:
     """The classifier for `labelset` from the head of `checkpoint`: of pre-training, or a foreign one's.
@@ -65,7 +71,8 @@ def transfer_init(
     drawn from a normal distribution with the mean and the standard deviation of the head's rows in each
     feature, so that its logits are of the others' size and level; its bias is their mean. It depends on
     `seed` and the label's name alone. For labels that exclude each other the biases of a vocabulary's
-    classes are adjusted, as said above. Raises CheckpointError for a checkpoint of which nothing says what
+    classes are adjusted, as said above. rows: `calibrated` ones are for such labels and classes of a
+    vocabulary alone; else they are plain. Raises CheckpointError for a checkpoint of which nothing says what
     its rows mean; UsageError for a tower whose head is not one linear layer: it has no rows.
     """
     synsets = checkpoint.synsets
@@ -77,30 +84,39 @@ def transfer_init(
             "`catlipctl checkpoint import --vocab`; `catlipctl eval lp` and `eval ft` need neither",
         )
     head = checkpoint.tower.linear_head()
-    rows = head.weight.detach().float().cpu()
-    if len(rows) != len(synsets):
+    learned = head.weight.detach().float().cpu()
+    if len(learned) != len(synsets):
         raise CheckpointError(
-            f"the classifier has {len(rows):,} rows and the vocabulary {len(synsets):,} keys",
+            f"the classifier has {len(learned):,} rows and the vocabulary {len(synsets):,} keys",
             "take the checkpoint that pre-training wrote, not one that was made from it",
         )
-    biases = torch.zeros(len(rows)) if head.bias is None else head.bias.detach().float().cpu()
+    biases = torch.zeros(len(learned)) if head.bias is None else head.bias.detach().float().cpu()
     if not labelset.multi_label:
         biases = biases - _log_frequencies(checkpoint)
     place = {key: row for row, key in enumerate(synsets)}
     labelset = read_by(mapping, labelset)
     matches = match_labels(labelset, synsets, min_similarity, mapping)
-    drawn = torch.stack([_drawn(rows.shape[1], f"{seed} {label.name}") for label in labelset.labels])
-    weight = rows.mean(0) + rows.std(0, correction=0) * drawn
+    drawn = torch.stack([_drawn(learned.shape[1], f"{seed} {label.name}") for label in labelset.labels])
+    weight = learned.mean(0) + learned.std(0, correction=0) * drawn
     bias = biases.mean().repeat(len(matches))
+    if labelset.multi_label or checkpoint.vocabulary is None:
+        rows = "plain"
+    length = learned.norm(dim=1).mean()
+    if rows == "calibrated":
+        wanted = sorted({place[key] for label in matches for key in label.sources})
+        whole = smoothed(torch.cat([learned, biases[:, None]], 1), synsets, wanted)
+        learned, biases = whole[:, :-1], whole[:, -1]
     for i, label in enumerate(matches):
         if label.matches:
             # In order, so that labels met by the same classes have the same row to the bit.
             classes = sorted(sorted(place[key] for key in synset.sources) for synset in label.matches)
-            weight[i] = torch.stack([rows[ids].mean(0) for ids in classes]).mean(0)
+            weight[i] = torch.stack([learned[ids].mean(0) for ids in classes]).mean(0)
             bias[i] = torch.stack([biases[ids].mean() for ids in classes]).mean()
+            if rows == "calibrated":
+                weight[i] *= length / weight[i].norm()
     shared = torch.unique(weight, dim=0, return_inverse=True, return_counts=True)
     account = account_of(labelset, matches, (shared[2][shared[1]] - 1).tolist())
-    return TransferredHead(labelset.name, weight, bias, account)
+    return TransferredHead(labelset.name, weight, bias, account, rows)
 
 
 def _drawn(size: int, by: str) -> Tensor:

@@ -10,6 +10,7 @@ from catlipctl.labels.targets import How, LabelSet, Mapping
 from catlipctl.results import Result
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.initialise.account import ACCOUNT, AccountRow, account_csv
+from catlipctl.transfer.initialise.calibration import Rows
 from catlipctl.transfer.initialise.matching import MIN_SIMILARITY
 from catlipctl.transfer.initialise.neighbours import Neighbours, neighbours
 from catlipctl.transfer.initialise.rows import transfer_init
@@ -33,6 +34,7 @@ class TransferInit(Result):
     guessed: int
     mapping: Mapping
     min_similarity: float
+    rows: Rows
     seed: int
     account: list[AccountRow]
     neighbours: list[Neighbours]
@@ -45,6 +47,7 @@ def write_transfer_init(
     *,
     min_similarity: float = MIN_SIMILARITY,
     mapping: Mapping = "heads",
+    rows: Rows = "plain",
     seed: int = 0,
     head_only: Path | None = None,
     with_neighbours: bool = False,
@@ -62,7 +65,9 @@ def write_transfer_init(
         )
     if head_only is not None:
         refuse_taken(head_only)
-    head = transfer_init(checkpoint, labelset, min_similarity=min_similarity, mapping=mapping, seed=seed)
+    head = transfer_init(
+        checkpoint, labelset, min_similarity=min_similarity, mapping=mapping, rows=rows, seed=seed
+    )
     if not head.mapped.any():
         raise DataError(
             f"no class of the checkpoint's head is like any of the {len(labelset):,} labels of "
@@ -74,6 +79,7 @@ def write_transfer_init(
         "target": labelset.name,
         "mapping": mapping,
         "min_similarity": min_similarity,
+        "rows": head.rows,
         "seed": seed,
     }
     written = checkpoints.write(
@@ -98,6 +104,7 @@ def write_transfer_init(
         guessed=sum(row.senses == "guessed" for row in head.account),
         mapping=mapping,
         min_similarity=min_similarity,
+        rows=head.rows,
         seed=seed,
         account=head.account,
         neighbours=neighbours(head, checkpoint.synsets or ()) if with_neighbours else [],

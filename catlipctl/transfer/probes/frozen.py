@@ -20,7 +20,7 @@ from catlipctl.results import Measurement
 from catlipctl.training.world import World
 from catlipctl.transfer import features
 from catlipctl.transfer.features import Extraction, PatchTower, ProbeSets, extract_sets
-from catlipctl.transfer.initialise import TransferredHead, prior_head
+from catlipctl.transfer.initialise import Rows, TransferredHead, prior_head
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs
 from catlipctl.transfer.metrics import Answers, ConfusedPair, restricted
 from catlipctl.transfer.metrics.answers import RESULT
@@ -52,14 +52,15 @@ class Frozen:
     """A frozen tower's features of labelled images.
 
     tower: the one that made them, on the CPU: the checkpoint's, or the control, the same untrained. inputs,
-    data: as results name them. mapping: how names meet the vocabulary. seed: decided split, subset and
-    control.
+    data: as results name them. mapping: how names meet the vocabulary. rows: how Transfer Init makes
+    them. seed: decided split, subset and control.
     """
 
     checkpoint: Checkpoint
     tower: Tower
     sets: ProbeSets
     mapping: Mapping
+    rows: Rows
     random_backbone: bool
     inputs: dict[str, str]
     data: dict[str, Any]
@@ -83,7 +84,14 @@ class Frozen:
         if self.random_backbone:
             return None
         classes = self.sets.classes
-        return prior_head(self.checkpoint, classes, self.seed, mapping=self.mapping, progress=progress)
+        return prior_head(
+            self.checkpoint,
+            classes,
+            self.seed,
+            mapping=self.mapping,
+            rows=self.rows,
+            progress=progress,
+        )
 
     def probed(self, solver_seconds: float) -> dict[str, Any]:
         """The fields of `Probed`, with `inputs` and `data`."""
@@ -109,6 +117,7 @@ def frozen(
     world: World,
     target: LabelSet | None = None,
     mapping: Mapping = "heads",
+    rows: Rows = "calibrated",
     train_size: TrainSize = ALL,
     random_backbone: bool = False,
     patches_within: int | None = None,
@@ -150,6 +159,7 @@ def frozen(
         tower=tower,
         sets=sets,
         mapping=mapping,
+        rows=rows,
         random_backbone=random_backbone,
         inputs=inputs(checkpoint.name, train, test, target),
         data={"train": described(train), "test": described(test or train)},

@@ -23,7 +23,7 @@ from catlipctl.results import Measurement
 from catlipctl.training.world import World
 from catlipctl.transfer.classifier import save_head, with_head
 from catlipctl.transfer.features import ProbeSets
-from catlipctl.transfer.initialise import TransferredHead, prior_rows
+from catlipctl.transfer.initialise import Rows, TransferredHead, prior_rows
 from catlipctl.transfer.labelled import ALL, TrainSize, subset
 from catlipctl.transfer.metrics import ConfusedPair, Interval, interval, share, top_k_hits
 from catlipctl.transfer.metrics.answers import RESULT
@@ -49,7 +49,8 @@ class ProbeScores(Measurement):
     same over the test images of the classes that are in the vocabulary, and over the others'; exact_classes:
     how many the former are. images_per_class: mean number of training images.
     majority_share: the largest class's share of the test images. prior: how the rows of the prior that was
-    used were made; empty without one. converged: the last fit reached its minimum.
+    used were made; empty without one. rows: those of the mapped head, plain or calibrated; None without one.
+    converged: the last fit reached its minimum.
     """
 
     protocol: str = PROTOCOL
@@ -74,6 +75,7 @@ class ProbeScores(Measurement):
     images_per_class: float
     majority_share: float
     prior: dict[How, int]
+    rows: Rows | None = None
 
 
 class Classified(Probed):
@@ -102,6 +104,7 @@ def linear_probe(
     train_size: str = "100%",
     init: Init = "transfer",
     mapping: Mapping = "heads",
+    rows: Rows = "calibrated",
     random_backbone: bool = False,
     seed: int = 0,
     multi_label: bool | None = None,
@@ -115,7 +118,8 @@ def linear_probe(
     """Fit a linear classifier to the frozen tower's features of `train`, measure it on `test`.
 
     test: None holds 20 % of `train` out, stratified by `seed`. target: the label set whose labels the data's
-    class names are; None takes the names themselves. mapping: how names meet the vocabulary. random_backbone:
+    class names are; None takes the names themselves. mapping: how names meet the vocabulary. rows: how
+    Transfer Init makes them (`initialise.calibration`). random_backbone:
     the control, the same tower untrained, with BatchNorm statistics of all training images and no prior.
     init="transfer" without rows that fit warns, and goes on without a prior. multi_label: whether an image
     may have several classes; None: as the label set or the images say. label_base: numbers in the data are
@@ -142,6 +146,7 @@ def linear_probe(
         multi_label=multi_label,
         label_base=label_base,
         mapping=mapping,
+        rows=rows,
         cache=cache,
         workers=workers,
         progress=progress,
@@ -241,6 +246,7 @@ def probe(
         classes=count,
         images_per_class=len(labels) / count,
         prior={} if head is None or used is None else head.counts(),
+        rows=None if head is None else head.rows,
         seed=seed,
     )
 

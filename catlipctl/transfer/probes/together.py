@@ -12,6 +12,7 @@ from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.training.world import World
 from catlipctl.transfer.features import Extraction
+from catlipctl.transfer.initialise import Rows
 from catlipctl.transfer.probes.frozen import Frozen, frozen
 from catlipctl.transfer.probes.knn import KnnResult, knn_of
 from catlipctl.transfer.probes.linear import MultiLabelProbeResult, ProbeResult, linear_probe_of
@@ -50,6 +51,7 @@ def evaluate(
     options: dict[str, Any] | None = None,
     target: LabelSet | None = None,
     mapping: Mapping = "heads",
+    rows: Rows = "calibrated",
     random_backbone: bool = False,
     seed: int = 0,
     multi_label: bool | None = None,
@@ -73,6 +75,7 @@ def evaluate(
         world=world,
         target=target,
         mapping=mapping,
+        rows=rows,
         random_backbone=random_backbone,
         seed=seed,
         multi_label=multi_label,

@@ -9,7 +9,7 @@ from catlipctl.errors import CheckpointError
 from catlipctl.labels.targets import How
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.transfer.initialise import prior_rows
+from catlipctl.transfer.initialise import Rows, prior_rows
 from catlipctl.transfer.metrics import Interval
 from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, answers_of, write
 from catlipctl.transfer.probes.samples import mean
@@ -17,7 +17,7 @@ from catlipctl.transfer.probes.solver import Fit
 from catlipctl.transfer.probes.text import PROTOCOL as TEXT_PROTOCOL
 from catlipctl.transfer.probes.text import has_text_tower, text_logits
 
-PROTOCOL = "zero-shot: rows of Transfer Init, centred on the unlabelled training images"
+PROTOCOL = "zero-shot: {rows} rows of Transfer Init, centred on the unlabelled training images"
 
 
 class ZeroShotResult(Probed, Measurement):
@@ -25,10 +25,11 @@ class ZeroShotResult(Probed, Measurement):
     `metrics.interval`'s.
 
     prior: how the classes' rows were made; empty of a text tower, which makes them of the classes' names.
+    rows: plain or calibrated ones; None of a text tower.
     train_images: unlabelled ones, on which the logits are centred; 0 where they are not.
     """
 
-    protocol: str = PROTOCOL
+    protocol: str
     acc1: float
     acc1_interval: Interval
     acc5: float
@@ -40,6 +41,7 @@ class ZeroShotResult(Probed, Measurement):
     test_images: int
     classes: int
     prior: dict[How, int]
+    rows: Rows | None = None
 
 
 def zero_shot(training: Tensor, prior: Tensor) -> Fit:
@@ -71,13 +73,14 @@ def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress =
             "what the classes mean",
         )
     result = ZeroShotResult(
-        protocol=TEXT_PROTOCOL if by_text else PROTOCOL,
+        protocol=TEXT_PROTOCOL if head is None else PROTOCOL.format(rows=head.rows),
         **answered.figures(found.seed),
         **found.probed(time.monotonic() - started),
         confused=answered.confused(found.class_names),
         train_images=0 if by_text else len(sets.train.labels),
         classes=len(sets.classes),
         prior={} if head is None else head.counts(),
+        rows=None if head is None else head.rows,
         seed=found.seed,
     )
     if out is not None:

@@ -103,11 +103,11 @@ def test_the_choice_is_the_best_held_out_cross_entropy() -> None:
 def test_too_few_images_to_hold_out_take_the_constants() -> None:
     sets, head = known()
     fit, scores = probe(sets, head, train_size=TrainSize.parse("3/class"))
-    assert (scores.choice.regularisation, scores.choice.prior_scale) == selection.FEW_WITH_PRIOR
+    assert (scores.choice.regularisation, scores.choice.prior_scale) == (0.2 / (3 * K), 1 / 4)
     assert "fewer than 4" in scores.choice.how
     assert scores.train_images == 3 * K
     _, random = probe(sets, None, train_size=TrainSize.parse("3/class"))
-    assert (random.choice.regularisation, random.choice.prior_scale) == selection.FEW_WITHOUT_PRIOR
+    assert (random.choice.regularisation, random.choice.prior_scale) == (0.2 / (3 * K), 0.0)
     assert random.zero_shot_acc1 is None
     assert fit.weight.shape == (K, D)
 
@@ -276,8 +276,9 @@ def test_what_transfer_init_wrote_is_the_prior(checkpoint: Checkpoint, folders: 
     write_transfer_init(checkpoint, LabelSet("mine", tuple(labels)), tmp_path / "all")
     progress = Warnings()
     again = linear_probe(checkpoints.load(tmp_path / "all"), train, test, progress=progress)
-    direct = linear_probe(checkpoint, train, test)
+    direct = linear_probe(checkpoint, train, test, rows="plain")
     assert again.prior == direct.prior
+    assert (again.rows, linear_probe(checkpoint, train, test).rows) == ("plain", "calibrated")
     assert again.zero_shot_acc1 == direct.zero_shot_acc1
     assert again.choice == direct.choice
     assert progress.lines == []
