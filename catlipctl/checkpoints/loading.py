@@ -164,14 +164,15 @@ def _both_towers(directory: Path) -> "BothTowers | None":
     """What lies there in open_clip's form; its weights are compared with the manifest when they are read."""
     if OPEN_CLIP_CONFIG not in read_manifest(directory).files:
         return None
-    from catlipctl.checkpoints.open_clip import OPEN_CLIP, BothTowers, OpenClipConfig
+    from catlipctl.checkpoints.open_clip import OPEN_CLIP, BothTowers, OpenClipConfig, other_text
 
     def tensors() -> dict[str, Tensor]:
         check(directory, [OPEN_CLIP_WEIGHTS])
         return read_tensors(directory / OPEN_CLIP_WEIGHTS)
 
     check(directory, [OPEN_CLIP_CONFIG])
-    return BothTowers(OPEN_CLIP.read_json(directory / OPEN_CLIP_CONFIG, OpenClipConfig), tensors)
+    config = OPEN_CLIP.read_json(directory / OPEN_CLIP_CONFIG, OpenClipConfig)
+    return None if other_text(config.model_cfg) else BothTowers(config, tensors)
 
 
 def _module(directory: Path, weights: dict[str, Tensor] | None) -> nn.Module:

@@ -67,11 +67,9 @@ class BothTowers:
     config: OpenClipConfig
     tensors: Callable[[], Mapping[str, Tensor]]
 
-    def text_tower(self) -> TextTower | None:
-        """The text tower, its weights read now; None of one that `other_text` speaks of."""
+    def text_tower(self) -> TextTower:
+        """The text tower, its weights read now; for one of which `other_text` says nothing."""
         model = self.config.model_cfg
-        if other_text(model):
-            return None
         module = text_tower_of(model.model_dump())
         tensors = self.tensors()
         prefix = text_prefix(tensors)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.transfer import (
+        AttentiveResult,
         Evaluations,
         FinetuneResult,
         MultiLabelFinetuneResult,
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from catlipctl.transfer.features import Extraction
     from catlipctl.transfer.metrics import ConfusedPair
 
-    Evaluated = FinetuneResult | MultiLabelFinetuneResult | MultiLabelProbeResult | ProbeResult
+    Evaluated = (
+        AttentiveResult | FinetuneResult | MultiLabelFinetuneResult | MultiLabelProbeResult | ProbeResult
+    )
 
 INTERVALS = "95 %, bootstrap over the test images"
 
@@ -66,6 +69,29 @@ def probed(result: "ProbeResult | MultiLabelProbeResult") -> "Table":
             "chosen by": result.choice.how,
             "features": _extracted(result.extraction),
             "solver": f"{result.solver_seconds:,.1f} s",
+            "protocol": result.protocol,
+        }
+    )
+
+
+def attended(result: "AttentiveResult") -> "Table":
+    """Of an attentive probe."""
+    return facts(
+        {
+            "tower": _control(result),
+            **_figures(result),
+            "most confused": _confused(result.confused),
+            "classes": f"{result.classes:,}",
+            "training images": f"{result.train_images:,} ({result.train_size})",
+            "test images": f"{result.test_images:,} ({result.split})",
+            "left out": f"{result.unreadable:,} unreadable, {result.unlabelled:,} without a label",
+            "patch features": f"{result.patches:,} an image, {result.feature_bytes / 2**30:,.2f} GiB in all",
+            "learning rate": f"{result.learning_rate:g}",
+            "chosen by": "held-out cross-entropy"
+            if result.held_out
+            else "nothing: too few images to hold out",
+            "features": _extracted(result.extraction),
+            "training": f"{result.solver_seconds:,.1f} s",
             "protocol": result.protocol,
         }
     )

@@ -1,14 +1,13 @@
-"""`catlipctl eval all` and `zero-shot`: probes of a frozen tower, from features that are extracted once."""
+"""`catlipctl eval all`, `knn`, `zero-shot` and `attentive`: probes of a frozen tower."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from catlipctl.cli import inputs
-from catlipctl.cli.accuracies import shared, together
+from catlipctl.cli.accuracies import attended, shared, together
 from catlipctl.cli.evaluate import Data, Target, Test
-from catlipctl.cli.label_sets import label_set
+from catlipctl.cli.opening import opened_for
 from catlipctl.cli.options import (
     CacheDir,
     Checkpoint,
@@ -24,10 +23,13 @@ from catlipctl.cli.options import (
     Processes,
     Rows,
 )
-from catlipctl.cli.output import command, is_main, only_main_speaks
+from catlipctl.cli.output import command, is_main
 
 Seed = Annotated[int, typer.Option(help="Decides the split where the data has none.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read images.")]
+RandomBackbone = Annotated[
+    bool, typer.Option("--random-backbone", help="The control: the same tower, untrained.")
+]
 Out = Annotated[
     Path | None,
     typer.Option(
@@ -64,6 +66,42 @@ def zero_shot(
     _evaluate(("zero-shot",), **locals())
 
 
+def knn(
+    data: Data,
+    checkpoint: Checkpoint = None,
+    word: CheckpointWord = None,
+    test: Test = None,
+    target: Target = None,
+    k: Annotated[int, typer.Option("--k", min=1, help="Nearest training images that vote.")] = 20,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature",
+            min=0.001,
+            max=1000,
+            help="Each votes with exp(cosine / temperature): the smaller, the more the nearest count.",
+        ),
+    ] = 0.07,
+    random_backbone: RandomBackbone = False,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    out_dir: Out = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
+    label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
+    image_key: ImageKey = None,
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    json: Json = False,
+) -> None:
+    """Classify each test image by the training images whose features are nearest: DINO's weighted vote."""
+    given = locals()
+    options = {name: given.pop(name) for name in ("k", "temperature")}
+    _evaluate(("knn",), options=options, **given)
+
+
 def all_(
     data: Data,
     checkpoint: Checkpoint = None,
@@ -72,10 +110,7 @@ def all_(
     target: Target = None,
     mapping: Mapping = "heads",
     rows: Rows = "calibrated",
-    random_backbone: Annotated[
-        bool,
-        typer.Option("--random-backbone", help="The control: the same tower, untrained."),
-    ] = False,
+    random_backbone: RandomBackbone = False,
     seed: Seed = 0,
     workers: Workers = 0,
     out_dir: Out = None,
@@ -93,76 +128,82 @@ def all_(
     _evaluate(None, **locals())
 
 
-def _evaluate(
-    names: tuple[str, ...] | None,
-    *,
-    data: str,
-    checkpoint: str | None,
-    word: str | None,
-    test: str | None,
-    target: str | None,
-    mapping: Mapping,
-    rows: Rows,
-    seed: int,
-    workers: int,
-    out_dir: Path | None,
-    gpus: int | None,
-    processes: int | None,
-    label_key: str | None,
-    label_base: int | None,
-    multi_label: bool | None,
-    image_key: str | None,
-    cache_dir: Path | None,
-    no_cache: bool,
-    json: bool,
-    random_backbone: bool = False,
+def attentive(
+    data: Data,
+    checkpoint: Checkpoint = None,
+    word: CheckpointWord = None,
+    test: Test = None,
+    target: Target = None,
+    train_size: Annotated[str, typer.Option(help="Training images used: 5/class, or 10%.")] = "100%",
+    max_memory: Annotated[
+        float,
+        typer.Option(
+            "--max-memory",
+            metavar="GIB",
+            min=0.000_001,
+            max=100_000,
+            help="Of the patch features, in GiB: more are refused before any is made.",
+        ),
+    ] = 4.0,
+    random_backbone: RandomBackbone = False,
+    seed: Seed = 0,
+    workers: Workers = 0,
+    out_dir: Out = None,
+    gpus: Gpus = None,
+    processes: Processes = None,
+    label_key: LabelKey = None,
+    label_base: LabelBase = None,
+    multi_label: MultiLabel = None,
+    image_key: ImageKey = None,
+    cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
+    json: Json = False,
 ) -> None:
-    """The probes of these names, or all of them."""
+    """Train a classifier that looks at the patches of each image, as AIM's attentive probe does."""
+    given = locals()
+    options: dict[str, Any] = {
+        "train_size": train_size,
+        "most_memory": round(given.pop("max_memory") * 2**30),
+    }
+    with command("eval attentive", json=json) as out:
+        from catlipctl import transfer
+        from catlipctl.transfer.labelled import TrainSize
+
+        TrainSize.parse(given.pop("train_size"))
+        del given["json"]
+        opened = opened_for(out, **given)
+        folder = opened.folder("attentive")
+        result = transfer.attentive_probe(
+            opened.checkpoint, opened.train, opened.test, out=folder, **options, **opened.options
+        )
+        if is_main():
+            told = f"wrote {folder}, with result.json, predictions.csv and head.safetensors"
+            out.result(result, attended(result), told)
+
+
+def _evaluate(
+    names: tuple[str, ...] | None, *, json: bool, options: dict[str, Any] | None = None, **given: Any
+) -> None:
+    """The probes of these names, or all of them; options: of the one, where it is one."""
     with command(f"eval {names[0] if names else 'all'}", json=json) as out:
-        from catlipctl import checkpoints, files, transfer
-        from catlipctl.data import emoji
-        from catlipctl.data.sources.locate import slug
-        from catlipctl.transfer.labelled import open_splits
+        from catlipctl import transfer
         from catlipctl.transfer.probes import PROBES
 
-        if target is None and data.startswith(emoji.TRANSFER):
-            target = "emoji"
-        labelset = (
-            None if target is None else label_set(target, out, multi_label=multi_label, mapping=mapping)
-        )
-        if out_dir is not None:
-            files.refuse_taken(out_dir)
-        named = inputs.checkpoint(checkpoint, word, out)
-        only_main_speaks()
-        cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
-        train_source, test_source = open_splits(
-            data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
-        )
-        out.uses("data", data)
-        loaded = checkpoints.load(named, weights=not random_backbone)
-        control = "-untrained" if random_backbone else ""
+        rows = given.pop("rows", "calibrated")
+        opened = opened_for(out, **given)
+        out_dir = given["out_dir"]
         folders = {
-            name: (out_dir if names else out_dir / name)
-            if out_dir
-            else files.unused(loaded.run / "eval" / f"{name}-{slug(data)}{control}", numbered=True)
-            for name in names or PROBES
+            name: out_dir / name if out_dir and not names else opened.folder(name) for name in names or PROBES
         }
         result = transfer.evaluate(
-            loaded,
-            train_source,
-            test_source,
+            opened.checkpoint,
+            opened.train,
+            opened.test,
             folders=folders,
-            target=labelset,
-            mapping=mapping,
+            options=options,
+            mapping=given.get("mapping", "heads"),
             rows=rows,
-            multi_label=multi_label,
-            label_base=label_base,
-            random_backbone=random_backbone,
-            seed=seed,
-            cache=inputs.feature_cache(cache_dir, no_cache),
-            cpu=cpu,
-            workers=workers,
-            progress=out,
+            **opened.options,
         )
         if is_main():
             written = [f"wrote {folder}" for folder in result.folders.values()]

@@ -151,7 +151,9 @@ def _table(result: "Sweep") -> "Table":
     data = list(dict.fromkeys(name for row in result.rows for name in row.probes))
     probes = [title for name in data for title in (name, "zero-shot")]
     numbers = ["seed", "classes", "steps", "time", "loss"]
-    shown = table(*result.keys, *numbers, *probes, "state", numbers=[*result.keys, *numbers])
+    short = [key.rpartition(".")[2] for key in result.keys]
+    keys = short if len(set(short)) == len(short) else result.keys
+    shown = table(*keys, *numbers, *probes, "state", numbers=[*keys, *numbers])
     for row in result.rows:
         cells = [cell for name in data for cell in _cells(row, name)]
         size = "–" if row.vocabulary_size is None else f"{row.vocabulary_size:,}"

@@ -139,7 +139,8 @@ class Folder:
         summary = self.path / RESULT
         if summary.exists():
             return findings.KIND.read_json(summary, _Begun).keys == keys
-        return not any(self.path.iterdir())
+        # A kill may have come between the lock and the first summary.
+        return {entry.name for entry in self.path.iterdir()} <= {"lock", "lock.json"}
 
     def missing(self, point: Point) -> list[ProbeData]:
         """The probes that the point still needs."""

@@ -7,6 +7,7 @@ from typing import Any
 from catlipctl.reports.findings import Findings, Found
 from catlipctl.reports.logs import METRICS
 from catlipctl.reports.measured import Evaluation, Interval, Measured, MultiLabelEvaluation, TaggerEvaluation
+from catlipctl.reports.mistakes import pictures
 from catlipctl.reports.page import Cell, Figure, Part, Section, Table
 from catlipctl.reports.predictions import FILE, MOST_CLASSES, MOST_ROWS
 from catlipctl.reports.train_sizes import TrainSizes, train_sizes
@@ -129,7 +130,8 @@ def _evaluation(found: Found, result: Measured) -> Section:
         parts.append(f"There is no `{FILE}`, or none that can be read. A new evaluation writes one.")
     else:
         said = found.predictions
-        parts += [said.confusion_table(), said.recall_table(), said.mistakes_table()]
+        shown = [pictures(found.mistakes)] if found.mistakes else []
+        parts += [said.confusion_table(), *shown, said.recall_table(), said.mistakes_table()]
     return Section(f"{found.name}{control}", [*parts, found.beside(FILE, METRICS)])
 
 

@@ -13,7 +13,7 @@ from catlipctl import vocabulary as vocabularies
 from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchmark
 from catlipctl.errors import CatlipctlError, DataError, UsageError
 from catlipctl.files import FileKind
-from catlipctl.reports import predictions
+from catlipctl.reports import mistakes, predictions
 from catlipctl.reports.logs import (
     EVALUATIONS,
     METRICS,
@@ -26,6 +26,7 @@ from catlipctl.reports.logs import (
     rows,
 )
 from catlipctl.reports.measured import Evaluation, Measured, MultiLabelEvaluation, TaggerEvaluation
+from catlipctl.reports.mistakes import Mistake
 from catlipctl.reports.page import Link, Links
 from catlipctl.reports.predictions import Predictions
 from catlipctl.reports.train_sizes import TrainSizes
@@ -109,13 +110,15 @@ class Found:
     """One result file, and what lies beside it.
 
     document: as it is written: what it does not say is not known. predictions: of an evaluation of
-    classes that exclude each other; None where an earlier version left none. metrics: of one that trained.
+    classes that exclude each other; None where an earlier version left none. mistakes: pictures of some of
+    its test images. metrics: of one that trained.
     """
 
     path: Path
     document: Mapping[str, Any]
     result: BaseModel
     predictions: Predictions | None = None
+    mistakes: Sequence[Mistake] = ()
     metrics: Sequence[Logged] = ()
     recipe: RunRecipe | None = None
 
@@ -249,6 +252,7 @@ def _with_its_files(findings: Findings, found: Found) -> Found:
     return replace(
         found,
         predictions=findings.attempt(predictions.read, beside(predictions.FILE), None) if exclusive else None,
+        mistakes=findings.attempt(mistakes.read, beside(mistakes.FILE), []) if exclusive else [],
         metrics=logged(beside(METRICS)),
         recipe=findings.attempt(recipe, beside(RECIPE), None),
     )

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from catlipctl.reports.style import colours, legend, panels
+from catlipctl.reports.style import colours, legend, outlined, panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def sweep(measured: Mapping[str, Sequence[Series]], key: str, subtitle: str = ""
             _draw(axis, points, place, colour[line], line, f"{panel} {line}".replace("\n", " "))
         axis.set_ylabel(panel)
         axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-        axis.margins(x=0.06, y=0.2)
+        axis.margins(x=0.09, y=0.3)
         if numbers and values:
             _scale(axis, min(values), max(values))
         axis.set_xticks(list(place.values()), list(place))
@@ -68,9 +68,7 @@ def _draw(
         axes.plot([x] * len(figures), figures, "o", color=colour, markersize=5)
         if len(seeds) == 1 and (interval := seeds[0].interval) is not None:
             axes.vlines(x, *interval, color=colour, linewidth=1)
-        axes.annotate(
-            f"{means[x]:.1%}", (x, means[x]), (7, 5), textcoords="offset points", fontsize=8, color=colour
-        )
+        outlined(axes, f"{means[x]:.1%}", (x, means[x]), (7, 5), fontsize=8, color=colour)
 
 
 def _scale(axes: "Axes", low: float, high: float) -> None:

@@ -128,25 +128,26 @@ def _accuracy_axes(axes: "Axes", budgets: list[str], top: float, chance: float |
 
 
 class Picture(NamedTuple):
-    """An image file, its true label, and the most probable one."""
+    """An image or its file, its true label, and the most probable one."""
 
-    path: Path
+    image: Path | Image.Image
     truth: str
     guess: str
     probability: float
 
 
-def gallery(pictures: Sequence[Picture], subtitle: str = "") -> "Figure":
+def gallery(
+    pictures: Sequence[Picture], subtitle: str = "", title: str = "What it says of images that it never saw"
+) -> "Figure":
     """Thumbnails in rows; below each what was said, and where that is wrong the truth in the second line."""
     columns = COLUMNS // 2 if is_narrow() else COLUMNS
     rows = -(-len(pictures) // columns)
-    title = "What it says of images that it never saw"
     figure, axes = canvas(title, subtitle, height=0.6 + 1.22 * rows)
     axes.set_axis_off()
     for i, picture in enumerate(pictures):
         left, top = i % columns, 1.45 * (i // columns)
-        image = Image.open(picture.path).convert("RGB")
-        axes.imshow(image, extent=(left + 0.1, left + 0.9, top + 0.8, top), aspect="auto")
+        image = Image.open(picture.image) if isinstance(picture.image, Path) else picture.image
+        axes.imshow(image.convert("RGB"), extent=(left + 0.1, left + 0.9, top + 0.8, top), aspect="auto")
         right = picture.guess == picture.truth
         said = f"{picture.guess} {picture.probability:.0%}" + ("" if right else f"\n({picture.truth})")
         colour = INK if right else PALETTE[1]

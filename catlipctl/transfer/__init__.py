@@ -6,15 +6,18 @@ from catlipctl.transfer.finetuning import FinetuneResult, MultiLabelFinetuneResu
 from catlipctl.transfer.initialise import TransferInit, TransferredHead, transfer_init, write_transfer_init
 from catlipctl.transfer.prediction import Predictions, predict
 from catlipctl.transfer.probes import (
+    AttentiveResult,
     Evaluations,
     MultiLabelProbeResult,
     ProbeResult,
     ProbeScores,
+    attentive_probe,
     evaluate,
     linear_probe,
 )
 
 __all__ = [
+    "AttentiveResult",
     "Curve",
     "Evaluations",
     "FinetuneResult",
@@ -25,6 +28,7 @@ __all__ = [
     "ProbeScores",
     "TransferInit",
     "TransferredHead",
+    "attentive_probe",
     "curve",
     "evaluate",
     "finetune",

@@ -21,14 +21,17 @@ from typer.testing import CliRunner
 from catlipctl import checkpoints, models, reports
 from catlipctl.cli.evaluate import fine_tune, linear_probe
 from catlipctl.cli.predict import predict
-from catlipctl.cli.probes import all_
+from catlipctl.cli.probes import all_, attentive, knn
 from catlipctl.settings.models import ModelSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
+from catlipctl.transfer.probes.attention import AttentiveClassifier
 
 app = typer.Typer()
 app.command("lp")(linear_probe)
 app.command("all")(all_)
+app.command("knn")(knn)
+app.command("attentive")(attentive)
 app.command("ft")(fine_tune)
 app.command("predict")(predict)
 
@@ -129,6 +132,22 @@ def test_two_processes_evaluate_as_one_does_and_features_are_kept() -> None:
     assert re.search(r"features +0 images extracted in [0-9.]+ s; 30 were in the cache", table.stdout)
 
 
+def test_neighbours_vote_as_they_are_told_to() -> None:
+    line = ["knn", "tower", "--data", "photos", "--k", "3", "--temperature", "0.2"]
+    result = CliRunner().invoke(app, [*line, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["result"]
+    assert found["folders"] == {"knn": "eval/knn-photos-1"}
+    written = json.loads(Path("eval/knn-photos-1/result.json").read_text())
+    assert found["evaluations"]["knn"].items() <= written.items()
+    assert (written["k"], written["temperature"], written["acc1"]) == (3, 0.2, 1)
+    rows = list(csv.DictReader(Path("eval/knn-photos-1/predictions.csv").read_text().splitlines()))
+    assert [row["predicted"] for row in rows] == ["dark"] * 6 + ["light"] * 6
+    table = CliRunner().invoke(app, line)
+    assert re.search(r"knn +100.0% .* 3 nearest neighbours", table.stdout), table.stdout
+    assert CliRunner().invoke(app, ["knn", "tower", "--data", "photos", "--k", "0"]).exit_code == 2
+
+
 def test_several_train_sizes_give_a_curve_that_goes_on_and_a_page_shows_it() -> None:
     command = ["lp", "tower", "--data", "photos", "--init", "transfer,random"]
     for sizes, seeds, said in (
@@ -148,6 +167,26 @@ def test_several_train_sizes_give_a_curve_that_goes_on_and_a_page_shows_it() -> 
     assert "100.0% (100.0 to 100.0)" in Path(page.path).read_text()
     wrong = CliRunner().invoke(app, ["lp", "tower", "--data", "photos", "--init", "transfer,none"])
     assert wrong.exit_code == 2
+
+
+def test_patches_are_attended_to_within_the_memory_that_is_allowed() -> None:
+    line = ["attentive", "tower", "--data", "photos"]
+    refused = CliRunner().invoke(app, [*line, "--max-memory", "0.00001"])
+    assert refused.exit_code == 2
+    assert "the features (25 x 1 x 512) take 0.0 GiB" in refused.stderr
+    assert "--max-memory 1" in refused.stderr
+    assert not Path("eval").exists()
+    result = CliRunner().invoke(app, [*line, "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)["result"]
+    written = json.loads(Path("eval/attentive-photos-1/result.json").read_text())
+    assert found.items() <= written.items()
+    assert (written["acc1"], written["patches"], written["feature_bytes"]) == (1, 1, 24 * 512 * 2)
+    head = AttentiveClassifier.load(Path("eval/attentive-photos-1/head.safetensors"))
+    assert head.classifier.weight.shape == (2, 512)
+    table = CliRunner().invoke(app, [*line, "--train-size", "2/class"])
+    assert re.search(r"training images +4 \(2/class\)", table.stdout), table.output
+    assert "wrote eval/attentive-photos-2" in table.stdout
 
 
 def test_the_data_are_looked_at_before_the_checkpoint_is_loaded() -> None:

@@ -37,7 +37,7 @@ UNSAID = {"training", "num_classes"}
 
 @dataclass(frozen=True)
 class Part:
-    """samples: `[N]`, int64, the source's indices. values: `[N, D]`, float32. keys: of these samples.
+    """samples: `[N]`, int64, the source's indices. values: `[N, D]` or `[N, T, D]`. keys: of these samples.
 
     unreadable: `[M]`, int64, samples whose image cannot be read.
     """

@@ -24,7 +24,8 @@ PART = 1024
 
 @dataclass(frozen=True)
 class Features:
-    """values: `[N, D]`, float32, what the head is given. samples: `[N]`, the source's indices.
+    """values: `[N, D]`, float32, what the head is given; of a `PatchTower` `[N, T, D]`, float16. samples:
+    `[N]`, the source's indices.
 
     keys: of these samples. unreadable: images left out. extracted: images that the tower was given for it;
     the others were known.
@@ -138,7 +139,8 @@ def _parts(
 
     for images, read in reader:
         with autocast:
-            values.append(tower.features(tower.preprocessing.prepared(images.to(device))).float())
+            made = tower.features(tower.preprocessing.prepared(images.to(device)))
+        values.append(made if made.dtype == torch.float16 else made.float())
         samples.append(read)
         task.advance(len(read))
         if sum(map(len, samples)) >= PART:
@@ -166,7 +168,7 @@ def _gathered(store: Store, wanted: Tensor, extracted: int) -> Features:
     for part in store.parts():
         here, there = rows(part.samples)
         if len(here) and not values.numel():
-            values = torch.empty(len(wanted), part.values.shape[1])
+            values = part.values.new_empty(len(wanted), *part.values.shape[1:])
         if len(here):
             values[there] = part.values[here]
         for number, row in zip(here.tolist(), there.tolist(), strict=True):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from catlipctl.data import read_images
+from catlipctl.data.sample import Selection
 from catlipctl.errors import DataError
 from catlipctl.models import Tower
 from catlipctl.transfer.labelled import Labelled
@@ -41,9 +42,12 @@ def answers(
         raise DataError(
             f"none of the test images of {test.source.name} can be read", "check that they are images"
         )
-    kind = Answers if test.labels.dim() == 1 else MultiLabelAnswers
-    found = restricted(torch.cat(logits), test.scored)
-    return kind(found, test.labels[torch.cat(samples)], reader.keys), reader.unreadable
+    found, seen = restricted(torch.cat(logits), test.scored), torch.cat(samples)
+    labels, answered = test.labels[seen], reader.keys
+    if labels.dim() == 1:
+        in_order = Selection(test.source, seen.tolist())
+        return Answers(found, labels, answered, in_order), reader.unreadable
+    return MultiLabelAnswers(found, labels, answered), reader.unreadable
 
 
 def figures(found: Answers | MultiLabelAnswers, seed: int, classes: Sequence[str]) -> dict[str, Any]:

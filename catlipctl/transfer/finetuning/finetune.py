@@ -44,7 +44,7 @@ from catlipctl.transfer.labelled import (
     without_images,
 )
 from catlipctl.transfer.metrics import Answers, MultiLabelAnswers
-from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.metrics.answers import RESULT
 
 RULES = Rules(free=FREE_ON_RESUME, fixed=FIXED_ON_RESUME)
 """What may change while a run goes on, and what may not."""
@@ -267,5 +267,6 @@ class FineTuning:
         found.inputs = inputs
         found.data = {"train": described(sets.train.source), "test": described(sets.test.source)}
         found.write(directory.path / RESULT)
-        write_text(directory.path / PREDICTIONS, answered.table(self.names))
+        for name, text in answered.files(self.names).items():
+            write_text(directory.path / name, text)
         return found

@@ -14,9 +14,12 @@ def restricted(logits: Tensor, classes: Tensor | None) -> Tensor:
 
 
 def top_k_hits(logits: Tensor, labels: Tensor, k: int) -> Tensor:
-    """`[N]`, bool: whether the label is among the `k` largest logits (all of them where K <= k)."""
-    best = logits.topk(min(k, logits.shape[1]), dim=1).indices
-    return (best == labels[:, None]).any(1)
+    """`[N]`, bool: whether the label is among the `k` largest logits (all of them where K <= k).
+
+    A class at minus infinity is no answer, however few others there are.
+    """
+    best = logits.topk(min(k, logits.shape[1]), dim=1)
+    return ((best.indices == labels[:, None]) & ~best.values.isneginf()).any(1)
 
 
 def share(hits: Tensor) -> float:

@@ -8,22 +8,30 @@ from typing import Any
 
 from torch import Tensor
 
+from catlipctl.data import Source
 from catlipctl.transfer.metrics.accuracy import majority_share, mean_per_class_recall, share, top_k_hits
 from catlipctl.transfer.metrics.confusion import ConfusedPair, confusion, most_confused
 from catlipctl.transfer.metrics.intervals import interval
+from catlipctl.transfer.metrics.thumbnails import thumbnails, typical_mistakes
 
 RESULT = "result.json"
 PREDICTIONS = "predictions.csv"
 """Files that every evaluation writes."""
+MISTAKES = "mistakes.json"
+"""Of one whose classes exclude each other."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """logits: `[N, K]`. labels: `[N]`, the true class ids. samples: N names of the test images."""
+    """logits: `[N, K]`. labels: `[N]`, the true class ids. samples: N names of the test images.
+
+    images: the test images themselves, in order, for pictures of mistakes.
+    """
 
     logits: Tensor
     labels: Tensor
     samples: Sequence[str]
+    images: Source | None = None
 
     def figures(self, seed: int) -> dict[str, Any]:
         """Accuracies in 0..1, each with its interval, whose resamples are drawn by `seed`."""
@@ -42,6 +50,14 @@ class Answers:
     def confused(self, classes: Sequence[str]) -> list[ConfusedPair]:
         """The pairs of classes that are confused most."""
         return most_confused(confusion(self.logits, self.labels), classes)
+
+    def files(self, classes: Sequence[str]) -> dict[str, str]:
+        """What an evaluation keeps of them, by file name."""
+        found = {PREDICTIONS: self.table(classes)}
+        if self.images is not None:
+            mistakes = typical_mistakes(self.logits, self.labels)
+            found[MISTAKES] = thumbnails(mistakes, self.images, self.samples, classes)
+        return found
 
     def table(self, classes: Sequence[str]) -> str:
         """As CSV: sample, truth, predicted and probability (softmax) of what is predicted; labels by name."""

@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from catlipctl.transfer.metrics.answers import PREDICTIONS
 from catlipctl.transfer.metrics.average_precision import (
     mean_average_precision,
     mean_average_precision_intervals,
@@ -81,6 +82,10 @@ class MultiLabelAnswers:
                 for name, count, value in each
             ],
         }
+
+    def files(self, classes: Sequence[str]) -> dict[str, str]:
+        """What an evaluation keeps of them, by file name."""
+        return {PREDICTIONS: self.table(classes)}
 
     def table(self, classes: Sequence[str]) -> str:
         """As CSV: sample, truth, and the likeliest labels, each with its probability (sigmoid).

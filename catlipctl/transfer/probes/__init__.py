@@ -1,5 +1,7 @@
 """Classifiers on frozen features, one file each, on one solver."""
 
+from catlipctl.transfer.probes.attentive import AttentiveResult, attentive_probe
+from catlipctl.transfer.probes.knn import KnnResult
 from catlipctl.transfer.probes.linear import (
     PROTOCOL,
     MultiLabelProbeResult,
@@ -14,11 +16,14 @@ from catlipctl.transfer.probes.zero_shot import ZeroShotResult, zero_shot
 __all__ = [
     "PROBES",
     "PROTOCOL",
+    "AttentiveResult",
     "Evaluations",
+    "KnnResult",
     "MultiLabelProbeResult",
     "ProbeResult",
     "ProbeScores",
     "ZeroShotResult",
+    "attentive_probe",
     "evaluate",
     "linear_probe",
     "probe",

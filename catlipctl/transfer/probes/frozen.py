@@ -10,19 +10,24 @@ from torch import Tensor
 
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
+from catlipctl.errors import DataError
 from catlipctl.labels.targets import LabelSet, Mapping
 from catlipctl.models import Tower
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
 from catlipctl.training.world import World
 from catlipctl.transfer import features
-from catlipctl.transfer.features import Extraction, ProbeSets, extract_sets
+from catlipctl.transfer.features import Extraction, PatchTower, ProbeSets, extract_sets
 from catlipctl.transfer.initialise import Rows, TransferredHead, prior_head
 from catlipctl.transfer.labelled import ALL, TrainSize, described, inputs
 from catlipctl.transfer.metrics import Answers, ConfusedPair, restricted
-from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.metrics.answers import RESULT
 from catlipctl.transfer.probes.solver import Fit
+
+HEAD = "head.safetensors"
+"""A classifier alone, beside a result."""
 
 
 class Probed(BaseModel):
@@ -66,6 +71,14 @@ class Frozen:
         """The classes in order."""
         return [label.name for label in self.sets.classes.labels]
 
+    def refuse_several_labels(self, name: str) -> None:
+        """DataError where an image may have several; `name` is the probe that cannot have it."""
+        if self.sets.classes.multi_label:
+            raise DataError(
+                f"{name} is for classes that exclude each other, and an image may have several here",
+                "--exclusive says that they do; eval lp takes both",
+            )
+
     def head(self, progress: Progress = SILENT) -> TransferredHead | None:
         """Transfer Init for the classes; None without rows that fit, and for a tower that learned nothing."""
         if self.random_backbone:
@@ -107,6 +120,7 @@ def frozen(
     rows: Rows = "calibrated",
     train_size: TrainSize = ALL,
     random_backbone: bool = False,
+    patches_within: int | None = None,
     seed: int = 0,
     multi_label: bool | None = None,
     label_base: int | None = None,
@@ -116,9 +130,12 @@ def frozen(
 ) -> Frozen:
     """Extract the features of both splits, on the device of each process; all of `world` call.
 
-    The first process has the features, the others none. Arguments are those of `extract_sets`.
+    The first process has the features, the others none. patches_within: those of patches, and so many bytes
+    of them at most. Arguments are those of `extract_sets`.
     """
     tower = features.untrained(checkpoint, seed) if random_backbone else checkpoint.tower
+    if patches_within is not None:
+        tower = PatchTower(tower)
     tower.module.to(world.device)
     sets = extract_sets(
         tower,
@@ -128,6 +145,7 @@ def frozen(
         train_size=train_size,
         seed=seed,
         reestimate=random_backbone,
+        most_bytes=patches_within,
         multi_label=multi_label,
         label_base=label_base,
         cache=cache,
@@ -156,13 +174,22 @@ def answers(fit: Fit, sets: ProbeSets) -> Answers:
 
 def answers_of(logits: Tensor, sets: ProbeSets) -> Answers:
     """The same of its logits `[N, K]`."""
-    return Answers(restricted(logits, sets.scored), sets.test.labels, sets.test_samples)
+    return Answers(restricted(logits, sets.scored), sets.test.labels, sets.test_samples, sets.test_images)
 
 
-def write(out: Path, result: Measurement, answered: Answers, classes: Sequence[str]) -> None:
-    """Make the folder `out` of a result and the answers; it may not exist."""
+def write(
+    out: Path,
+    result: Measurement,
+    answered: Answers,
+    classes: Sequence[str],
+    head: dict[str, Tensor] | None = None,
+) -> None:
+    """Make the folder `out` of a result and the answers; it may not exist. head: for `head.safetensors`."""
     files.refuse_taken(out)
     with files.replacing(out) as temporary:
         temporary.mkdir()
         result.write(temporary / RESULT)
-        files.write_text(temporary / PREDICTIONS, answered.table(classes))
+        for name, text in answered.files(classes).items():
+            files.write_text(temporary / name, text)
+        if head is not None:
+            save_tensors(head, temporary / HEAD)

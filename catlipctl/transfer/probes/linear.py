@@ -26,11 +26,12 @@ from catlipctl.transfer.features import ProbeSets
 from catlipctl.transfer.initialise import Rows, TransferredHead, prior_rows
 from catlipctl.transfer.labelled import ALL, TrainSize, subset
 from catlipctl.transfer.metrics import ConfusedPair, Interval, interval, share, top_k_hits
-from catlipctl.transfer.metrics.answers import PREDICTIONS, RESULT
+from catlipctl.transfer.metrics.answers import RESULT
 from catlipctl.transfer.probes import multi_label as several
 from catlipctl.transfer.probes import selection
-from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, frozen
+from catlipctl.transfer.probes.frozen import HEAD, Frozen, Probed, answers, frozen
 from catlipctl.transfer.probes.multi_label import MultiLabelScores
+from catlipctl.transfer.probes.samples import placed
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
 from catlipctl.transfer.probes.zero_shot import zero_shot
@@ -210,7 +211,9 @@ def probe(
     """
     count = len(sets.classes)
     indices = subset(sets.train.labels, train_size, seed)
-    values, labels = sets.train.values[indices], sets.train.labels[indices]
+    values, labels = sets.train.values, sets.train.labels
+    if len(indices) < len(labels):
+        values, labels = values[indices], labels[indices]
     if len(labels.unique()) < count:
         missing = sorted(set(range(count)) - set(labels.tolist()))
         names = ", ".join(sets.classes.labels[i].name for i in missing[:5])
@@ -218,6 +221,7 @@ def probe(
     prior = None if head is None else prior_rows(head)
     used = prior if init == "transfer" else None
     with threads_for(values):
+        values = placed(values)
         choice = selection.choose(values, labels, count, used, seed=seed, progress=progress)
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
@@ -265,7 +269,7 @@ def _write(
     answered = several.answers if sets.classes.multi_label else answers
     written = {
         RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        PREDICTIONS: answered(fit, sets).table(names),
+        **answered(fit, sets).files(names),
     }
     weight, bias = fit.weight.float(), fit.bias.float()
     if result.checkpoint is not None:
@@ -281,6 +285,6 @@ def _write(
         return
     with files.replacing(out) as temporary:
         temporary.mkdir()
-        save_head(temporary / "head.safetensors", weight, bias)
+        save_head(temporary / HEAD, weight, bias)
         for name, text in written.items():
             files.write_text(temporary / name, text)

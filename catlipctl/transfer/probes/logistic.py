@@ -18,7 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from catlipctl.transfer.probes.solver import CONVERGED, TOLERANCE, Fit, _principal_axes
+from catlipctl.transfer.probes.samples import Samples
+from catlipctl.transfer.probes.solver import CONVERGED, TOLERANCE, Fit
 
 CELLS_AT_ONCE = 1 << 23
 """Logits of a block of classes."""
@@ -40,15 +41,12 @@ class LogisticProblem:
         *,
         dtype: torch.dtype = torch.float64,
     ) -> None:
-        features = features.double()
         self.targets = targets
         shape = (targets.shape[1], features.shape[1])
         self.prior = torch.zeros(shape).double() if prior is None else prior.double()
-        self.mean = features.mean(0)
-        centred = features - self.mean
-        self.scale = centred.square().sum(1).mean().sqrt().clamp_min(1e-12)
-        self.axes = _principal_axes(centred)
-        self._coordinates = (centred @ self.axes / self.scale).to(dtype)
+        samples = Samples(features, None, dtype=torch.float64, width=1)
+        self.mean, self.scale, self.axes = samples.mean, samples.scale, samples.axes
+        self._coordinates = torch.cat([samples.along(chunk).to(dtype) for _, chunk in samples.chunks()])
         # The rows of the prior in the same coordinates.
         self._prior = (self.prior @ self.axes * self.scale).to(dtype)
 

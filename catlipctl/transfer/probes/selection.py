@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from catlipctl.progress import SILENT, Progress
 from catlipctl.transfer.labelled import folds
-from catlipctl.transfer.probes.solver import Problem
+from catlipctl.transfer.probes.samples import chunks
+from catlipctl.transfer.probes.solver import Fit, Problem
 
 STRENGTHS = [math.inf, *(10 ** (1 - i / 2) for i in range(17))]
 """Lambda, descending: infinite, then 10 to 1e-7 in half decades."""
@@ -74,17 +75,21 @@ def choose(
     seed: int = 0,
     progress: Progress = SILENT,
 ) -> Choice:
-    """Lambda and s for training features `[N, D]`, labels `[N]` and a prior `[K, D]`; s is 0 without one."""
+    """Lambda and s for training features `[N, D]`, labels `[N]` and a prior `[K, D]`; s is 0 without one.
+
+    No copy of the features is made. The work is done on their device.
+    """
     if len(labels) < FEWEST_A_CLASS * classes:
         strength, s = FEW_STRENGTH / len(labels), 0.0 if prior is None else FEW_PRIOR_SCALE
         how = f"constants: fewer than {FEWEST_A_CLASS} images a class, so none can be held out"
         return Choice(regularisation=strength, prior_scale=s, how=how, grid=[])
     used = 1 if len(labels) >= ONE_FOLD_FROM else FOLDS
+    fold_of = folds(labels, FOLDS, seed)
     parts = []
     for fold in range(used):
-        out = folds(labels, FOLDS, seed) == fold
-        problem = Problem(features[~out], labels[~out], classes, prior, dtype=torch.float32)
-        parts.append((problem, features[out], labels[out]))
+        rows, out = torch.where(fold_of != fold)[0], torch.where(fold_of == fold)[0]
+        problem = Problem(features, labels, classes, prior, rows=rows, dtype=torch.float32)
+        parts.append((problem, _HeldOutPart(features, labels, out)))
     grid: list[HeldOut] = []
     scales = (0.0,) if prior is None else (0.0, *PRIOR_SCALES)
     with progress.task("choosing lambda and s", len(scales), "paths") as task:
@@ -100,23 +105,40 @@ def choose(
     )
 
 
-def _path(parts: list[tuple[Problem, Tensor, Tensor]], s: float) -> list[HeldOut]:
-    """The held-out scores along descending lambda, over all folds at once."""
-    points: list[HeldOut] = []
-    images = sum(len(labels) for _, _, labels in parts)
-    paths = [problem.path(STRENGTHS, s, TOLERANCE) for problem, _, _ in parts]
-    for strength, fits in zip(STRENGTHS, zip(*paths, strict=True), strict=True):
+class _HeldOutPart:
+    """The held-out samples of one fold."""
+
+    def __init__(self, features: Tensor, labels: Tensor, rows: Tensor) -> None:
+        self._features = features
+        self._rows, self._labels = rows.to(features.device), labels[rows].to(features.device)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def scores(self, fit: Fit) -> tuple[float, float]:
+        """The sum of the cross-entropies, and how many are classified rightly; in chunks."""
         loss = hits = 0.0
-        for fit, (_, features, labels) in zip(fits, parts, strict=True):
-            logits = fit.logits(features)
+        for part in chunks(len(self), max(fit.weight.shape)):
+            labels = self._labels[part]
+            logits = fit.logits(self._features[self._rows[part]])
             loss += float(functional.cross_entropy(logits, labels, reduction="sum"))
             hits += float((logits.argmax(1) == labels).sum())
+        return loss, hits
+
+
+def _path(parts: list[tuple[Problem, _HeldOutPart]], s: float) -> list[HeldOut]:
+    """The held-out scores along descending lambda, over all folds at once."""
+    points: list[HeldOut] = []
+    images = sum(len(out) for _, out in parts)
+    paths = [problem.path(STRENGTHS, s, TOLERANCE) for problem, _ in parts]
+    for strength, fits in zip(STRENGTHS, zip(*paths, strict=True), strict=True):
+        scores = [out.scores(fit) for fit, (_, out) in zip(fits, parts, strict=True)]
         points.append(
             HeldOut(
                 prior_scale=s,
                 regularisation="infinite" if math.isinf(strength) else strength,
-                cross_entropy=loss / images,
-                acc1=hits / images,
+                cross_entropy=sum(loss for loss, _ in scores) / images,
+                acc1=sum(hits for _, hits in scores) / images,
             )
         )
         losses = [point.cross_entropy for point in points]

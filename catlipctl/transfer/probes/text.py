@@ -1,23 +1,20 @@
 """Zero-shot by a text tower: a class is what its name says, in open_clip's sentences (CLIP, 3.1.4)."""
 
-from functools import partial
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from catlipctl.checkpoints import OPEN_CLIP_CONFIG, Checkpoint
+from catlipctl.checkpoints import Checkpoint
 from catlipctl.labels import wordnet
 from catlipctl.labels.targets import LabelSet
 from catlipctl.labels.targets.labelset import names_of, spoken
-from catlipctl.models.text import tokenise
 
 PROTOCOL = "zero-shot by text: open_clip's 80 templates for ImageNet, the mean of a class's sentences"
 
 
 def has_text_tower(checkpoint: Checkpoint) -> bool:
-    """Whether open_clip can open the checkpoint, text tower and all."""
-    return checkpoint.path is not None and (checkpoint.path / OPEN_CLIP_CONFIG).is_file()
+    """Whether a text tower that reads CLIP's tokens belongs to the checkpoint."""
+    return checkpoint.both_towers is not None
 
 
 def class_names(classes: LabelSet) -> list[str]:
@@ -28,18 +25,18 @@ def class_names(classes: LabelSet) -> list[str]:
     return [words.get(label.name) or spoken(label.name) for label in classes.labels]
 
 
+@torch.inference_mode()
 def text_rows(checkpoint: Checkpoint, classes: LabelSet) -> Tensor:
     """`[K, E]`, float64, of length one: the mean of each class's sentences, as open_clip makes it."""
-    import open_clip
+    from open_clip import OPENAI_IMAGENET_TEMPLATES
 
-    model = open_clip.create_model(f"local-dir:{checkpoint.path}").eval()
-    rows: Tensor = open_clip.build_zero_shot_classifier(
-        model,
-        partial(tokenise, context_length=model.context_length),
-        class_names(classes),
-        open_clip.OPENAI_IMAGENET_TEMPLATES,
-    )
-    return rows.T.double()
+    assert checkpoint.both_towers is not None, "who asks has asked has_text_tower"
+    tower = checkpoint.both_towers.text_tower()
+    rows = []
+    for name in class_names(classes):
+        sentences = tower.features([sentence(name) for sentence in OPENAI_IMAGENET_TEMPLATES])
+        rows.append(F.normalize(F.normalize(sentences, dim=1).mean(0), dim=0))
+    return torch.stack(rows).double()
 
 
 def text_logits(checkpoint: Checkpoint, values: Tensor, classes: LabelSet) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
@@ -13,15 +14,17 @@ from catlipctl.training.world import World
 from catlipctl.transfer.features import Extraction
 from catlipctl.transfer.initialise import Rows
 from catlipctl.transfer.probes.frozen import Frozen, frozen
+from catlipctl.transfer.probes.knn import KnnResult, knn_of
 from catlipctl.transfer.probes.linear import MultiLabelProbeResult, ProbeResult, linear_probe_of
 from catlipctl.transfer.probes.zero_shot import ZeroShotResult, zero_shot_of
 
-Evaluated = ProbeResult | MultiLabelProbeResult | ZeroShotResult
-PROBES: dict[str, Callable[[Frozen, Path, Progress], Evaluated]] = {
-    "lp": lambda found, out, progress: linear_probe_of(found, out=out, progress=progress),
-    "zero-shot": lambda found, out, progress: zero_shot_of(found, out=out, progress=progress),
+Evaluated = ProbeResult | MultiLabelProbeResult | KnnResult | ZeroShotResult
+PROBES: dict[str, Callable[..., Evaluated]] = {
+    "lp": linear_probe_of,
+    "knn": knn_of,
+    "zero-shot": zero_shot_of,
 }
-"""What each is called -> the probe; it writes its result to the folder that it is given."""
+"""What each is called -> the probe of a `Frozen`; it writes its result to the folder `out`."""
 SEVERAL_LABELS = {"lp"}
 """The probes of images that may have several labels."""
 
@@ -45,6 +48,7 @@ def evaluate(
     test: Source | None,
     *,
     folders: dict[str, Path],
+    options: dict[str, Any] | None = None,
     target: LabelSet | None = None,
     mapping: Mapping = "heads",
     rows: Rows = "calibrated",
@@ -59,8 +63,9 @@ def evaluate(
 ) -> Evaluations:
     """Extract features once and run the probes that `folders` names, each into its folder.
 
-    Where several are asked for, one that the tower does not allow (zero-shot without rows) is left out, and
-    the reason is told. Processes and other arguments are those of `linear_probe`.
+    options: of the one probe, where it is one. Where several are asked for, one that the tower does not allow
+    (zero-shot without rows) is left out, and the reason is told. Processes and other arguments are those of
+    `linear_probe`.
     """
     world = World(cpu=cpu)
     found = frozen(
@@ -79,23 +84,22 @@ def evaluate(
         workers=workers,
         progress=progress,
     )
-    result = world.on_main(lambda: _probed(found, folders, progress))
+    result = world.on_main(lambda: _probed(found, folders, options or {}, progress))
     world.close()
     return result
 
 
-def _probed(found: Frozen, folders: dict[str, Path], progress: Progress) -> Evaluations:
+def _probed(
+    found: Frozen, folders: dict[str, Path], options: dict[str, Any], progress: Progress
+) -> Evaluations:
     results: dict[str, Evaluated] = {}
     left_out: dict[str, str] = {}
     for name, folder in folders.items():
         progress.note(f"{name} ...")
         try:
-            if found.sets.classes.multi_label and name not in SEVERAL_LABELS:
-                raise DataError(
-                    f"{name} is for classes that exclude each other, and an image may have several here",
-                    "--exclusive says that they do; eval lp takes both",
-                )
-            results[name] = PROBES[name](found, folder, progress)
+            if name not in SEVERAL_LABELS:
+                found.refuse_several_labels(name)
+            results[name] = PROBES[name](found, out=folder, progress=progress, **options)
         except (CheckpointError, DataError) as error:
             left_out[name] = error.message
             if len(left_out) == len(folders):

@@ -12,6 +12,7 @@ from catlipctl.results import Measurement
 from catlipctl.transfer.initialise import Rows, prior_rows
 from catlipctl.transfer.metrics import Interval
 from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, answers_of, write
+from catlipctl.transfer.probes.samples import mean
 from catlipctl.transfer.probes.solver import Fit
 from catlipctl.transfer.probes.text import PROTOCOL as TEXT_PROTOCOL
 from catlipctl.transfer.probes.text import has_text_tower, text_logits
@@ -49,7 +50,7 @@ def zero_shot(training: Tensor, prior: Tensor) -> Fit:
     No label is used, but the training images are. A pre-training head's own bias, which needs no image,
     is the log-odds of rare binary classes: with it zero-shot is worse.
     """
-    return Fit(prior, -prior @ training.double().mean(0))
+    return Fit(prior, -prior @ mean(training))
 
 
 def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress = SILENT) -> ZeroShotResult:

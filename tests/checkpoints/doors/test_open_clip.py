@@ -115,7 +115,6 @@ def test_image_and_text_features_are_those_of_open_clip(name: str, tmp_path: Pat
     assert loaded.config["keys"] == len(state)
     assert loaded.both_towers is not None
     text = loaded.both_towers.text_tower()
-    assert text is not None
     captions = ["a dog", "two cats on a mat", "the sea"]
     with torch.no_grad():
         expected = model.encode_text(open_clip.get_tokenizer(name)(captions))

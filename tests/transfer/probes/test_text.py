@@ -17,7 +17,7 @@ from catlipctl.settings.models import ModelSettings, TextSettings
 from catlipctl.settings.objectives import ClipSettings
 from catlipctl.transfer import evaluate
 from catlipctl.transfer.labelled import open_splits
-from catlipctl.transfer.probes.text import PROTOCOL, class_names
+from catlipctl.transfer.probes.text import PROTOCOL, class_names, text_rows
 
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=24))
 
@@ -38,6 +38,14 @@ def test_a_clip_checkpoint_says_what_open_clip_says(folders: Path, tmp_path: Pat
     result = found.evaluations["zero-shot"]
     assert (result.protocol, result.train_images, result.prior) == (PROTOCOL, 0, {})
 
+    classes = LabelSet("mine", (Label("cat", ()), Label("dog", ())))
+    ours, theirs = (
+        text_rows(checkpoints.load(name), classes)
+        for name in (tmp_path / "clip", f"open_clip:local-dir:{tmp_path / 'clip'}")
+    )
+    assert torch.equal(ours, theirs)
+    assert ours.std() > 0
+
     model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{tmp_path / 'clip'}")
     model.eval()
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path / 'clip'}")
@@ -50,9 +58,9 @@ def test_a_clip_checkpoint_says_what_open_clip_says(folders: Path, tmp_path: Pat
     with torch.inference_mode():
         means = torch.stack([model.encode_text(tokens(of), normalize=True).mean(0) for of in texts])  # type: ignore[operator]
         cosines = model.encode_image(images, normalize=True) @ torch.nn.functional.normalize(means, dim=1).T  # type: ignore[operator]
-    theirs = cosines.softmax(1).max(1)
-    assert [row["predicted"] for row in rows] == [names[i] for i in theirs.indices]
-    assert [float(row["probability"]) for row in rows] == pytest.approx(theirs.values.tolist(), abs=1e-5)
+    best = cosines.softmax(1).max(1)
+    assert [row["predicted"] for row in rows] == [names[i] for i in best.indices]
+    assert [float(row["probability"]) for row in rows] == pytest.approx(best.values.tolist(), abs=1e-5)
 
 
 def test_classes_are_called_as_people_do() -> None:
