@@ -138,7 +138,7 @@ def _summary(result: "TransferInit") -> "Table":
     summary.add_row(
         "all",
         f"{result.labels:,}",
-        f"by {result.distinct_rows:,} distinct {result.rows} rows, random ones aside",
+        f"by {result.distinct_rows:,} distinct rows, random ones aside; {result.rows} ones",
     )
     summary.add_row(
         "shared", f"{result.shared:,}", "have the very row of another label: nothing tells the two apart"
