@@ -14,16 +14,14 @@ from catlipctl.cli import (
     data,
     demo,
     doctor,
-    evaluate,
+    evaluation,
     labels,
     predict,
     pretrain,
-    probes,
     recipe,
     report,
     runs,
     sweep,
-    tag,
     transfer_init,
 )
 from catlipctl.cli.grammar import Command
@@ -49,9 +47,9 @@ app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.command(cls=Command)(compare.compare)
 app.command(cls=Command)(sweep.sweep)
-app.command(cls=Command)(sweep.sweep)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
+app.add_typer(evaluation.group, name="eval")
 
 
 def _group(name: str, help: str) -> typer.Typer:
@@ -78,15 +76,6 @@ _recipe.command("list", cls=Command)(recipe.list_)
 _recipe.command("show", cls=Command)(recipe.show)
 _recipe.command("copy", cls=Command)(recipe.copy)
 _recipe.command("keys", cls=Command)(recipe.keys)
-
-_eval = _group("eval", "Measure what a tower has learned.")
-_eval.command("lp", cls=Command)(evaluate.linear_probe)
-_eval.command("knn", cls=Command)(probes.knn)
-_eval.command("zero-shot", cls=Command)(probes.zero_shot)
-_eval.command("attentive", cls=Command)(probes.attentive)
-_eval.command("all", cls=Command)(probes.all_)
-_eval.command("ft", cls=Command)(evaluate.fine_tune)
-_eval.command("tag", cls=Command)(tag.tag)
 
 _checkpoint = _group(
     "checkpoint",

@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from catlipctl import checkpoints, models
-from catlipctl.cli.evaluate import fine_tune, linear_probe
+from catlipctl.cli.evaluation import fine_tune, linear_probe
 from catlipctl.cli.transfer_init import transfer_init
 from catlipctl.labels import wordnet
 from catlipctl.settings.models import ModelSettings

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from catlipctl.cli.accuracies import attended, shared, together
-from catlipctl.cli.evaluate import Data, Target, Test
-from catlipctl.cli.opening import opened_for
+from catlipctl.cli.evaluation.accuracies import attended, shared, together
+from catlipctl.cli.evaluation.opening import opened_for
+from catlipctl.cli.evaluation.options import Data, RandomBackbone, Target, Test
 from catlipctl.cli.options import (
     CacheDir,
     Checkpoint,
@@ -27,9 +27,6 @@ from catlipctl.cli.output import command, is_main
 
 Seed = Annotated[int, typer.Option(help="Decides the split where the data has none.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that read images.")]
-RandomBackbone = Annotated[
-    bool, typer.Option("--random-backbone", help="The control: the same tower, untrained.")
-]
 Out = Annotated[
     Path | None,
     typer.Option(

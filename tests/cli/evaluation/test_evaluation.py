@@ -19,9 +19,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from catlipctl import checkpoints, models, reports
-from catlipctl.cli.evaluate import fine_tune, linear_probe
+from catlipctl.cli.evaluation import all_, attentive, fine_tune, knn, linear_probe
 from catlipctl.cli.predict import predict
-from catlipctl.cli.probes import all_, attentive, knn
 from catlipctl.settings.models import ModelSettings
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics

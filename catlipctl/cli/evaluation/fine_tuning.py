@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catlipctl.cli import dry_run as dry_runs
 from catlipctl.cli import inputs
-from catlipctl.cli.accuracies import fine_tuned
+from catlipctl.cli.evaluation.accuracies import fine_tuned
 from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.output import Output, is_main
 from catlipctl.cli.plots import Kinds, save

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from catlipctl import checkpoints, models
-from catlipctl.cli.evaluate import fine_tune, linear_probe
+from catlipctl.cli.evaluation import fine_tune, linear_probe
 from catlipctl.settings.models import ModelSettings
 
 app = typer.Typer()

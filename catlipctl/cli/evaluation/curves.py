@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from catlipctl.cli.accuracies import with_interval
+from catlipctl.cli.evaluation.accuracies import with_interval
 from catlipctl.cli.output import Output
 from catlipctl.cli.plots import Kinds, save
 from catlipctl.cli.tables import facts, table
