@@ -43,8 +43,8 @@ def test_the_demo_ends_in_a_page_that_needs_no_network(
     assert early == [(run / "report.html").read_text()]
     assert Path(result.report) == run / "report-2.html"
     page = Path(result.report).read_text()
-    # Gallery, probe, inits; and as `catlipctl report` has them: loss, labels, overlap and its costs, step.
-    assert page.count("<img") == 8
+    # Gallery, probe, inits; as `catlipctl report` has them: loss, labels, overlap, its costs, mistakes, step.
+    assert page.count("<img") == 9
     ids = set(re.findall(r'id="(\w+)"', page))
     for link in re.findall(r'(?:src|srcset|href)="([^"]*)"', page):
         if link.startswith("#"):

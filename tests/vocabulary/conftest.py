@@ -1,5 +1,6 @@
 """A source of captions alone, and the captions of the real pairs."""
 
+import hashlib
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,12 @@ class Captions:
 
     texts: list[tuple[str, ...]]
     name: str = "captions"
-    fingerprint: str = "0"
     shards: int = 0
     faults: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(repr(self.texts).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.texts)
