@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import completion, inputs
-from catlipctl.cli.options import CacheDir, CaptionKey, Checkpoint, ImageKey, Json, TagList
+from catlipctl.cli.options import CacheDir, CaptionKey, Checkpoint, ImageKey, Json, NoCache, TagList
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots, save
 from catlipctl.cli.tables import facts, table
@@ -57,6 +57,7 @@ def tag(
     caption_key: CaptionKey = None,
     image_key: ImageKey = None,
     cache_dir: CacheDir = None,
+    no_cache: NoCache = False,
     plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
@@ -94,6 +95,7 @@ def tag(
             min_images=min_images,
             seed=seed,
             out=folder,
+            cache=inputs.feature_cache(cache_dir, no_cache),
             workers=workers,
             progress=out,
         )

@@ -90,6 +90,7 @@ def fit_tagger(
     min_images: int = MIN_IMAGES,
     seed: int = 0,
     out: Path | None = None,
+    cache: Path | None = None,
     workers: int = 0,
     progress: Progress = SILENT,
 ) -> TaggerResult:
@@ -97,7 +98,8 @@ def fit_tagger(
 
     test: captioned images to measure on; None measures `source` by fifths. tags: a list in place of the
     vocabulary's classes, with rows by Transfer Init. min_images: a class with fewer gets the shared
-    threshold, and with fewer test images is not measured. out: the checkpoint to write; it may not exist.
+    threshold, and with fewer test images is not measured. out: the checkpoint to write; it
+    may not exist. cache: as `extract` has it.
     Raises UsageError for a checkpoint that has no vocabulary or whose labels exclude each other, DataError
     where no class has so many images.
     """
@@ -122,7 +124,7 @@ def fit_tagger(
     head = tagger.tower.linear_head()
     weight, bias = (part.detach().float().cpu() for part in (head.weight, head.bias))
     for images in (source,) if test is None else (source, test):
-        found = extract(tagger.tower, images, workers=workers, progress=progress)
+        found = extract(tagger.tower, images, cache=cache, workers=workers, progress=progress)
         unreadable += found.unreadable
         told = captions.named(images, naming, len(weight), found.samples, progress)
         sets.append(Scored(found.values, weight, bias, told))
