@@ -130,10 +130,20 @@ def shared(result: "Evaluations") -> "Table":
             "test images": f"{found.test_images:,} ({found.split})",
             "left out": f"{found.unreadable:,} unreadable, {found.unlabelled:,} without a label",
             **chance,
+            **_zero_shot_by_class(result),
             "features": _extracted(result.extraction),
             **{f"no {name}": why for name, why in result.left_out.items()},
         }
     )
+
+
+def _zero_shot_by_class(result: "Evaluations") -> dict[str, str]:
+    from catlipctl.transfer.probes.zero_shot import ZeroShotResult
+
+    found = result.evaluations.get("zero-shot")
+    if not isinstance(found, ZeroShotResult):
+        return {}
+    return _by_class(found.exact_acc1, found.rest_acc1, found.exact_classes, found.classes)
 
 
 def _confused(pairs: "Sequence[ConfusedPair]") -> str:
@@ -151,13 +161,12 @@ def _extracted(found: "Extraction") -> str:
     )
 
 
-def _by_class(result: "ProbeResult") -> dict[str, str]:
+def _by_class(exact: float | None, rest: float | None, exact_classes: int, classes: int) -> dict[str, str]:
     """Zero-shot where the vocabulary has the class itself, and where it has something like it at best."""
-    exact, rest = result.zero_shot_exact_acc1, result.zero_shot_rest_acc1
     if exact is None or rest is None:
         return {}
-    others = result.classes - result.exact_classes
-    said = f"{exact:.1%} of the {result.exact_classes:,} exact ones, {rest:.1%} of the other {others:,}"
+    others = classes - exact_classes
+    said = f"{exact:.1%} of the {exact_classes:,} exact ones, {rest:.1%} of the other {others:,}"
     return {"zero-shot by class": said}
 
 
@@ -203,7 +212,11 @@ def _zero_shot(result: "ProbeResult | MultiLabelProbeResult") -> dict[str, str]:
         return {"zero-shot top-1": "no mapped head"}
     figure = with_interval(result.zero_shot_acc1, result.zero_shot_acc1_interval)
     about = "no label used; centred on the unlabelled training images"
-    return {"zero-shot top-1": f"{figure} ({about})", **_by_class(result)}
+    exact, rest = result.zero_shot_exact_acc1, result.zero_shot_rest_acc1
+    return {
+        "zero-shot top-1": f"{figure} ({about})",
+        **_by_class(exact, rest, result.exact_classes, result.classes),
+    }
 
 
 def with_interval(figure: float, interval: tuple[float, float] | None) -> str:

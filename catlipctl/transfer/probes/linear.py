@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
@@ -34,7 +33,7 @@ from catlipctl.transfer.probes.multi_label import MultiLabelScores
 from catlipctl.transfer.probes.samples import placed
 from catlipctl.transfer.probes.selection import Choice
 from catlipctl.transfer.probes.solver import Fit, Problem, threads_for
-from catlipctl.transfer.probes.zero_shot import zero_shot
+from catlipctl.transfer.probes.zero_shot import by_exactness, zero_shot
 
 PROTOCOL = "linear probe, fast: features once, L-BFGS, prior s W0"
 Init = Literal["transfer", "random"]
@@ -226,19 +225,19 @@ def probe(
         fit = Problem(values, labels, count, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
-    hits = exact = None
+    hits, exact, rest = None, None, None
     if head is not None and prior is not None:
         answered = answers(zero_shot(sets.train.values, prior), sets)
         hits = top_k_hits(answered.logits, answered.labels, 1)
-        exact = torch.tensor([row.how == "exact" for row in head.account])[answered.labels]
+        exact, rest = by_exactness(answered, head)
     return fit, ProbeScores(
         init=init,
         train_size=str(train_size),
         **answers(fit, sets).figures(seed),
         zero_shot_acc1=None if hits is None else share(hits),
         zero_shot_acc1_interval=None if hits is None else interval(hits, seed),
-        zero_shot_exact_acc1=None if hits is None or exact is None else _share_of(hits, exact),
-        zero_shot_rest_acc1=None if hits is None or exact is None else _share_of(hits, ~exact),
+        zero_shot_exact_acc1=exact,
+        zero_shot_rest_acc1=rest,
         exact_classes=0 if head is None else head.counts()["exact"],
         choice=choice,
         converged=fit.converged,
@@ -249,11 +248,6 @@ def probe(
         rows=None if head is None else head.rows,
         seed=seed,
     )
-
-
-def _share_of(hits: Tensor, chosen: Tensor) -> float | None:
-    """The share of hits among the chosen images; None where there are none."""
-    return share(hits[chosen]) if chosen.any() else None
 
 
 def _write(

@@ -3,14 +3,15 @@
 import time
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from catlipctl.errors import CheckpointError
 from catlipctl.labels.targets import How
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Measurement
-from catlipctl.transfer.initialise import Rows, prior_rows
-from catlipctl.transfer.metrics import Interval
+from catlipctl.transfer.initialise import Rows, TransferredHead, prior_rows
+from catlipctl.transfer.metrics import Answers, Interval, share, top_k_hits
 from catlipctl.transfer.probes.frozen import Frozen, Probed, answers, answers_of, write
 from catlipctl.transfer.probes.samples import mean
 from catlipctl.transfer.probes.solver import Fit
@@ -27,6 +28,8 @@ class ZeroShotResult(Probed, Measurement):
     prior: how the classes' rows were made; empty of a text tower, which makes them of the classes' names.
     rows: plain or calibrated ones; None of a text tower.
     train_images: unlabelled ones, on which the logits are centred; 0 where they are not.
+    exact_acc1, rest_acc1: over the test images of the `exact_classes` that the vocabulary has itself, and
+    over the others'; None where there are none.
     """
 
     protocol: str
@@ -42,6 +45,9 @@ class ZeroShotResult(Probed, Measurement):
     classes: int
     prior: dict[How, int]
     rows: Rows | None = None
+    exact_classes: int = 0
+    exact_acc1: float | None = None
+    rest_acc1: float | None = None
 
 
 def zero_shot(training: Tensor, prior: Tensor) -> Fit:
@@ -51,6 +57,14 @@ def zero_shot(training: Tensor, prior: Tensor) -> Fit:
     is the log-odds of rare binary classes: with it zero-shot is worse.
     """
     return Fit(prior, -prior @ mean(training))
+
+
+def by_exactness(answered: Answers, head: TransferredHead) -> tuple[float | None, float | None]:
+    """Top-1 over the test images of the classes with an exact row, and over the others'; None of no image."""
+    hits = top_k_hits(answered.logits, answered.labels, 1)
+    exact = torch.tensor([row.how == "exact" for row in head.account])[answered.labels]
+    exactly, rest = (share(hits[some]) if some.any() else None for some in (exact, ~exact))
+    return exactly, rest
 
 
 def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress = SILENT) -> ZeroShotResult:
@@ -72,6 +86,7 @@ def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress =
             "take a run of objective catlip or clip, or a timm model with ImageNet's classes; --target says "
             "what the classes mean",
         )
+    exact, rest = (None, None) if head is None else by_exactness(answered, head)
     result = ZeroShotResult(
         protocol=TEXT_PROTOCOL if head is None else PROTOCOL.format(rows=head.rows),
         **answered.figures(found.seed),
@@ -81,6 +96,9 @@ def zero_shot_of(found: Frozen, *, out: Path | None = None, progress: Progress =
         classes=len(sets.classes),
         prior={} if head is None else head.counts(),
         rows=None if head is None else head.rows,
+        exact_classes=0 if head is None else head.counts()["exact"],
+        exact_acc1=exact,
+        rest_acc1=rest,
         seed=found.seed,
     )
     if out is not None:

@@ -44,6 +44,8 @@ def test_each_probe_is_what_it_would_be_alone(
     assert isinstance(zero_shot, ZeroShotResult)
     assert (lp.acc1, lp.acc1_interval) == (alone.acc1, alone.acc1_interval)
     assert (zero_shot.acc1, zero_shot.acc1_interval) == (alone.zero_shot_acc1, alone.zero_shot_acc1_interval)
+    exactly = (zero_shot.exact_classes, zero_shot.exact_acc1, zero_shot.rest_acc1)
+    assert exactly == (4, zero_shot.acc1, None), "all four labels stand in the vocabulary"
     for name, result in found.evaluations.items():
         written = json.loads((places[name] / "result.json").read_text())
         assert written["protocol"] == result.protocol
