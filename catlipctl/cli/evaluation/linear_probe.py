@@ -1,15 +1,15 @@
 """`catlipctl eval lp`: a linear classifier on a frozen tower, by the fast protocol or the paper's."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from catlipctl.cli import inputs
 from catlipctl.cli.evaluation import curves, fine_tuning
 from catlipctl.cli.evaluation.accuracies import probed
+from catlipctl.cli.evaluation.opening import opened_for
 from catlipctl.cli.evaluation.options import Data, RandomBackbone, SetKeys, Target, Test
-from catlipctl.cli.label_sets import label_set
 from catlipctl.cli.options import (
     CacheDir,
     Checkpoint,
@@ -90,11 +90,10 @@ def linear_probe(
     again.
     """
     with command("eval lp", json=json) as out:
-        from catlipctl import checkpoints, files, transfer
+        from catlipctl import transfer
         from catlipctl.data import emoji
         from catlipctl.data.sources.locate import slug
         from catlipctl.pretraining.checks import Place
-        from catlipctl.transfer.labelled import open_splits
 
         sizes, inits = curves.sizes(train_size), curves.inits(init)
         if target is None and data.startswith(emoji.TRANSFER):
@@ -133,54 +132,50 @@ def linear_probe(
             return
         if set_:
             raise UsageError("--set without --protocol paper", "the fast protocol has no recipe to change")
-        labelset = (
-            None if target is None else label_set(target, out, multi_label=multi_label, mapping=mapping)
+        opened = opened_for(
+            out,
+            data=data,
+            checkpoint=checkpoint,
+            word=word,
+            test=test,
+            target=target,
+            mapping=mapping,
+            seed=seed,
+            workers=workers,
+            # A curve goes on in a folder that is there.
+            out_dir=None if several else out_dir,
+            gpus=gpus,
+            processes=processes,
+            label_key=label_key,
+            label_base=label_base,
+            multi_label=multi_label,
+            image_key=image_key,
+            cache_dir=cache_dir,
+            no_cache=no_cache,
+            random_backbone=random_backbone,
         )
-        # The checkpoint's name stands on the first line; it is loaded last, for it may be a download.
-        named = inputs.checkpoint(checkpoint, word, out)
-        only_main_speaks()
-        cpu = inputs.only_here(gpus, processes, out, [] if checkpoint or word else ["--checkpoint", named])
-        train_source, test_source = open_splits(
-            data, test, label_key=label_key, image_key=image_key, cache_dir=cache_dir, progress=out
-        )
-        out.uses("data", data)
-        loaded = checkpoints.load(named, weights=not random_backbone)
-        control = "-untrained" if random_backbone else ""
-        shared: dict[str, Any] = {
-            "target": labelset,
-            "mapping": mapping,
-            "rows": rows or "calibrated",
-            "random_backbone": random_backbone,
-            "seed": seed,
-            "multi_label": multi_label,
-            "label_base": label_base,
-            "cache": inputs.feature_cache(cache_dir, no_cache),
-            "cpu": cpu,
-            "workers": workers,
-            "progress": out,
-        }
+        shared = {"mapping": mapping, "rows": rows or "calibrated", **opened.options}
         if several:
             curve = transfer.curve(
-                loaded,
-                train_source,
-                test_source,
+                opened.checkpoint,
+                opened.train,
+                opened.test,
                 train_sizes=sizes,
                 inits=inits,
                 seeds=seeds,
                 out=out_dir,
-                root=loaded.run / "eval",
-                name=f"curve-{slug(data)}{control}",
+                root=opened.checkpoint.run / "eval",
+                name=f"curve-{slug(data)}" + ("-untrained" if random_backbone else ""),
                 **shared,
             )
             if is_main():
                 out.result(curve, *curves.shown(curve, plots, out))
             return
-        name = f"lp-{slug(data)}{control}"
-        folder = out_dir or files.unused(loaded.run / "eval" / name, numbered=True)
+        folder = opened.folder("lp")
         result = transfer.linear_probe(
-            loaded,
-            train_source,
-            test_source,
+            opened.checkpoint,
+            opened.train,
+            opened.test,
             train_size=sizes[0],
             init=inits[0],
             out=folder,

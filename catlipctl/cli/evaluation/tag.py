@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli import completion, inputs
+from catlipctl.cli.evaluation.accuracies import with_interval
 from catlipctl.cli.options import CacheDir, CaptionKey, Checkpoint, ImageKey, Json, NoCache, TagList
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots, save
@@ -119,8 +120,8 @@ def _table(result: "TaggerResult") -> "Table":
         "one for all, best micro F1": result.one_for_micro,
     }
     for name, way in ways.items():
-        macro = _with_interval(way.macro_f1, way.macro_f1_interval)
-        micro = _with_interval(way.micro_f1, way.micro_f1_interval)
+        macro = with_interval(way.macro_f1, way.macro_f1_interval)
+        micro = with_interval(way.micro_f1, way.micro_f1_interval)
         shown.add_row(name, macro, micro, f"{way.tags_per_image:.1f}")
     shown.add_row("every tag told", f"{result.all_told:.1%}", "", f"{result.measured_classes}")
     return shown
@@ -145,7 +146,3 @@ def _classes(result: "TaggerResult") -> "Table":
             f"{result.shared_threshold:.3g}",
         }
     )
-
-
-def _with_interval(value: float, interval: tuple[float, float]) -> str:
-    return f"{value:.1%} ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"

@@ -8,8 +8,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
+from catlipctl.pretraining.validation import average_precision
 from catlipctl.progress import Progress
-from catlipctl.transfer.metrics.average_precision import average_precision
 from catlipctl.transfer.metrics.intervals import Interval
 from catlipctl.transfer.tagging.fitting import Fit
 from catlipctl.transfer.tagging.scored import Scored
@@ -56,16 +56,17 @@ def measure(
 
     parts: together all images, each once.
     """
-    tally, rows = Tally(len(test), seed), []
-    once = torch.ones(1, len(test), dtype=torch.float64)
+    tally = Tally(len(test), seed)
+    rows: list[dict[str, Any]] = []
     with progress.task("measuring tags", len(ids), "classes") as task:
         for block in test.blocks(ids):
             logits, positive = test.block(block)
             f1 = tally.add(_told(logits, block, parts), positive)
-            for place in range(len(block)):
-                scores, right = logits[:, place], positive[:, place]
-                ranked = float(average_precision(scores, right, once))
-                rows.append({"images": int(right.sum()), "f1": float(f1[place]), "average_precision": ranked})
+            each = (positive.sum(0), f1, average_precision(logits, positive))
+            rows += [
+                {"images": images, "f1": value, "average_precision": ranked}
+                for images, value, ranked in zip(*(part.tolist() for part in each), strict=True)
+            ]
             task.advance(len(block))
     return tally.figures(), rows
 
