@@ -71,6 +71,10 @@ class Frozen:
         """The classes in order."""
         return [label.name for label in self.sets.classes.labels]
 
+    def fitted_by(self, protocol: str) -> str:
+        """A fast probe's protocol with the rows that its prior has, of any init: what stands in one column."""
+        return f"{protocol} of {self.rows} rows"
+
     def refuse_several_labels(self, name: str) -> None:
         """DataError where an image may have several; `name` is the probe that cannot have it."""
         if self.sets.classes.multi_label:
