@@ -72,7 +72,7 @@ class Frozen:
         return [label.name for label in self.sets.classes.labels]
 
     def fitted_by(self, protocol: str) -> str:
-        """A fast probe's protocol with the rows that its prior has, of any init: what stands in one column."""
+        """A fast probe's protocol with how rows are made, the same for every init."""
         return f"{protocol} of {self.rows} rows"
 
     def refuse_several_labels(self, name: str) -> None:
