@@ -11,11 +11,11 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.transfer.metrics.answers import PREDICTIONS
-from catlipctl.transfer.metrics.average_precision import (
+from catlipctl.transfer.metrics.intervals import Interval
+from catlipctl.transfer.metrics.mean_average_precision import (
     mean_average_precision,
     mean_average_precision_intervals,
 )
-from catlipctl.transfer.metrics.intervals import Interval
 
 LIKELIEST = 5
 """Labels of an image that the table of answers tells."""
@@ -30,7 +30,7 @@ class ClassPrecision(BaseModel):
 
 
 class Precisions(BaseModel):
-    """Mean average precisions in 0..1, each with its interval (`average_precision` says which they are).
+    """Mean average precisions in 0..1, each with its interval (`metrics.mean_average_precision`).
 
     empty_classes: without a positive test image, and so left out of the macro mean. chance_map: the macro
     mean of answers at random: the mean share of images that have a class. labels_per_image: of the test
