@@ -158,14 +158,13 @@ class Folder:
         result = findings.result(path).result
         if not isinstance(result, Measured) or result.data.get("train", {}).get("hash") != data.content:
             return None
-        shot = getattr(result, "zero_shot_acc1", getattr(result, "zero_shot_macro_map", None))
         return Probed(
             measure=result.measure,
             figure=result.figure,
             interval=result.interval,
             chance=result.chance,
-            zero_shot=shot,
-            zero_shot_interval=getattr(result, "zero_shot_acc1_interval", None),
+            zero_shot=result.zero_shot,
+            zero_shot_interval=result.zero_shot_interval,
             result=str(path),
         )
 
