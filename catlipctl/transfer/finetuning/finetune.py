@@ -12,12 +12,13 @@ from torch import Tensor
 from catlipctl import checkpoints, training
 from catlipctl import recipe as recipes
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Selection
 from catlipctl.data.transform import TrainTransform
-from catlipctl.files import write_text
+from catlipctl.files import replacing, write_text
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import Tower, flops
 from catlipctl.objectives import Objective
@@ -234,7 +235,7 @@ class FineTuning:
     def result(
         self, state: RunState, weights: Mapping[str, Tensor], inputs: dict[str, str], *, averaged: bool
     ) -> FinetuneResult | MultiLabelFinetuneResult:
-        """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
+        """Evaluate the weights, write `result.json` and what each image was answered, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
@@ -269,4 +270,7 @@ class FineTuning:
         found.write(directory.path / RESULT)
         for name, text in answered.files(self.names).items():
             write_text(directory.path / name, text)
+        for name, tensors in answered.tensors().items():
+            with replacing(directory.path / name) as temporary:
+                save_tensors(tensors, temporary)
         return found

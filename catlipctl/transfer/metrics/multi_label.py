@@ -19,6 +19,9 @@ from catlipctl.transfer.metrics.mean_average_precision import (
 
 LIKELIEST = 5
 """Labels of an image that the table of answers tells."""
+SCORES = "scores.safetensors"
+MOST_SCORES = 2**28
+"""Bytes of the largest such file; of more images and classes none is kept."""
 
 
 class ClassPrecision(BaseModel):
@@ -86,6 +89,15 @@ class MultiLabelAnswers:
     def files(self, classes: Sequence[str]) -> dict[str, str]:
         """What an evaluation keeps of them, by file name."""
         return {PREDICTIONS: self.table(classes)}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What an evaluation keeps of them as safetensors files, so that models can be compared in pairs.
+
+        scores: the logits `[N, K]`, float16, of the images in the order of the table. labels: `[N, K]`, bool.
+        """
+        if 3 * self.logits.numel() > MOST_SCORES:
+            return {}
+        return {SCORES: {"scores": self.logits.half(), "labels": self.labels}}
 
     def table(self, classes: Sequence[str]) -> str:
         """As CSV: sample, truth, and the likeliest labels, each with its probability (sigmoid).
