@@ -53,6 +53,12 @@ def fine_tune(
             help="How class names meet the vocabulary, as in eval lp. Default: heads.", show_default=False
         ),
     ] = None,
+    rows: Annotated[
+        Literal["plain", "calibrated"] | None,
+        typer.Option(
+            help="The rows of Transfer Init, as in eval zero-shot. Default: plain.", show_default=False
+        ),
+    ] = None,
     train_size: Annotated[
         str | None,
         typer.Option(help="Training images used: 5/class, or 10%. Default: all.", show_default=False),
@@ -122,6 +128,7 @@ def fine_tune(
             "target": target,
             "init": init,
             "mapping": mapping,
+            "rows": rows,
             "loss": fine_tuning.loss_of(multi_label),
             "label_base": label_base,
             "train_size": train_size,

@@ -125,7 +125,12 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     prior = None
     if recipe.init == "transfer" and not recipe.random_backbone:
         prior = prior_head(
-            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+            checkpoint,
+            sets.classes,
+            recipe.seed,
+            mapping=recipe.mapping,
+            rows=recipe.rows,
+            progress=run.progress,
         )
     base = base_size(recipe, checkpoint.tower)
     recipe.must_share_out(base, run.world.size)
@@ -240,10 +245,11 @@ class FineTuning:
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
         kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
+        rows = None if self.prior is None else self.prior.rows
         found = kind(
             **figures(answered, self.recipe.seed, self.names),
             confused=answered.confused(self.names) if isinstance(answered, Answers) else [],
-            protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
+            protocol=protocol(self.recipe, rows, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -252,6 +258,7 @@ class FineTuning:
             split=sets.split,
             weights="average" if averaged else "raw",
             prior={} if self.prior is None else self.prior.counts(),
+            rows=rows,
             steps=state.step,
             seconds=round(state.totals["seconds"], 3),
             first_loss=first_loss,
