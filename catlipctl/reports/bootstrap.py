@@ -22,9 +22,13 @@ CELLS_AT_ONCE = 1 << 24
 
 
 class Answered(Protocol):
-    """What one evaluation says of its test images, whose names are sorted. resamples: so many are drawn."""
+    """What one evaluation says of its test images, whose names are sorted.
+
+    resamples: so many are drawn. biased: their mean is not the figure, so they are moved to it.
+    """
 
     resamples: ClassVar[int]
+    biased: ClassVar[bool]
 
     @property
     def images(self) -> Sequence[str]: ...
@@ -38,6 +42,7 @@ class Hits:
     """Of classes that exclude each other: the share of images that are recognised."""
 
     resamples: ClassVar = 2000
+    biased: ClassVar = False
 
     def __init__(self, predictions: Predictions) -> None:
         hits = {row.sample: row.truth == row.predicted for row in predictions.rows}
@@ -49,9 +54,13 @@ class Hits:
 
 
 class Ranked:
-    """Of images with several labels: the mean of average precision over the classes that a resample has."""
+    """Of images with several labels: the mean of average precision over the classes that a resample has.
+
+    Resamples rank higher than the images do: `transfer.metrics.mean_average_precision` says why.
+    """
 
     resamples: ClassVar = 500
+    biased: ClassVar = True
 
     def __init__(self, scores: Scores) -> None:
         order = np.argsort(np.array(scores.images))
@@ -92,11 +101,11 @@ class Model:
         seeds = sorted(self.answered)
         each = [self.answered[seed] for seed in seeds]
         drawn = np.concatenate([np.stack([one.figures(times) for one in each], 1) for times in self._times()])
-        # Ranks of resamples are better than those of the images (`transfer.metrics.mean_average_precision`).
-        once = np.ones((1, len(self.images)), np.int64)
-        of_seeds = drawn - np.nanmean(drawn, 0) + np.concatenate([one.figures(once) for one in each])
-        picked = np.random.default_rng([self.draw, 1, *seeds]).integers(len(seeds), size=of_seeds.shape)
-        return np.take_along_axis(of_seeds, picked, 1).mean(1)
+        if each[0].biased:
+            once = np.ones((1, len(self.images)), np.int64)
+            drawn += np.concatenate([one.figures(once) for one in each]) - np.nanmean(drawn, 0)
+        picked = np.random.default_rng([self.draw, 1, *seeds]).integers(len(seeds), size=drawn.shape)
+        return np.take_along_axis(drawn, picked, 1).mean(1)
 
     def _times(self) -> "Iterator[NDArray[np.int64]]":
         """How often each image counts, `[r, N]`, r resamples at a time."""
