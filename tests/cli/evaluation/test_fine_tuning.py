@@ -84,7 +84,8 @@ def test_a_dry_run_of_a_papers_recipe_needs_neither_data_nor_weights() -> None:
 
 def test_a_dry_run_with_data_is_of_these_and_refuses_what_the_run_refuses() -> None:
     arguments = ["ft", "vit", "--data", "photos", "--set", "global_batch_size=5", "--set", "length.epochs=2"]
-    found = answered(*arguments, "--train-size", "50%", "--dry-run")
+    found = answered(*arguments, "--train-size", "50%", "--rows", "calibrated", "--dry-run")
+    assert {"key": "rows", "value": "calibrated", "origin": "--rows"} in found["values"]
     assert (found["steps"], found["images"], found["vocabulary_size"]) == (math.ceil(24 / 5), 25, 2)
     assert found["refusals"] == []
     error = answered(*arguments, "--target", "cifar10", "--dry-run", code=3)
