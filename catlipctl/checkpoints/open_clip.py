@@ -19,7 +19,8 @@ from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.files import FileKind
 from catlipctl.models import Tower
 from catlipctl.models.text import TextTower, text_tower_of
-from catlipctl.objectives.clip import LARGEST_SCALE, Clip
+from catlipctl.objectives.clip import Clip
+from catlipctl.objectives.contrastive import LARGEST_SCALE
 
 
 class _Open(BaseModel):
