@@ -3,9 +3,11 @@
 from catlipctl.objectives.catlip import Catlip, sparse_bce
 from catlipctl.objectives.classification import Classification
 from catlipctl.objectives.clip import Clip
+from catlipctl.objectives.contrastive import Contrastive
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
+from catlipctl.objectives.siglip import Siglip
 
-OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip}
+OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip, "siglip": Siglip}
 """Those that `settings.objectives` names."""
 
 __all__ = [
@@ -14,9 +16,11 @@ __all__ = [
     "Classification",
     "Clip",
     "Context",
+    "Contrastive",
     "LabelCollate",
     "Objective",
     "Output",
+    "Siglip",
     "sparse_bce",
     "unchanged_buffers",
 ]

@@ -50,6 +50,8 @@ class Contrastive(Objective):
     undecayed = frozenset({"logit_scale"})
     needs_classes = False
     initial_scale: ClassVar[float]
+    scalars: ClassVar[int] = 1
+    """Numbers that learn beside the towers."""
 
     def __init__(self, settings: ClipSettings, context: Context) -> None:
         super().__init__(context)
@@ -70,10 +72,10 @@ class Contrastive(Objective):
         """The head is the projection of images."""
         return (settings or ClipSettings()).embed_dim
 
-    @staticmethod
-    def parameters_beside(settings: ClipSettings | None) -> int:
+    @classmethod
+    def parameters_beside(cls, settings: ClipSettings | None) -> int:
         """The text tower's, and the scale."""
-        return 1 + sum(parameter.numel() for parameter in _text_on_meta(settings).parameters())
+        return cls.scalars + sum(parameter.numel() for parameter in _text_on_meta(settings).parameters())
 
     @staticmethod
     def flops_beside(settings: ClipSettings | None) -> int:
@@ -126,8 +128,11 @@ class Contrastive(Objective):
             found = self._contrasted(features, batch.step, self.rank, self.world)
         loss: Tensor = _MeanWithGradient.apply(found.losses, *features, *found.gradients)
         accuracy = found.correct.sum() / max(1, batch.counted)
-        parts = {"accuracy": accuracy, "logit_scale": self.logit_scale.detach().exp(), **losses}
-        return Output(sum(losses.values(), loss), parts)
+        return Output(sum(losses.values(), loss), {"accuracy": accuracy, **self.told(), **losses})
+
+    def told(self) -> dict[str, Tensor]:
+        """What learns beside the towers."""
+        return {"logit_scale": self.logit_scale.detach().exp()}
 
     @torch.no_grad()
     def _contrasted(self, features: tuple[Tensor, ...], step: Step, rank: int, world: int) -> Contrast:

@@ -100,8 +100,8 @@ class Objective(nn.Module, ABC):
         assert classes is not None
         return classes
 
-    @staticmethod
-    def parameters_beside(settings: Any) -> int:  # noqa: ARG004
+    @classmethod
+    def parameters_beside(cls, settings: Any) -> int:  # noqa: ARG003
         """How many numbers learn beside the tower with its head; nothing is allocated."""
         return 0
 

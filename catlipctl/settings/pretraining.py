@@ -83,9 +83,11 @@ class PretrainRecipe(TrainingSettings):
     vocabulary: VocabularySettings = Field(default_factory=VocabularySettings)
     objective: str = "catlip"
     """`catlip`: the labels of the captions, by binary cross-entropy. `clip`: the captions, by contrast.
-    [CatLIP 3.1; Radford et al. 2021]"""
+    `siglip`: the captions, pair by pair. [CatLIP 3.1; Radford et al. 2021; Zhai et al. 2023]"""
     clip: ClipSettings | None = None
     """Of objective clip: its text tower."""
+    siglip: ClipSettings | None = None
+    """Of objective siglip: its text tower."""
     range_augment: RangeAugmentSettings | None = None
     """Brightness, contrast and noise whose ranges are learned; null: none."""
     validation: ValidationSettings | None = None
@@ -98,9 +100,16 @@ class PretrainRecipe(TrainingSettings):
 
     @model_validator(mode="after")
     def _fitting(self) -> "PretrainRecipe":
-        if self.clip is not None and self.objective != "clip":
-            raise ValueError(f"section clip: the objective is {self.objective}, which does not read it")
+        for name in OBJECTIVES:
+            if name != self.objective and getattr(self, name, None) is not None:
+                raise ValueError(f"section {name}: the objective is {self.objective}, which does not read it")
         return self
+
+    @property
+    def objective_settings(self) -> Section | None:
+        """The section of the objective; None where it is not given, or the objective has none."""
+        section: Section | None = getattr(self, self.objective, None)
+        return section
 
     def warnings(self, steps: int) -> list[str]:
         """What does not fit a run of `steps`, or what it is measured on."""
@@ -129,6 +138,7 @@ FIXED_ON_RESUME = {
     "model": "the weights are of this tower",
     "objective": "the weights were learned by this one",
     "clip": "the weights are of this text tower",
+    "siglip": "the weights are of this text tower",
     "range_augment": "its ranges are learned with the weights",
     "vocabulary": "the head has an output for each of its classes",
 }
