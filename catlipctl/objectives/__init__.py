@@ -1,13 +1,19 @@
 """What is learned from a batch: one file an objective, one interface."""
 
-from catlipctl.objectives.catlip import Catlip, sparse_bce
+from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification
 from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.contrastive import Contrastive
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
 from catlipctl.objectives.siglip import Siglip
+from catlipctl.objectives.superclass import Superclass
 
-OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip, "siglip": Siglip}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "catlip": Catlip,
+    "clip": Clip,
+    "siglip": Siglip,
+    "superclass": Superclass,
+}
 """Those that `settings.objectives` names."""
 
 __all__ = [
@@ -21,6 +27,6 @@ __all__ = [
     "Objective",
     "Output",
     "Siglip",
-    "sparse_bce",
+    "Superclass",
     "unchanged_buffers",
 ]

@@ -111,13 +111,14 @@ def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
     return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)
 
 
-def for_open_clip(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a checkpoint with a text tower has beside, for open_clip; nothing where it can't make it."""
+def beside(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint says of the head's outputs; of a text tower what open_clip opens, where it can."""
+    found = {"problem_type": checkpoints.SINGLE_LABEL} if objective.exclusive else {}
     if not isinstance(objective, Contrastive):
-        return {}
+        return found
     try:
         config, tensors = checkpoints.open_clip_files(objective, weights)
     except UsageError:
-        return {}
+        return found
     files = {checkpoints.OPEN_CLIP_CONFIG: json.dumps(config, indent=2) + "\n"}
-    return {"files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}
+    return {**found, "files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}
