@@ -7,12 +7,14 @@ from catlipctl.objectives.contrastive import Contrastive
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
 from catlipctl.objectives.siglip import Siglip
 from catlipctl.objectives.superclass import Superclass
+from catlipctl.objectives.superclip import Superclip
 
 OBJECTIVES: dict[str, type[Objective]] = {
     "catlip": Catlip,
     "clip": Clip,
     "siglip": Siglip,
     "superclass": Superclass,
+    "superclip": Superclip,
 }
 """Those that `settings.objectives` names."""
 
@@ -28,5 +30,6 @@ __all__ = [
     "Output",
     "Siglip",
     "Superclass",
+    "Superclip",
     "unchanged_buffers",
 ]

@@ -49,6 +49,8 @@ class Contrastive(Objective):
 
     undecayed = frozenset({"logit_scale"})
     needs_classes = False
+    defaults: ClassVar[ClipSettings] = ClipSettings()
+    """The settings of a recipe that says nothing: open_clip's text tower of the ViT-B models."""
     initial_scale: ClassVar[float]
     scalars: ClassVar[int] = 1
     """Numbers that learn beside the towers."""
@@ -64,8 +66,8 @@ class Contrastive(Objective):
 
     @classmethod
     def build(cls, settings: ClipSettings | None, context: Context) -> Self:
-        """Without settings: open_clip's text tower of the ViT-B models."""
-        return cls(settings or ClipSettings(), context)
+        """Without settings: `defaults`."""
+        return cls(settings or cls.defaults, context)
 
     @staticmethod
     def head_size(settings: ClipSettings | None, classes: int | None) -> int:  # noqa: ARG004
@@ -73,12 +75,12 @@ class Contrastive(Objective):
         return (settings or ClipSettings()).embed_dim
 
     @classmethod
-    def parameters_beside(cls, settings: ClipSettings | None) -> int:
-        """The text tower's, and the scale."""
+    def parameters_beside(cls, settings: ClipSettings | None, features: int) -> int:  # noqa: ARG003
+        """The text tower's, and the scalars."""
         return cls.scalars + sum(parameter.numel() for parameter in _text_on_meta(settings).parameters())
 
-    @staticmethod
-    def flops_beside(settings: ClipSettings | None) -> int:
+    @classmethod
+    def flops_beside(cls, settings: ClipSettings | None, features: int) -> int:  # noqa: ARG003
         """The text tower's, of one caption; the products of all pairs are left out."""
         text = _text_on_meta(settings).eval()
         tokens = torch.empty((1, (settings or ClipSettings()).text.context_length), dtype=torch.int64)
@@ -130,6 +132,11 @@ class Contrastive(Objective):
         accuracy = found.correct.sum() / max(1, batch.counted)
         return Output(sum(losses.values(), loss), {"accuracy": accuracy, **self.told(), **losses})
 
+    def embedded(self, pixels: Tensor) -> Tensor:
+        """What texts are compared with: `[B, D]`, of any length."""
+        embedded: Tensor = self.model(pixels)
+        return embedded
+
     def told(self) -> dict[str, Tensor]:
         """What learns beside the towers."""
         return {"logit_scale": self.logit_scale.detach().exp()}
@@ -149,7 +156,7 @@ class Contrastive(Objective):
             with torch.no_grad():
                 self.logit_scale.clamp_(0, math.log(LARGEST_SCALE))
         pixels, losses = self.pixels(batch)
-        images = unit(self.model(pixels)[: batch.counted]) * self.logit_scale.exp()
+        images = unit(self.embedded(pixels)[: batch.counted]) * self.logit_scale.exp()
         texts = unit(self.text(batch.targets["tokens"])[: batch.counted])
         return (images, texts), losses
 

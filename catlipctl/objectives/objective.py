@@ -105,13 +105,13 @@ class Objective(nn.Module, ABC):
         return classes
 
     @classmethod
-    def parameters_beside(cls, settings: Any) -> int:  # noqa: ARG003
-        """How many numbers learn beside the tower with its head; nothing is allocated."""
+    def parameters_beside(cls, settings: Any, features: int) -> int:  # noqa: ARG003
+        """How many numbers learn beside the tower with its head, which is given `features`; none is made."""
         return 0
 
-    @staticmethod
-    def flops_beside(settings: Any) -> int:  # noqa: ARG004
-        """Operations of a pair's forward pass beside the tower's; nothing is allocated."""
+    @classmethod
+    def flops_beside(cls, settings: Any, features: int) -> int:  # noqa: ARG003
+        """Operations of a pair's forward pass beside the tower's, whose head is given `features`."""
         return 0
 
     def stand_ins(self, rows: int) -> Targets:

@@ -67,9 +67,9 @@ def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
 
 def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
     """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
-    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.objective_settings)
-    return {size: flops + beside for size, flops in counted.items()}
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size))
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.objective_settings, counted.features)
+    return {size: flops + beside for size, flops in counted.flops.items()}
 
 
 def make_objective(

@@ -135,7 +135,7 @@ def dry_run(
     bare, with_one = (models.counts(recipe.model, count, [base]) for count in (2, 3))
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
-    total += OBJECTIVES[recipe.objective].parameters_beside(recipe.objective_settings)
+    total += OBJECTIVES[recipe.objective].parameters_beside(recipe.objective_settings, whole.features)
     rows = [] if schedule is None else by_size(schedule, start.step, whole.flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
     speed = cost.speed(recipe, devices, processes)

@@ -12,7 +12,7 @@ from catlipctl.settings import training as settings
 from catlipctl.settings.data import Augmentation, Decode
 from catlipctl.settings.losses import CatlipSettings, SuperclassSettings
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
-from catlipctl.settings.objectives import OBJECTIVES, ClipSettings
+from catlipctl.settings.objectives import OBJECTIVES, ClipSettings, SuperclipSettings
 from catlipctl.settings.training import TrainingSettings
 
 
@@ -48,7 +48,8 @@ class VocabularySettings(Section):
     """A vocabulary.json; null: counted over the sources. `--vocab`."""
     extractor: str | None = None
     """What makes labels of captions; null: that of the file, or the objective's:
-    corenet, or subword of superclass, which learns all 49,408 sub-words where nothing else is said here."""
+    corenet, or subword of superclass and superclip, which learn all 49,408 sub-words where nothing else
+    is said here."""
     threshold: Annotated[int, Field(ge=0, le=10**13)] | None = None
     """Keys that count more are kept; null: 500, or 0 where `max_size` is given. [CatLIP 3.2]"""
     max_size: Annotated[int, Field(ge=1, le=10**7)] | None = None
@@ -86,7 +87,8 @@ class PretrainRecipe(TrainingSettings):
     objective: str = "catlip"
     """`catlip`: the labels of the captions, by binary cross-entropy. `clip`: the captions, by contrast.
     `siglip`: the captions, pair by pair. `superclass`: the sub-words of the captions, by a softmax.
-    [CatLIP 3.1; Radford et al. 2021; Zhai et al. 2023; SuperClass]"""
+    `superclip`: `clip` and `superclass` at once.
+    [CatLIP 3.1; Radford et al. 2021; Zhai et al. 2023; SuperClass; SuperCLIP]"""
     catlip: CatlipSettings | None = None
     """Of objective catlip: the loss over classes, and the weights of labels."""
     superclass: SuperclassSettings | None = None
@@ -95,6 +97,8 @@ class PretrainRecipe(TrainingSettings):
     """Of objective clip: its text tower."""
     siglip: ClipSettings | None = None
     """Of objective siglip: its text tower."""
+    superclip: SuperclipSettings | None = None
+    """Of objective superclip: its text tower, and the classification beside."""
     range_augment: RangeAugmentSettings | None = None
     """Brightness, contrast and noise whose ranges are learned; null: none."""
     validation: ValidationSettings | None = None
@@ -146,6 +150,9 @@ FIXED_ON_RESUME = {
     "objective": "the weights were learned by this one",
     "clip": "the weights are of this text tower",
     "siglip": "the weights are of this text tower",
+    "superclip.embed_dim": "the weights are of this projection",
+    "superclip.text": "the weights are of this text tower",
+    "superclip.idf": "the counts of labels are a part of the run's state",
     "catlip.idf": "the counts of labels are a part of the run's state",
     "superclass.idf": "the counts of labels are a part of the run's state",
     "range_augment": "its ranges are learned with the weights",

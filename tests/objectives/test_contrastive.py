@@ -342,14 +342,14 @@ def test_scalars_start_as_published_and_are_without_weight_decay(
     wanted = {"logit_scale": math.log(scale)} | ({} if bias is None else {"logit_bias": bias})
     assert scalars == pytest.approx(wanted)
     assert objective.undecayed == scalars.keys()
-    assert OBJECTIVES[kind].parameters_beside(SETTINGS) == sum(
+    assert OBJECTIVES[kind].parameters_beside(SETTINGS, 64) == sum(
         value.numel() for name, value in learned.items() if not name.startswith("model.")
     )
 
 
 def test_the_text_tower_has_the_operations_that_open_clip_lists() -> None:
     """open_clip's model profile: 2.98 GMACs of text in its ViT-B models; two operations each."""
-    assert Clip.flops_beside(None) == pytest.approx(2 * 2.98e9, rel=2e-3)
+    assert Clip.flops_beside(None, 768) == pytest.approx(2 * 2.98e9, rel=2e-3)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from catlipctl import checkpoints, transfer
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import CheckpointError, Stopped
 from catlipctl.labels import targets
-from catlipctl.objectives import OBJECTIVES, Clip
+from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining import pretrain
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.learner import Learner
@@ -52,6 +52,8 @@ CLIP = {
     "length": {"steps": 5},
 }
 SIGLIP = {**CLIP, "objective": "siglip", "clip": None, "siglip": CLIP["clip"]}
+SUPERCLIP = {key: value for key, value in CLIP.items() if key not in ("clip", "vocabulary")}
+SUPERCLIP |= {"objective": "superclip", "superclip": CLIP["clip"]}
 JOBS = {
     "everything": EVERYTHING,
     "nine": NINE,
@@ -59,6 +61,8 @@ JOBS = {
     "clip in pieces": {**CLIP, "device_batch_size": 1},
     "siglip": SIGLIP,
     "siglip in pieces": {**SIGLIP, "device_batch_size": 1},
+    "superclip": SUPERCLIP,
+    "superclip in pieces": {**SUPERCLIP, "device_batch_size": 1},
     "sharded": {**EVERYTHING, "sharding": "full", "save_every": 4},
 }
 
@@ -203,13 +207,13 @@ def test_a_sharded_run_goes_on_in_one_process_that_shards_nothing(runs: Path, tm
     assert opened.num_classes == 10
 
 
-@pytest.mark.parametrize("name", ["clip", "siglip"])
+@pytest.mark.parametrize("name", ["clip", "siglip", "superclip"])
 def test_contrast_in_pieces_has_the_losses_of_one_batch(runs: Path, name: str) -> None:
     assert losses(runs / f"{name} in pieces" / "1") == pytest.approx(losses(runs / name / "1"), rel=1e-5)
-    assert not (runs / name / "1" / "vocabulary.json").exists()
+    assert (runs / name / "1" / "vocabulary.json").exists() == (name == "superclip")
 
 
-@pytest.mark.parametrize(("sections", "most"), [(CLIP, None), (CLIP, 3), (SIGLIP, 3)])
+@pytest.mark.parametrize(("sections", "most"), [(CLIP, None), (CLIP, 3), (SIGLIP, 3), (SUPERCLIP, 3)])
 def test_contrast_goes_on_exactly(
     document: dict[str, Any],
     tmp_path: Path,
@@ -224,13 +228,16 @@ def test_contrast_goes_on_exactly(
     assert_same_state(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("sections", [CLIP, SIGLIP, SUPERCLIP], ids=["clip", "siglip", "superclip"])
 def test_open_clip_opens_both_towers_of_the_average(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any]
 ) -> None:
     kept: dict[str, Any] = {}
     weights = Learner.weights
 
-    class Kept(Clip):
+    kind = OBJECTIVES[sections["objective"]]
+
+    class Kept(kind):  # type: ignore[valid-type, misc]
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             kept["objective"] = self
@@ -239,18 +246,20 @@ def test_open_clip_opens_both_towers_of_the_average(
         kept["weights"] = {name: value.clone() for name, value in weights(self).items()}
         return weights(self)
 
-    monkeypatch.setitem(OBJECTIVES, "clip", Kept)
+    monkeypatch.setitem(OBJECTIVES, sections["objective"], Kept)
     monkeypatch.setattr(Learner, "weights", last)
-    found = pretrain(PretrainRecipe.model_validate({**document, **CLIP}), out=tmp_path / "run")
+    found = pretrain(PretrainRecipe.model_validate({**document, **sections}), out=tmp_path / "run")
     objective = kept["objective"].eval()
     objective.load_state_dict(kept["weights"])
     model, _ = open_clip.create_model_from_pretrained(f"local-dir:{found.checkpoint}")
     images = torch.rand(3, 3, 160, 160)
     tokens = open_clip.tokenize(["a dog", "two cats", ""], TEXT["context_length"])
     with torch.no_grad():
-        torch.testing.assert_close(model.encode_image(images), objective.model(images))
+        torch.testing.assert_close(model.encode_image(images), objective.embedded(images))
         torch.testing.assert_close(model.encode_text(tokens), objective.text(tokens))
-        torch.testing.assert_close(model.logit_scale, objective.logit_scale)
+        for name, value in objective.named_parameters():
+            if value.ndim == 0 and not name.startswith("range_augment"):
+                torch.testing.assert_close(model.get_parameter(name), value)
 
 
 def test_a_clip_run_is_used_without_a_vocabulary(document: dict[str, Any], tmp_path: Path) -> None:

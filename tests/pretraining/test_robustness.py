@@ -39,6 +39,7 @@ NEW_KEYS = {
         "keep_last",
         "clip",
         "siglip",
+        "superclip",
         "range_augment",
     ),
     "data": ("decode", "window"),
