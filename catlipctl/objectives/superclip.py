@@ -45,7 +45,7 @@ class Superclip(Clip):
     def __init__(self, settings: SuperclipSettings, context: Context) -> None:
         super().__init__(settings, context)
         assert context.encode is not None
-        self.collate = Both(self.collate, LabelCollate(context.encode))
+        self.collate = Both(self.collate, LabelCollate(context.encode, context.captions))
         self.weight = settings.classification_weight
         self.idf = InverseDocumentFrequency(context.tower.num_classes) if settings.idf else None
         self.projection = nn.Linear(given(context.tower.head), settings.embed_dim)
@@ -66,10 +66,10 @@ class Superclip(Clip):
         return super().parameters_beside(made, features) + (features + 1) * made.embed_dim
 
     @classmethod
-    def flops_beside(cls, settings: ClipSettings | None, features: int) -> int:
+    def flops_beside(cls, settings: ClipSettings | None, features: int, captions: int = 1) -> int:
         """As CLIP's, and the projection's."""
         made = settings or cls.defaults
-        return super().flops_beside(made, features) + 2 * features * made.embed_dim
+        return super().flops_beside(made, features, captions) + 2 * features * made.embed_dim
 
     def stand_ins(self, rows: int) -> Targets:
         """Empty captions, each with one label."""
@@ -98,7 +98,8 @@ class Superclip(Clip):
         logits, self._pooled, self._logits = self._logits, None, None
         assert logits is not None
         classes, counts = batch.targets["classes"], batch.targets["counts"]
-        pairs = Pairs.of_counts(classes, counts, None if self.idf is None else self.idf.weights())
+        weights = None if self.idf is None else self.idf.weights()
+        pairs = Pairs.of_counts(classes, counts, weights, batch.targets.get("weights"))
         loss = softmax(logits, pairs)
         parts = {
             **contrasted.parts,

@@ -7,6 +7,8 @@ from catlipctl.settings.models import TextSettings
 
 OBJECTIVES = ("catlip", "clip", "siglip", "superclass", "superclip")
 """What a pre-training recipe may name."""
+WITH_TEXT = ("clip", "siglip", "superclip")
+"""Those with a text tower."""
 
 
 class ClipSettings(Section):

@@ -9,10 +9,10 @@ from catlipctl.labels import EXTRACTORS
 from catlipctl.recipe.schema import Section
 from catlipctl.settings import Images, Steps, Workers
 from catlipctl.settings import training as settings
-from catlipctl.settings.data import Augmentation, Decode
+from catlipctl.settings.data import Augmentation, CaptionSettings, Decode
 from catlipctl.settings.losses import CatlipSettings, SuperclassSettings
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
-from catlipctl.settings.objectives import OBJECTIVES, ClipSettings, SuperclipSettings
+from catlipctl.settings.objectives import OBJECTIVES, WITH_TEXT, ClipSettings, SuperclipSettings
 from catlipctl.settings.training import TrainingSettings
 
 
@@ -25,6 +25,7 @@ class DataSettings(Section):
     """Column or extension that holds the image; null: the usual ones. `--image-key`."""
     caption_keys: list[str] = Field(default_factory=list)
     """Where captions are; none: the usual places. `--caption-key`."""
+    captions: CaptionSettings = Field(default_factory=CaptionSettings)
     strict: bool = False
     """Stop at the first damaged shard. `--strict`."""
     workers: Workers = 0
@@ -114,7 +115,19 @@ class PretrainRecipe(TrainingSettings):
         for name in OBJECTIVES:
             if name != self.objective and getattr(self, name, None) is not None:
                 raise ValueError(f"section {name}: the objective is {self.objective}, which does not read it")
+        captions = self.data.captions
+        if captions.use == "each" and not captions.weights and self.objective in WITH_TEXT:
+            raise ValueError(
+                "data.captions.use: each: give data.captions.weights, one for each caption: "
+                f"{self.objective} has a loss on each, of as many for every image"
+            )
         return self
+
+    @property
+    def one_caption(self) -> bool:
+        """Whether one of an image's captions is learned from at a time."""
+        use = self.data.captions.use
+        return self.objective in WITH_TEXT if use is None else use == "one"
 
     @property
     def objective_settings(self) -> Section | None:

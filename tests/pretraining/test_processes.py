@@ -13,6 +13,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -260,6 +261,26 @@ def test_open_clip_opens_both_towers_of_the_average(
         for name, value in objective.named_parameters():
             if value.ndim == 0 and not name.startswith("range_augment"):
                 torch.testing.assert_close(model.get_parameter(name), value)
+
+
+@pytest.mark.parametrize("sections", [CLIP, {"length": {"steps": 5}}], ids=["clip", "catlip"])
+def test_two_captions_that_are_one_have_its_losses(
+    document: dict[str, Any], tmp_path: Path, sections: dict[str, Any]
+) -> None:
+    found = []
+    for captions in ({"use": "one"}, {"use": "each", "weights": [3, 1]}):
+        data = {**document["data"], "caption_keys": ["txt", "txt"], "captions": captions}
+        out = tmp_path / captions["use"]  # type: ignore[operator]
+        pretrain(PretrainRecipe.model_validate({**document, **sections, "data": data}), out=out)
+        found.append(losses(out))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_a_text_tower_reads_a_number_of_captions_that_is_said(document: dict[str, Any]) -> None:
+    data = {**document["data"], "captions": {"use": "each"}}
+    with pytest.raises(ValidationError, match=r"give data\.captions\.weights, one for each caption"):
+        PretrainRecipe.model_validate({**document, **CLIP, "data": data})
+    assert not PretrainRecipe.model_validate({**document, "data": data}).one_caption
 
 
 def test_a_clip_run_is_used_without_a_vocabulary(document: dict[str, Any], tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ NEW_KEYS = {
         "superclip",
         "range_augment",
     ),
-    "data": ("decode", "window"),
+    "data": ("captions", "decode", "window"),
     "schedule": ("decimals",),
 }
 """What recipes have got since version 0.1."""
