@@ -24,7 +24,7 @@ from catlipctl.data.batch import Batch, Step
 from catlipctl.models.range_augment import RangeAugment
 from catlipctl.objectives import OBJECTIVES, Catlip, Context, Objective
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings, TextSettings
-from catlipctl.settings.objectives import ClipSettings
+from catlipctl.settings.objectives import SuperclipSettings
 from catlipctl.settings.training import OptimiserSettings
 from catlipctl.training.batch_norm import synchronise
 from catlipctl.training.distribution import blocks
@@ -53,10 +53,10 @@ class Case:
 
 PLAIN, PIECES = Case(), Case(everything=True)
 CLIP, CLIP_PIECES = Case("clip"), Case("clip", everything=True)
-SIGLIP_PIECES = Case("siglip", everything=True)
+SIGLIP_PIECES, SUPERCLIP_PIECES = Case("siglip", everything=True), Case("superclip", everything=True)
 STATISTICS = Case(tower="test_efficientnet")
 EVERY = [(case, how) for case in (PLAIN, PIECES, CLIP, CLIP_PIECES, STATISTICS) for how in ("none", "full")]
-EVERY.append((SIGLIP_PIECES, "full"))
+EVERY += [(SIGLIP_PIECES, "full"), (SUPERCLIP_PIECES, "full")]
 JOBS = {4: [], 3: EVERY, 2: EVERY}
 """By processes: what they train, and how it is spread. Of four images three have an idle piece each step."""
 RELAY = [(4, "hybrid"), (3, "none"), (2, "full"), (1, "none")]
@@ -71,10 +71,9 @@ def learner(case: Case, world: World, outputs: int = CLASSES, **options: Any) ->
     context: dict[str, Any] = {"range_augment": augment, "rank": world.rank, "world": world.size}
     objective: Objective
     if case.objective != "catlip":
-        tower = models.create(settings, 8)
-        objective = OBJECTIVES[case.objective].build(
-            ClipSettings(embed_dim=8, text=TEXT), Context(tower=tower, **context)
-        )
+        kind, made = OBJECTIVES[case.objective], SuperclipSettings(embed_dim=8, text=TEXT)
+        tower = models.create(settings, kind.head_size(made, outputs))
+        objective = kind.build(made, Context(tower=tower, encode=lambda _: [], **context))
     else:
         tower = models.create(settings, outputs)
         objective = Catlip.build(None, Context(tower=tower, encode=lambda _: [], **context))
