@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from catlipctl.bench.learners import CLASSES, zipf_labels
+from catlipctl.bench.comparison import CLASSES, zipf_labels
 from catlipctl.bench.result import LossBenchmark, LossRow, Spread
 from catlipctl.bench.turns import Way, in_turns
 from catlipctl.errors import OutOfMemory

@@ -106,6 +106,10 @@ class Clip(Objective):
         parts = {"accuracy": accuracy, "logit_scale": self.logit_scale.detach().exp(), **losses}
         return Output(sum(losses.values(), loss), parts)
 
+    def towers(self) -> list[nn.Module]:
+        """The image tower and the text tower."""
+        return [self.model, self.text]
+
     def features(self, batch: Batch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Of the rows that count: images times the scale and texts, `[B, D]`; and losses of augmentation.
 

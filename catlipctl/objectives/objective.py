@@ -128,6 +128,10 @@ class Objective(nn.Module, ABC):
             images, losses["range_augment"] = self.range_augment(images, batch.step, batch.positions)
         return self.tower.preprocessing.standardised(images), losses
 
+    def towers(self) -> list[nn.Module]:
+        """What is compiled, and whose blocks may be computed again: the image tower, and any beside it."""
+        return [self.model]
+
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
         """The loss and its named parts, all scalars on the device.

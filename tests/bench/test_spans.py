@@ -1,0 +1,105 @@
+"""Spans of a step: operations of each part against the towers counted by torch alone, and closed forms."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from catlipctl.bench.comparison import Comparison, Entry, made_up_batch
+from catlipctl.bench.configuration import clip_model, find
+from catlipctl.bench.contestants import build, entries
+from catlipctl.bench.spans import (
+    HEAD,
+    IMAGE,
+    OPTIMISER,
+    PARTS,
+    PHASES,
+    TEXT,
+    Span,
+    by_part,
+    by_phase,
+    counted,
+    timed,
+)
+from catlipctl.training.world import World
+
+BATCH, CPU, CLASSES = 4, torch.device("cpu"), 1000
+CATLIP, CLIP = Entry(name="catlip", objective="catlip"), Entry(name="clip", objective="clip", context=77)
+
+
+def case(tiny: Path) -> Comparison:
+    return Comparison(model=str(tiny), batch_size=BATCH, classes=CLASSES)
+
+
+def alone(call: Any) -> int:
+    """Operations of a module's forward and backward pass, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        call().sum().backward()
+    return counter.get_total_flops()
+
+
+def test_the_image_tower_is_timms_and_the_head_a_linear_layer(tiny: Path) -> None:
+    found = by_part(counted(build(CATLIP, case(tiny), World(cpu=True)), CPU))
+    vit = timm.models.VisionTransformer(
+        img_size=64, patch_size=16, embed_dim=64, depth=2, num_heads=1, num_classes=0, global_pool="token"
+    )
+    assert found[IMAGE] == alone(lambda: vit(torch.zeros(BATCH, 3, 64, 64)))
+    assert found[HEAD] == 6 * BATCH * 64 * CLASSES
+    assert (found[TEXT], found[OPTIMISER]) == (0, 0)
+
+
+@pytest.mark.parametrize("context", [77, 32])
+def test_both_towers_are_open_clips_and_the_rest_are_products_of_pairs(tiny: Path, context: int) -> None:
+    entry = CLIP.model_copy(update={"context": context})
+    comparison = case(tiny)
+    found = by_part(counted(build(entry, comparison, World(cpu=True)), CPU))
+    model: Any = clip_model(comparison.configuration(context))
+    tokens = made_up_batch(comparison, World(cpu=True), "clip", context).targets["tokens"]
+    visual = alone(lambda: model.encode_image(torch.zeros(BATCH, 3, 64, 64)))
+    projection = 6 * BATCH * 64 * 48
+    assert found[IMAGE] == visual - projection
+    assert found[TEXT] == alone(lambda: model.encode_text(tokens))
+    # The logits of a process alone, once, and a product for each side's gradient.
+    assert found[HEAD] == projection + 6 * BATCH * BATCH * 48
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_steps_spans_follow_each_other_and_sum_up_to_it(tiny: Path, compiled: bool) -> None:
+    torch._dynamo.reset()
+    plain = torch.nn.Module.compile
+    patch = pytest.MonkeyPatch()
+    # Traced, but not by a C++ compiler, which takes a minute.
+    patch.setattr(torch.nn.Module, "compile", lambda self, **o: plain(self, backend="aot_eager", **o))
+    try:
+        for entry in entries(["catlip", "clip"], [None, 32], case(tiny), plain=not compiled):
+            made = case(tiny).model_copy(update={"compile": compiled})
+            contestant = build(entry, made, World(cpu=True))
+            told: list[Span] = []
+            contestant.step(told.append)
+            assert list(dict.fromkeys(span.phase for span in told)) == list(PHASES)
+            spans = timed(contestant, CPU)
+            assert min(spans.values()) > 0
+            total = sum(spans.values())
+            assert sum(by_phase(spans).values()) == pytest.approx(total)
+            parts = by_part(spans)
+            if entry.kind == "plain":
+                assert parts == {}
+                continue
+            assert list(parts) == list(PARTS)
+            assert sum(parts.values()) == pytest.approx(total)
+            assert (parts[TEXT] > 0) == (entry.objective == "clip")
+            both = {part for part in PARTS if parts[part] and part != OPTIMISER}
+            backward = {span.part for span in told if span.phase == "backward"}
+            assert backward == both
+            assert [Span.parse(str(span)) for span in spans] == list(spans)
+    finally:
+        patch.undo()
+
+
+def test_only_one_of_two_contexts_is_named_and_plain_steps_stand_beside_ours(tiny: Path) -> None:
+    names = [entry.name for entry in entries(["clip", "catlip"], [None, 77, 32], case(tiny), plain=True)]
+    assert names == ["clip", "plain open_clip", "clip, 32 tokens", "catlip", "plain timm"]
+    assert find(str(tiny))["text_cfg"]["context_length"] == 77
