@@ -6,7 +6,9 @@ made before.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from catlipctl.bench.comparison import CLASSES, zipf_labels
-from catlipctl.bench.result import LossBenchmark, LossRow, Spread
+from catlipctl.bench.result import LossBenchmark, LossCase, LossRow, Spread
 from catlipctl.bench.turns import Way, in_turns
 from catlipctl.errors import OutOfMemory
 from catlipctl.objectives.catlip import sparse_bce
+from catlipctl.pretraining.cost import Alive
 from catlipctl.progress import SILENT, Progress
 from catlipctl.training.tuning import float32_products
 from catlipctl.training.world import World
@@ -27,78 +30,125 @@ PRODUCTS = "matrix products"
 
 
 class LossSettings(BaseModel):
-    """Settings of `bench loss`. width: of the features, ViT-B's. rounds: turns of each that count."""
+    """Settings of `bench loss`: all combinations of batch and vocabulary.
+
+    width: of the features, ViT-B's. rounds: turns of each that count.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
-    batch_size: int = Field(default=256, ge=1)
-    classes: int = Field(default=CLASSES, ge=1)
+    batch_sizes: list[int] = Field(default=[256], min_length=1)
+    classes: list[int] = Field(default=[CLASSES], min_length=1)
     width: int = Field(default=768, ge=1)
     rounds: int = Field(default=12, ge=1)
     seed: int = 0
 
 
+class Shape(NamedTuple):
+    """Of the logits, and how many features they are made of."""
+
+    batch_size: int
+    classes: int
+    width: int
+
+
 def loss(settings: LossSettings, progress: Progress = SILENT) -> LossBenchmark:
     """Measure in this process; OutOfMemory where the logits do not fit."""
     world, load = World(), os.getloadavg()[0]
-    device, precision = world.device, world.precision("auto")
-    head, features, rows, classes = made_up_head(settings, world)
-    dense = torch.zeros(settings.batch_size, settings.classes, device=device)
+    precision = world.precision("auto")
+    shapes = [Shape(*one, settings.width) for one in product(settings.batch_sizes, settings.classes)]
+    kind = str(precision).removeprefix("torch.")
+    cases = [_case(shape, settings, world, precision, progress) for shape in shapes]
+    told = "; ".join(f"{one.batch_size} x {one.classes}" for one in shapes)
+    return LossBenchmark(
+        protocol=f"head and loss, forward and backward: batch x classes {told}, width {settings.width}, "
+        f"{kind} on {world.device.type}",
+        seed=settings.seed,
+        data={"features": "synthetic", "labels": "synthetic"},
+        width=settings.width,
+        device=world.device.type,
+        precision=kind,
+        cases=cases,
+        load=(round(load, 2), round(os.getloadavg()[0], 2)),
+    )
+
+
+def _case(
+    shape: Shape, settings: LossSettings, world: World, precision: torch.dtype, progress: Progress
+) -> LossCase:
+    device = world.device
+    try:
+        ways, given = made_up_ways(shape, settings.seed, device, precision)
+        with float32_products(device, "auto"):
+            peaks = {name: most_bytes(way, given) for name, way in ways.items()}
+            taken = in_turns(ways, settings.rounds, device, progress)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"{shape.batch_size} x {shape.classes:,} logits do not fit", "take a smaller --batch-size"
+        ) from error
+    first = taken[PRODUCTS]
+    operations = 6 * shape.batch_size * shape.width * shape.classes
+    return LossCase(
+        batch_size=shape.batch_size,
+        classes=shape.classes,
+        flops_per_second=operations / Spread.of(first).median,
+        rows=[
+            LossRow(
+                name=name,
+                seconds=Spread.of(found),
+                rounds=found,
+                ratio=Spread.of([a / b for a, b in zip(found, first, strict=True)])
+                if name != PRODUCTS
+                else None,
+                memory_bytes=peaks[name],
+            )
+            for name, found in taken.items()
+        ],
+    )
+
+
+def made_up_ways(
+    shape: Shape, seed: int, device: torch.device, precision: torch.dtype
+) -> tuple[dict[str, Way], list[Tensor]]:
+    """The products, our head and loss, the head with torch's loss; and what they are given."""
+    head, features, rows, classes = made_up_head(shape, seed, device, precision)
+    dense = torch.zeros(shape.batch_size, shape.classes, device=device)
     dense[rows, classes] = 1
 
     def ours(logits: Tensor) -> Tensor:
         return sparse_bce(logits, rows, classes)
 
     def torchs(logits: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(logits, dense, reduction="sum") / settings.batch_size
+        return F.binary_cross_entropy_with_logits(logits, dense, reduction="sum") / shape.batch_size
 
+    weight = head.weight.detach().to(precision)
     ways = {
-        PRODUCTS: products(head.weight.detach().to(precision), features),
+        PRODUCTS: products(weight, features),
         "head and loss": learning(head, features, ours),
         "head and dense loss": learning(head, features, torchs),
     }
-    try:
-        with float32_products(device, "auto"):
-            taken = in_turns(ways, settings.rounds, device, progress)
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(
-            f"{settings.batch_size} x {settings.classes:,} logits do not fit", "take a smaller --batch-size"
-        ) from error
-    kind = str(precision).removeprefix("torch.")
-    operations = 6 * settings.batch_size * settings.width * settings.classes
-    return LossBenchmark(
-        protocol=f"head and loss, forward and backward: batch {settings.batch_size}, "
-        f"{settings.classes} classes, width {settings.width}, {kind} on {device.type}",
-        seed=settings.seed,
-        data={"features": "synthetic", "labels": "synthetic"},
-        batch_size=settings.batch_size,
-        classes=settings.classes,
-        width=settings.width,
-        device=device.type,
-        precision=kind,
-        flops_per_second=operations / Spread.of(taken[PRODUCTS]).median,
-        rows=[
-            LossRow(
-                name=name,
-                seconds=Spread.of(found),
-                rounds=found,
-                ratio=Spread.of([a / b for a, b in zip(found, taken[PRODUCTS], strict=True)])
-                if name != PRODUCTS
-                else None,
-            )
-            for name, found in taken.items()
-        ],
-        load=(round(load, 2), round(os.getloadavg()[0], 2)),
-    )
+    return ways, [weight, *head.parameters(), features, rows, classes, dense]
 
 
-def made_up_head(settings: LossSettings, world: World) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
+def most_bytes(way: Way, given: Sequence[Tensor]) -> int:
+    """Bytes alive at once of what the work makes: logits, their gradient, the gradients of head and features.
+
+    What it is given, as the dense loss's targets, is not in it.
+    """
+    with Alive(given) as alive:
+        way(1)
+    return alive.most
+
+
+def made_up_head(
+    shape: Shape, seed: int, device: torch.device, precision: torch.dtype
+) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
     """A head, features `[B, D]` in the precision of a step, and the rows and classes of their labels."""
-    torch.manual_seed(settings.seed)
-    device, images = world.device, settings.batch_size
-    head = nn.Linear(settings.width, settings.classes, device=device)
-    features = torch.randn(images, settings.width, device=device, dtype=world.precision("auto"))
-    classes, counts = zipf_labels(np.random.default_rng(settings.seed), images, settings.classes)
+    torch.manual_seed(seed)
+    images = shape.batch_size
+    head = nn.Linear(shape.width, shape.classes, device=device)
+    features = torch.randn(images, shape.width, device=device, dtype=precision)
+    classes, counts = zipf_labels(np.random.default_rng(seed), images, shape.classes)
     return head, features, torch.arange(images).repeat_interleave(counts).to(device), classes.to(device)
 
 

@@ -98,7 +98,8 @@ class LoopBenchmark(Benchmark):
 class LossRow(BaseModel):
     """What one way takes. seconds: of forward and backward, over the rounds; rounds: of each.
 
-    ratio: to the matrix products in the same round; None for these.
+    ratio: to the matrix products in the same round; None for these. memory_bytes: alive at once of what it
+    makes, beside weights, features and targets.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -107,28 +108,43 @@ class LossRow(BaseModel):
     seconds: Spread
     rounds: list[float]
     ratio: Spread | None
+    memory_bytes: int
+
+
+class LossCase(BaseModel):
+    """One batch and vocabulary. flops_per_second: that the products reach."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_size: int
+    classes: int
+    flops_per_second: float
+    rows: list[LossRow]
 
 
 class LossBenchmark(Benchmark):
     """Head and loss, ours and torch's dense one, against the three matrix products of the same shapes.
 
-    width: of the features. flops_per_second: that the products reach. load: of the machine, an average over
-    the last minute, before and after.
+    width: of the features. load: of the machine, an average over the last minute, before and after.
     """
 
-    batch_size: int
-    classes: int
     width: int
     device: str
     precision: str
-    flops_per_second: float
-    rows: list[LossRow]
+    cases: list[LossCase]
     load: tuple[float, float]
 
     def bars(self) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-        """What `reports.head_and_loss` draws: median milliseconds, and median ratios, by way."""
-        times = {row.name: {"": 1000 * row.seconds.median} for row in self.rows}
-        return times, {row.name: {"": row.ratio.median} for row in self.rows if row.ratio is not None}
+        """What `reports.head_and_loss` draws, by way and case: median milliseconds, and median ratios."""
+        times: dict[str, dict[str, float]] = {}
+        ratios: dict[str, dict[str, float]] = {}
+        for case in self.cases:
+            about = "" if len(self.cases) == 1 else f"{case.batch_size} x {case.classes:,}"
+            for row in case.rows:
+                times.setdefault(row.name, {})[about] = 1000 * row.seconds.median
+                if row.ratio is not None:
+                    ratios.setdefault(row.name, {})[about] = row.ratio.median
+        return times, ratios
 
 
 class LabelsRow(BaseModel):

@@ -366,6 +366,7 @@ def test_loop_and_loss_are_timed_and_kept(
     assert run.exit_code == 0, run.output
     result = json.loads(run.stdout)["result"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}-1.json", f"{name}-1.svg"]
-    assert [len(row["rounds"]) for row in result["rows"]] == [2] * rows
+    found = result["rows"] if name == "loop" else result["cases"][0]["rows"]
+    assert [len(row["rounds"]) for row in found] == [2] * rows
     plot = (tmp_path / "out" / f"{name}-1.svg").read_text()
-    assert all(row["name"] in plot for row in result["rows"])
+    assert all(row["name"] in plot for row in found)
