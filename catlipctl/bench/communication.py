@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-FLOAT32, FLOAT64 = 4, 8
+INT32, FLOAT32, FLOAT64 = 4, 4, 8
 FIRST_BUCKET, BUCKET = 2**20, 25 * 2**20
 """Bytes of DDP's first bucket and of the others: torch's defaults."""
 
@@ -45,8 +45,8 @@ BETWEEN = Network(
 
 
 class Collective(NamedTuple):
-    """What one or several calls send. bytes: of the whole tensor (all-reduce, broadcast), or of what one
-    process puts in (all-gather, exchange), over all calls. of: what it is, in words.
+    """What one or several calls send. bytes: over all calls, of the whole tensor (all-reduce, broadcast), or of
+    what one process puts in (all-gather) or hands on to the next one (exchange). of: what it is, in words.
     """
 
     kind: Kind
@@ -56,6 +56,8 @@ class Collective(NamedTuple):
 
     def messages(self, processes: int) -> int:
         """That follow each other."""
+        if self.kind == "exchange":
+            return self.calls
         return self.calls * (processes - 1) * (2 if self.kind == "all-reduce" else 1)
 
     def sent(self, processes: int) -> float:
@@ -63,7 +65,7 @@ class Collective(NamedTuple):
         if self.kind == "all-reduce":
             return 2 * (processes - 1) / processes * self.bytes
         # A ring hands a broadcast on in pieces: every process but the last sends it once.
-        return self.bytes if self.kind == "broadcast" else (processes - 1) * self.bytes
+        return (processes - 1) * self.bytes if self.kind == "all-gather" else self.bytes
 
     def seconds(self, processes: int, network: Network) -> float:
         """How long it takes where nothing hides it; 0 for one process alone."""
@@ -106,8 +108,21 @@ def _clip(shapes: Shapes, rows: int, processes: int) -> list[Collective]:  # noq
     return [features, Collective("all-gather", FLOAT32 * rows * 2, "log-sum-exps")]
 
 
+def _siglip(shapes: Shapes, rows: int, processes: int) -> list[Collective]:
+    # Texts visit all others; their gradient follows them, and comes home.
+    hops = (processes - 1) + processes
+    return [Collective("exchange", FLOAT32 * rows * shapes.width * hops, "texts and their gradient", hops)]
+
+
+def _superclass(shapes: Shapes, rows: int, processes: int) -> list[Collective]:  # noqa: ARG001
+    return [Collective("all-reduce", INT32 * shapes.classes, "document frequencies")]
+
+
 SENDS: dict[str, Sends] = {
     "catlip": Sends(),
+    "superclass": Sends(_superclass),
+    # Logits, and a product for each side's gradient.
+    "siglip": Sends(_siglip, pairs=6, again=True),
     # Logits from images and from texts, and a product for each side's gradient: four times 2 D.
     "clip": Sends(_clip, pairs=8, again=True),
 }
@@ -119,7 +134,7 @@ def collectives(objective: str, shapes: Shapes, rows: int, processes: int) -> li
         return []
     return [
         gradients(shapes.parameters),
-        # DDP: so that a BatchNorm's statistics are the first process's.
+        # DDP: whatever a buffer holds is the first process's.
         *(Collective("broadcast", size, "buffers") for size in shapes.buffers),
         Collective("all-reduce", FLOAT64 * totals(shapes.parts, processes), "loss and its parts"),
         *SENDS.get(objective, Sends()).collectives(shapes, rows, processes),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from catlipctl.bench import configuration as configurations
 from catlipctl.data.batch import Batch, Step
+from catlipctl.objectives import OBJECTIVES
 from catlipctl.settings.models import VOCABULARY_SIZE, TextSettings
 from catlipctl.settings.training import OptimiserSettings, Precision
 from catlipctl.training.world import World
@@ -23,8 +24,6 @@ LABELS_AN_IMAGE = 5
 """Nouns of a web caption, about."""
 WORDS = 12
 """Tokens of a web caption, about. open_clip's text tower reads the whole context whatever their number."""
-SUBWORDS: dict[str, tuple[int, int]] = {"superclass": (VOCABULARY_SIZE, WORDS)}
-"""Objectives that learn a caption's sub-words: classes, and labels an image (SuperClass 3.2)."""
 OPTIMISER = OptimiserSettings(lr=5e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.2, clip_norm=1.0)
 """open_clip's defaults for a ViT, and the norm to which both papers' recipes clip; on all sides."""
 MOMENTUM = 5e-4
@@ -73,7 +72,12 @@ class Comparison(BaseModel):
 
     def classes_of(self, objective: str) -> int:
         """That the objective learns where it learns any."""
-        return self.classes or SUBWORDS.get(objective, (CLASSES, 0))[0]
+        return self.classes or (VOCABULARY_SIZE if of_sub_words(objective) else CLASSES)
+
+
+def of_sub_words(objective: str) -> bool:
+    """Does it learn a caption's sub-words, of which all are classes (SuperClass 3.2)?"""
+    return OBJECTIVES[objective].extractor == "subword"
 
 
 def made_up_batch(
@@ -84,7 +88,7 @@ def made_up_batch(
     rows, pixels = comparison.batch_size, configurations.image_size(configuration)
     random = np.random.default_rng([comparison.seed, world.rank])
     images = random.integers(0, 256, (rows, 3, pixels, pixels), dtype=np.uint8)
-    labels = SUBWORDS.get(objective, (0, LABELS_AN_IMAGE))[1]
+    labels = WORDS if of_sub_words(objective) else LABELS_AN_IMAGE
     classes, counts = zipf_labels(random, rows, comparison.classes_of(objective), labels)
     samples = torch.arange(rows) + world.rank * rows
     return Batch(

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from catlipctl.bench.comparison import CLASSES, SUBWORDS
+from catlipctl.bench.comparison import CLASSES
 from catlipctl.bench.learners import has_text_tower
 from catlipctl.bench.step_result import HostTime
 from catlipctl.data.sample import Sample
 from catlipctl.labels import extractor
 from catlipctl.models import text
-from catlipctl.objectives import Objective
+from catlipctl.objectives import OBJECTIVES, Objective
 from catlipctl.objectives.objective import Encode
 from catlipctl.vocabulary import Encoder, pruned
 from catlipctl.vocabulary.counts import count
@@ -31,7 +31,7 @@ def encoders(objectives: Sequence[str], captions: Sequence[str], source: str) ->
     """
     made: dict[str, Encode] = {}
     for objective in objectives:
-        name = "subword" if objective in SUBWORDS else "corenet"
+        name = OBJECTIVES[objective].extractor
         counts = count(((caption,) for caption in captions), extractor(name))
         made[objective] = Encoder(pruned(counts, extractor=name, source=source, max_size=CLASSES))
     return made

@@ -1,8 +1,8 @@
 """`bench loss`: head and loss, forward and backward, against the three matrix products that no head avoids.
 
 Those of the logits, of the features' gradient and of the weight's gradient, in the same shapes and precision.
-What is beyond them is the loss, the bias, and autograd. torch's dense loss stands beside, on targets that are
-made before.
+What is beyond them is the loss, the bias, and autograd. torch's dense cross-entropy stands beside, on targets
+that are made before.
 """
 
 import os
@@ -20,9 +20,10 @@ from catlipctl.bench.comparison import CLASSES, zipf_labels
 from catlipctl.bench.result import LossBenchmark, LossCase, LossRow, Spread
 from catlipctl.bench.turns import Way, in_turns
 from catlipctl.errors import OutOfMemory
-from catlipctl.objectives.catlip import sparse_bce
+from catlipctl.objectives.losses import Pairs, label_loss
 from catlipctl.pretraining.cost import Alive
 from catlipctl.progress import SILENT, Progress
+from catlipctl.settings.losses import LabelSettings, Loss
 from catlipctl.training.tuning import float32_products
 from catlipctl.training.world import World
 
@@ -32,7 +33,7 @@ PRODUCTS = "matrix products"
 class LossSettings(BaseModel):
     """Settings of `bench loss`: all combinations of batch and vocabulary.
 
-    width: of the features, ViT-B's. rounds: turns of each that count.
+    width: of the features, ViT-B's. rounds: turns of each that count. losses: those to measure.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,6 +42,7 @@ class LossSettings(BaseModel):
     classes: list[int] = Field(default=[CLASSES], min_length=1)
     width: int = Field(default=768, ge=1)
     rounds: int = Field(default=12, ge=1)
+    losses: tuple[Loss, ...] = ("bce",)
     seed: int = 0
 
 
@@ -78,7 +80,7 @@ def _case(
 ) -> LossCase:
     device = world.device
     try:
-        ways, given = made_up_ways(shape, settings.seed, device, precision)
+        ways, given = made_up_ways(shape, settings.losses, settings.seed, device, precision)
         with float32_products(device, "auto"):
             peaks = {name: most_bytes(way, given) for name, way in ways.items()}
             taken = in_turns(ways, settings.rounds, device, progress)
@@ -108,26 +110,22 @@ def _case(
 
 
 def made_up_ways(
-    shape: Shape, seed: int, device: torch.device, precision: torch.dtype
+    shape: Shape, losses: Sequence[Loss], seed: int, device: torch.device, precision: torch.dtype
 ) -> tuple[dict[str, Way], list[Tensor]]:
-    """The products, our head and loss, the head with torch's loss; and what they are given."""
-    head, features, rows, classes = made_up_head(shape, seed, device, precision)
+    """The products, the head with our losses and with torch's; and what they are given."""
+    head, features, pairs = made_up_head(shape, seed, device, precision)
     dense = torch.zeros(shape.batch_size, shape.classes, device=device)
-    dense[rows, classes] = 1
-
-    def ours(logits: Tensor) -> Tensor:
-        return sparse_bce(logits, rows, classes)
+    dense[pairs.rows, pairs.classes] = 1
 
     def torchs(logits: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, dense, reduction="sum") / shape.batch_size
 
     weight = head.weight.detach().to(precision)
-    ways = {
-        PRODUCTS: products(weight, features),
-        "head and loss": learning(head, features, ours),
-        "head and dense loss": learning(head, features, torchs),
-    }
-    return ways, [weight, *head.parameters(), features, rows, classes, dense]
+    ways = {PRODUCTS: products(weight, features)}
+    for name in losses:
+        ways[f"head and {name}"] = learning(head, features, on_pairs(name, pairs))
+    ways["head and dense bce"] = learning(head, features, torchs)
+    return ways, [weight, *head.parameters(), features, pairs.rows, pairs.classes, dense]
 
 
 def most_bytes(way: Way, given: Sequence[Tensor]) -> int:
@@ -142,14 +140,20 @@ def most_bytes(way: Way, given: Sequence[Tensor]) -> int:
 
 def made_up_head(
     shape: Shape, seed: int, device: torch.device, precision: torch.dtype
-) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
-    """A head, features `[B, D]` in the precision of a step, and the rows and classes of their labels."""
+) -> tuple[nn.Linear, Tensor, Pairs]:
+    """A head, features `[B, D]` in the precision of a step, and their labels."""
     torch.manual_seed(seed)
     images = shape.batch_size
     head = nn.Linear(shape.width, shape.classes, device=device)
     features = torch.randn(images, shape.width, device=device, dtype=precision)
     classes, counts = zipf_labels(np.random.default_rng(seed), images, shape.classes)
-    return head, features, torch.arange(images).repeat_interleave(counts).to(device), classes.to(device)
+    return head, features, Pairs.of_counts(classes.to(device), counts.to(device))
+
+
+def on_pairs(name: Loss, pairs: Pairs) -> Callable[[Tensor], Tensor]:
+    """A loss of logits alone."""
+    loss = label_loss(LabelSettings(loss=name))
+    return lambda logits: loss(logits, pairs)
 
 
 def products(weight: Tensor, features: Tensor) -> Way:

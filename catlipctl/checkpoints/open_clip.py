@@ -1,4 +1,4 @@
-"""Two towers, of images and of texts, as open_clip has them in a folder: read, and a CLIP run's written.
+"""Two towers, of images and of texts, as open_clip has them in a folder: read, and a run's written.
 
 `open_clip.create_model("local-dir:DIRECTORY")` opens what is written.
 """
@@ -19,7 +19,8 @@ from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.files import FileKind
 from catlipctl.models import Tower
 from catlipctl.models.text import TextTower, text_tower_of
-from catlipctl.objectives.clip import LARGEST_SCALE, Clip
+from catlipctl.objectives.contrastive import LARGEST_SCALE, Contrastive
+from catlipctl.objectives.siglip import INITIAL_BIAS, Siglip
 
 
 class _Open(BaseModel):
@@ -92,7 +93,7 @@ def text_prefix(keys: Iterable[str]) -> str:
 
 
 def open_clip_files(
-    objective: Clip, weights: Mapping[str, Tensor] | None = None
+    objective: Contrastive, weights: Mapping[str, Tensor] | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The content of `open_clip_config.json` and of `open_clip_model.safetensors`.
 
@@ -101,8 +102,10 @@ def open_clip_files(
     Raises UsageError, which says why, for a tower that open_clip cannot make: it hands timm a name, a number
     of outputs and a kind of pooling, and nothing else.
     """
+    bias = {"init_logit_bias": INITIAL_BIAS} if isinstance(objective, Siglip) else {}
     config = {
         "model_cfg": {
+            **bias,
             "embed_dim": objective.settings.embed_dim,
             "custom_text": True,  # the text tower's names begin with `text.`, as ours do
             "vision_cfg": _vision(objective.tower),
@@ -114,7 +117,7 @@ def open_clip_files(
     for name, value in (objective.state_dict() if weights is None else weights).items():
         if name.startswith("model."):
             state[name.replace("model.", "visual.trunk.", 1)] = value
-        elif name.startswith("text."):
+        elif name.startswith("text.") or name == "logit_bias":
             state[name] = value
         elif name == "logit_scale":
             state[name] = value.clamp(0, math.log(LARGEST_SCALE))

@@ -1,11 +1,19 @@
 """What is learned from a batch: one file an objective, one interface."""
 
-from catlipctl.objectives.catlip import Catlip, sparse_bce
+from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification
 from catlipctl.objectives.clip import Clip
+from catlipctl.objectives.contrastive import Contrastive
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
+from catlipctl.objectives.siglip import Siglip
+from catlipctl.objectives.superclass import Superclass
 
-OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "catlip": Catlip,
+    "clip": Clip,
+    "siglip": Siglip,
+    "superclass": Superclass,
+}
 """Those that `settings.objectives` names."""
 
 __all__ = [
@@ -14,9 +22,11 @@ __all__ = [
     "Classification",
     "Clip",
     "Context",
+    "Contrastive",
     "LabelCollate",
     "Objective",
     "Output",
-    "sparse_bce",
+    "Siglip",
+    "Superclass",
     "unchanged_buffers",
 ]

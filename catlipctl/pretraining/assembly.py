@@ -16,7 +16,7 @@ from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
-from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
+from catlipctl.objectives import OBJECTIVES, Context, Contrastive, Objective
 from catlipctl.objectives.objective import Encode
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -62,13 +62,13 @@ def _opened(
 def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
-    return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+    return OBJECTIVES[recipe.objective].head_size(recipe.objective_settings, count)
 
 
 def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
     """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
     counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.objective_settings)
     return {size: flops + beside for size, flops in counted.items()}
 
 
@@ -88,7 +88,7 @@ def make_objective(
         world=world.size if world else 1,
         seed=recipe.seed,
     )
-    return OBJECTIVES[recipe.objective].build(recipe.clip, context)
+    return OBJECTIVES[recipe.objective].build(recipe.objective_settings, context)
 
 
 def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
@@ -111,13 +111,14 @@ def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
     return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)
 
 
-def for_open_clip(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a checkpoint with a text tower has beside, for open_clip; nothing where it can't make it."""
-    if not isinstance(objective, Clip):
-        return {}
+def beside(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint says of the head's outputs; of a text tower what open_clip opens, where it can."""
+    found = {"problem_type": checkpoints.SINGLE_LABEL} if objective.exclusive else {}
+    if not isinstance(objective, Contrastive):
+        return found
     try:
         config, tensors = checkpoints.open_clip_files(objective, weights)
     except UsageError:
-        return {}
+        return found
     files = {checkpoints.OPEN_CLIP_CONFIG: json.dumps(config, indent=2) + "\n"}
-    return {"files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}
+    return {**found, "files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}

@@ -11,7 +11,7 @@ from catlipctl import recipe as recipes
 from catlipctl.data.sample import Source
 from catlipctl.errors import UsageError
 from catlipctl.pretraining.assembly import (
-    for_open_clip,
+    beside,
     forward_flops,
     make_loader,
     make_objective,
@@ -115,7 +115,7 @@ def pretrain(
 
         def parts(weights: Mapping[str, Tensor]) -> Mapping[str, Any]:
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
-            return {"config": config, "vocabulary": classes, **for_open_clip(objective, weights)}
+            return {"config": config, "vocabulary": classes, **beside(objective, weights)}
 
         validation = None
         if recipe.validation is not None and held_out is not None:

@@ -5,12 +5,12 @@ from pydantic import Field
 from catlipctl.recipe.schema import Section
 from catlipctl.settings.models import TextSettings
 
-OBJECTIVES = ("catlip", "clip")
+OBJECTIVES = ("catlip", "clip", "siglip", "superclass")
 """What a pre-training recipe may name."""
 
 
 class ClipSettings(Section):
-    """Of objective `clip`: what images and texts are compared by, and the text tower."""
+    """Of objectives with a text tower: what images and texts are compared by, and the tower."""
 
     embed_dim: int = Field(default=512, ge=1, le=2**16)
     """Numbers that an image and a text are compared by. [open_clip's ViT-B]"""

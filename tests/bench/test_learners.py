@@ -10,6 +10,7 @@ import torch
 from catlipctl.bench.comparison import Comparison, Entry
 from catlipctl.bench.learners import has_text_tower, ours, settings_of
 from catlipctl.objectives import OBJECTIVES
+from catlipctl.settings.losses import CatlipSettings
 from catlipctl.training.world import World
 
 OURS = pytest.mark.parametrize("name", OBJECTIVES)
@@ -66,7 +67,7 @@ def test_every_parameter_learns(name: str, comparison: Comparison) -> None:
 def test_a_text_tower_is_the_configurations_with_the_cases_context(comparison: Comparison) -> None:
     found = settings_of(Entry(name="x", objective="clip", context=32), comparison)
     assert (found.embed_dim, found.text.width, found.text.context_length) == (48, 32, 32)
-    assert settings_of(entry("catlip"), comparison) is None
+    assert settings_of(entry("catlip"), comparison) == CatlipSettings()
 
 
 @OURS

@@ -370,3 +370,9 @@ def test_loop_and_loss_are_timed_and_kept(
     assert [len(row["rounds"]) for row in found] == [2] * rows
     plot = (tmp_path / "out" / f"{name}-1.svg").read_text()
     assert all(row["name"] in plot for row in found)
+
+
+def test_a_loss_that_there_is_not(tmp_path: Path) -> None:
+    run = CliRunner().invoke(app, ["bench", "loss", "--loss", "bce,mse", "--out", str(tmp_path / "out")])
+    assert run.exit_code == 2
+    assert "two_way" in run.stderr

@@ -51,11 +51,14 @@ CLIP = {
     "global_batch_size": 7,
     "length": {"steps": 5},
 }
+SIGLIP = {**CLIP, "objective": "siglip", "clip": None, "siglip": CLIP["clip"]}
 JOBS = {
     "everything": EVERYTHING,
     "nine": NINE,
     "clip": CLIP,
     "clip in pieces": {**CLIP, "device_batch_size": 1},
+    "siglip": SIGLIP,
+    "siglip in pieces": {**SIGLIP, "device_batch_size": 1},
     "sharded": {**EVERYTHING, "sharding": "full", "save_every": 4},
 }
 
@@ -200,16 +203,21 @@ def test_a_sharded_run_goes_on_in_one_process_that_shards_nothing(runs: Path, tm
     assert opened.num_classes == 10
 
 
-def test_clip_in_pieces_has_the_losses_of_one_batch(runs: Path) -> None:
-    assert losses(runs / "clip in pieces" / "1") == pytest.approx(losses(runs / "clip" / "1"), rel=1e-5)
-    assert not (runs / "clip" / "1" / "vocabulary.json").exists()
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_contrast_in_pieces_has_the_losses_of_one_batch(runs: Path, name: str) -> None:
+    assert losses(runs / f"{name} in pieces" / "1") == pytest.approx(losses(runs / name / "1"), rel=1e-5)
+    assert not (runs / name / "1" / "vocabulary.json").exists()
 
 
-@pytest.mark.parametrize("most", [None, 3])
-def test_clip_goes_on_exactly(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None
+@pytest.mark.parametrize(("sections", "most"), [(CLIP, None), (CLIP, 3), (SIGLIP, 3)])
+def test_contrast_goes_on_exactly(
+    document: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    most: int | None,
 ) -> None:
-    recipe = PretrainRecipe.model_validate({**document, **CLIP, "device_batch_size": most})
+    recipe = PretrainRecipe.model_validate({**document, **sections, "device_batch_size": most})
     pretrain(recipe, out=tmp_path / "whole")
     stopped_and_resumed(recipe, tmp_path / "parts", 2, monkeypatch)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")

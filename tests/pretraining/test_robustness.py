@@ -38,6 +38,7 @@ NEW_KEYS = {
         "save_minutes",
         "keep_last",
         "clip",
+        "siglip",
         "range_augment",
     ),
     "data": ("decode", "window"),

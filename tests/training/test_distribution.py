@@ -22,7 +22,7 @@ from catlipctl import checkpoints, models
 from catlipctl.checkpoints.pieces import Piece
 from catlipctl.data.batch import Batch, Step
 from catlipctl.models.range_augment import RangeAugment
-from catlipctl.objectives import Catlip, Clip, Context, Objective
+from catlipctl.objectives import OBJECTIVES, Catlip, Context, Objective
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings, TextSettings
 from catlipctl.settings.objectives import ClipSettings
 from catlipctl.settings.training import OptimiserSettings
@@ -53,8 +53,10 @@ class Case:
 
 PLAIN, PIECES = Case(), Case(everything=True)
 CLIP, CLIP_PIECES = Case("clip"), Case("clip", everything=True)
+SIGLIP_PIECES = Case("siglip", everything=True)
 STATISTICS = Case(tower="test_efficientnet")
 EVERY = [(case, how) for case in (PLAIN, PIECES, CLIP, CLIP_PIECES, STATISTICS) for how in ("none", "full")]
+EVERY.append((SIGLIP_PIECES, "full"))
 JOBS = {4: [], 3: EVERY, 2: EVERY}
 """By processes: what they train, and how it is spread. Of four images three have an idle piece each step."""
 RELAY = [(4, "hybrid"), (3, "none"), (2, "full"), (1, "none")]
@@ -68,9 +70,11 @@ def learner(case: Case, world: World, outputs: int = CLASSES, **options: Any) ->
     augment = RangeAugment(RangeAugmentSettings(), STEPS, seed=0) if case.everything else None
     context: dict[str, Any] = {"range_augment": augment, "rank": world.rank, "world": world.size}
     objective: Objective
-    if case.objective == "clip":
+    if case.objective != "catlip":
         tower = models.create(settings, 8)
-        objective = Clip.build(ClipSettings(embed_dim=8, text=TEXT), Context(tower=tower, **context))
+        objective = OBJECTIVES[case.objective].build(
+            ClipSettings(embed_dim=8, text=TEXT), Context(tower=tower, **context)
+        )
     else:
         tower = models.create(settings, outputs)
         objective = Catlip.build(None, Context(tower=tower, encode=lambda _: [], **context))

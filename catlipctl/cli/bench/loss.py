@@ -1,12 +1,12 @@
 """`catlipctl bench loss`: what head and loss cost beyond their matrix products."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from catlipctl.cli.bench.keep import OutFolder, keep, load_line
-from catlipctl.cli.lists import several, whole
+from catlipctl.cli.lists import one_of, several, whole
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
@@ -24,6 +24,9 @@ def loss(
         str, typer.Option("--classes", metavar="NUMBER,...", help="Outputs of the head.")
     ] = "24320",
     width: Annotated[int, typer.Option("--width", min=1, help="Features of an image.")] = 768,
+    losses: Annotated[
+        str, typer.Option("--loss", metavar="NAME,...", help="Of catlip.loss: bce, softmax, ...")
+    ] = "bce",
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Turns of each that count, rounded up to even.")
     ] = 12,
@@ -38,12 +41,14 @@ def loss(
     with command("bench loss", json=json) as out_:
         from catlipctl import reports
         from catlipctl.bench import loss as benchmark
+        from catlipctl.settings.losses import Loss
 
         settings = benchmark.LossSettings(
             batch_sizes=several(batch_size, "--batch-size", whole(1, 2**20), "256,1024"),
             classes=several(classes, "--classes", whole(1, 10**7), "24320,49408"),
             width=width,
             rounds=rounds,
+            losses=tuple(several(losses, "--loss", one_of(get_args(Loss)), ",".join(get_args(Loss)))),
         )
         result = benchmark.loss(settings, out_)
         subtitle = f"{_features(result)}; x: times the products"
