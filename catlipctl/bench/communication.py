@@ -45,8 +45,8 @@ BETWEEN = Network(
 
 
 class Collective(NamedTuple):
-    """What one or several calls send. bytes: over all calls, of the whole tensor (all-reduce, broadcast), or of
-    what one process puts in (all-gather) or hands on to the next one (exchange). of: what it is, in words.
+    """What one or several calls send. bytes: over all calls, of the whole tensor (all-reduce, broadcast), of
+    what one process puts in (all-gather), or of what it hands on to the next one (exchange). of: what it is.
     """
 
     kind: Kind
