@@ -71,7 +71,7 @@ def measure(entry: Entry, comparison: Comparison, world: World, steps: int) -> T
     """Train for a few steps in this process, which has done nothing else; bytes beyond those it had."""
     before = high_water()
     contestant = build(entry, comparison, world)
-    seconds = [sum(timed(contestant, world.device).values()) for _ in range(steps)]
+    seconds = [sum(timed(contestant, world.device, alone=world.size == 1).values()) for _ in range(steps)]
     peak = high_water() - before
     if world.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(world.device)

@@ -48,11 +48,11 @@ def take(sides: Mapping[str, Side], names: Sequence[str], world: World) -> Round
     for name in names:
         side = sides[name]
         world.wait()
-        spans = timed(side.together, world.device)
+        spans = timed(side.together, world.device, alone=world.size == 1)
         step = sum(spans.values())
         if side.alone is not None:
             world.wait()
-            spans = timed(side.alone, world.device)
+            spans = timed(side.alone, world.device, alone=False)
         found[name] = Taken(step, spans)
     return found
 

@@ -99,13 +99,16 @@ class Watch:
         module.register_forward_hook(disable(left))
 
 
-def timed(contestant: Contestant, device: torch.device) -> dict[Span, float]:
+def timed(contestant: Contestant, device: torch.device, *, alone: bool = True) -> dict[Span, float]:
     """Seconds of each span of a step. They join without a gap: their sum is the step.
 
-    On a GPU they are between events in its stream, so that nothing waits which would not wait in training.
+    On a GPU they are between events in its stream, so that nothing waits which would not wait in training. On
+    a CPU they are those that cores were at it, whatever else runs there; but by the clock where a process
+    waits for others (not `alone`).
     """
     if device.type != "cuda":
-        return _spans(contestant, time.perf_counter, lambda begun, ended: ended - begun)
+        clock = time.process_time if alone else time.perf_counter
+        return _spans(contestant, clock, lambda begun, ended: ended - begun)
     torch.cuda.synchronize(device)
     events = _steps(contestant, _event)
     torch.cuda.synchronize(device)

@@ -136,6 +136,7 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
         seed=settings.seed,
         data={"images": "synthetic", "labels": "synthetic", "captions": "synthetic"},
         device=world.device.type,
+        clock="core time" if world.device.type == "cpu" and world.size == 1 else "wall clock",
         processes=world.size,
         classes=settings.classes,
         optimiser={"name": "AdamW", **OPTIMISER.model_dump(mode="json")},

@@ -167,11 +167,14 @@ class StepCase(BaseModel):
 class StepBenchmark(Benchmark):
     """Training steps of several objectives with the same image tower, batch and optimiser.
 
-    processes: that stepped together, on `device`. classes: None for each objective's own.
+    clock: what seconds are told by: of one process on a CPU those that cores were at it, with one thread the
+    clock's on an idle machine. processes: that stepped together, on `device`. classes: None for each
+    objective's own.
     network: measured between the processes; None for one alone. assumed: what estimates go by.
     """
 
     device: str
+    clock: Literal["core time", "wall clock"]
     processes: int
     classes: int | None
     optimiser: dict[str, Any]

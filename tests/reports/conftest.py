@@ -48,6 +48,7 @@ def step_benchmark(
     return StepBenchmark(
         protocol="step",
         device="cpu",
+        clock="core time",
         processes=1,
         classes=10,
         optimiser={},

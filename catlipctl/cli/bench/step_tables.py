@@ -37,8 +37,10 @@ def _of_case(result: "StepBenchmark", case: "StepCase") -> "Iterator[Table]":
 def _speed(result: "StepBenchmark", case: "StepCase") -> "Table":
     first = case.rows[0].name
     share = "MFU" if case.device.peak else "of a product"
-    headings = ("step, ms", "quartiles", "images/s", share, f"times {first}", "95 %")
-    shown = table(_title(result, case), *headings, numbers=headings)
+    of_cores = result.clock == "core time"
+    unit = "step, ms of core time" if of_cores else "step, ms"
+    headings = (unit, "quartiles", "images/s", share, f"times {first}", "95 %")
+    shown = table("", *headings, numbers=headings, title=_title(result, case))
     for row in case.rows:
         ratio = case.ratios.get(row.name)
         shown.add_row(
@@ -167,6 +169,11 @@ def lines(result: "StepBenchmark") -> list[str]:
         "",
         f"{len(case.rows[0].steps)} steps of each, in turns; medians, with quartiles or 95 % intervals of "
         f"ratios of pairs by bootstrap. AdamW on all sides{told}, {_device(result)}.",
+        *(
+            ["Seconds are of all cores together, whatever else runs here."]
+            if result.clock == "core time"
+            else []
+        ),
         f"Utilisation is of {(case.device.peak or case.device.products) / 1e12:,.3g} TFLOP/s: {peak}.",
         "Images, labels and tokens are made up; no data is loaded."
         + (f" The host's work is timed on {result.captions}." if result.captions else ""),
