@@ -7,7 +7,7 @@ import torch
 
 from catlipctl.bench import configuration as configurations
 from catlipctl.bench import protocols
-from catlipctl.bench.collectives import measured_network, recorded, seconds_alone
+from catlipctl.bench.collectives import measured, recorded
 from catlipctl.bench.communication import Network, Shapes, collectives
 from catlipctl.bench.comparison import Comparison, Entry
 from catlipctl.bench.contestants import PLAIN, build
@@ -76,14 +76,27 @@ class Case:
                     "take a smaller --batch-size",
                 ) from error
         device = speed(comparison, world)
-        self.network = measured_network(world) if world.size > 1 else None
+        alone = self._alone(sides)
         rows = [
             self._row(entry, sides[entry.name], found, flops[entry.name], device).model_copy(
-                update={"peak_memory_bytes": peaks.get(entry.name), "largest": largest.get(entry.name)}
+                update={
+                    "peak_memory_bytes": peaks.get(entry.name),
+                    "largest": largest.get(entry.name),
+                    "traffic": self._traffic(entry, sides[entry.name], alone),
+                }
             )
             for entry in self.entries
         ]
         return self._case(rows, found, sides, device, recompiled)
+
+    def _alone(self, sides: Mapping[str, Side]) -> dict[str, Spread]:
+        """Seconds of what each of ours sends, by itself; and the links between the processes, once known."""
+        if self.world.size == 1:
+            return {}
+        engines = {name: side.together for name, side in sides.items()}
+        sent = {name: recorded(one) for name, one in engines.items() if isinstance(one, Engine)}
+        self.network, found = measured(sent, self.world)
+        return found
 
     def _side(self, entry: Entry) -> Side:
         encode = self._encode.get(entry.objective)
@@ -128,7 +141,7 @@ class Case:
             peak_memory_bytes=None,
             state_bytes=4 * learned * (STATE + (self.comparison.ema and entry.kind == "ours")),
             host=self._host(entry, side),
-            traffic=self._traffic(entry, side),
+            traffic=None,
             largest=None,
             steps=[one.step for one in taken],
             rounds=[{str(span): seconds for span, seconds in one.spans.items()} for one in taken],
@@ -139,14 +152,14 @@ class Case:
             return None
         return host_time(entry.objective, side.together.module, self._captions)
 
-    def _traffic(self, entry: Entry, side: Side) -> Traffic | None:
+    def _traffic(self, entry: Entry, side: Side, alone: Mapping[str, Spread]) -> Traffic | None:
         if self.network is None or not isinstance(side.together, Engine):
             return None
         shapes, size = shapes_of(entry, self.comparison, side.together), self.world.size
         sent = collectives(entry.objective, shapes, self.comparison.batch_size, size)
         return Traffic(
             sent={each.of: each.sent(size) for each in sent},
-            alone=seconds_alone(recorded(side.together), self.world),
+            alone=alone[entry.name],
             predicted=sum(each.seconds(size, self.network) for each in sent),
         )
 
@@ -162,17 +175,17 @@ class Case:
         ours = {row.name: row for row in rows if row.kind == "ours"}
         first, *others = ours.values()
         ratios = {row.name: ratio(found, row.name, first.name) for row in others}
-        measured = []
+        known = []
         for entry in self.entries:
             engine = sides[entry.name].together
             if isinstance(engine, Engine):
                 shapes = shapes_of(entry, comparison, engine)
                 rows_, hides = comparison.batch_size, world.device.type == "cuda"
-                measured.append(Measured(ours[entry.name], shapes, rows_, rows_ * world.size, hides))
+                known.append(Measured(ours[entry.name], shapes, rows_, rows_ * world.size, hides))
         # Links between the processes that stepped are known.
         here = {world.size: self.network} if self.network is not None else {}
         clusters = [one._replace(inside=here.get(one.processes, one.inside)) for one in self._clusters]
-        estimates = protocols.estimates(measured, device, clusters)
+        estimates = protocols.estimates(known, device, clusters)
         batch, medians = comparison.batch_size, {name: one.median for name, one in ratios.items()}
         answers = {
             "a": protocols.same_batch(medians, batch, world.size),

@@ -1,7 +1,7 @@
 """What processes really send in a step, and how fast: to hold the model of `communication` against."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,7 @@ NAMES: dict[str, Kind] = {
 """torch's operators; what is received is counted by whoever sent it."""
 SIZES = (2**12, 2**16, 2**20, 2**23, 25 * 2**20)
 """Bytes of the all-reduces by which links are measured: the last are DDP's buckets."""
-TRIES = 9
+TRIES = 11
 
 
 class Recorder(TorchDispatchMode):
@@ -55,35 +55,46 @@ def recorded(contestant: Contestant) -> list[Collective]:
     return recorder.found
 
 
-def measured_network(world: World) -> Network:
-    """Bandwidth and latency of all-reduces of several sizes between these processes, by a straight line."""
-    steps, sent, seconds = [], [], []
-    for size in SIZES:
-        tensor = torch.zeros(size // 4, device=world.device)
-        collective = Collective("all-reduce", size, "")
-        seconds.append(_median(lambda tensor=tensor: dist.all_reduce(tensor), world))  # type: ignore[misc]
-        steps.append(collective.messages(world.size))
-        sent.append(collective.sent(world.size))
-    # Weighed by their own size: a small message counts as much as a large one.
-    table = np.array([steps, sent]).T / np.array(seconds)[:, None]
-    latency, per_byte = np.linalg.lstsq(table, np.ones(len(seconds)), rcond=None)[0]
-    backend = dist.get_backend()
+def measured(sent: Mapping[str, Sequence[Collective]], world: World) -> tuple[Network, dict[str, Spread]]:
+    """The links between these processes, and seconds of each of `sent`, its collectives one after the other.
+
+    The processes do nothing else. Links are told by all-reduces of several sizes, by a straight line. All are
+    timed in turns, so that whatever else the machine does hits all alike.
+    """
+    links = [Collective("all-reduce", size, "") for size in SIZES]
+    ways = [*([link] for link in links), *sent.values()]
+    calls = [[_call(collective, world) for collective in way] for way in ways]
+    found: list[list[float]] = [[] for _ in ways]
+    for _ in range(TRIES + 1):
+        for way, seconds in zip(calls, found, strict=True):
+            seconds.append(_timed(way, world))
+    # The first try makes connections.
+    spreads = [Spread.of(seconds[1:]) for seconds in found]
+    of_links = [spread.median for spread in spreads[: len(links)]]
+    return _network(links, of_links, world), dict(zip(sent, spreads[len(links) :], strict=True))
+
+
+def _network(links: Sequence[Collective], seconds: Sequence[float], world: World) -> Network:
+    # Weighed by their own time: a small message counts as much as a large one.
+    table = np.array([[link.messages(world.size), link.sent(world.size)] for link in links])
+    weighed = table / np.array(seconds)[:, None]
+    latency, per_byte = np.linalg.lstsq(weighed, np.ones(len(links)), rcond=None)[0]
     return Network(
         bandwidth=float(1 / max(per_byte, 1e-15)),
         latency=float(max(latency, 0)),
-        source=f"measured: {backend} between {world.size} processes",
+        source=f"measured: {dist.get_backend()} between {world.size} processes",
     )
 
 
-def seconds_alone(sent: list[Collective], world: World) -> Spread:
-    """Seconds of these collectives, one after the other, while the processes do nothing else."""
-    calls = [_call(collective, world) for collective in sent]
-
-    def once() -> None:
-        for call in calls:
-            call()
-
-    return Spread.of(_times(once, world))
+def _timed(calls: Sequence[Callable[[], Any]], world: World) -> float:
+    """Seconds of all calls, of the slowest process."""
+    world.wait()
+    begun = time.perf_counter()
+    for call in calls:
+        call()
+    if world.device.type == "cuda":
+        torch.cuda.synchronize(world.device)
+    return world.maximum(int(1e9 * (time.perf_counter() - begun)))[0] / 1e9
 
 
 def _call(collective: Collective, world: World) -> Callable[[], Any]:
@@ -104,20 +115,3 @@ def _call(collective: Collective, world: World) -> Callable[[], Any]:
             work.wait()
 
     return exchange
-
-
-def _median(call: Callable[[], Any], world: World) -> float:
-    return float(np.median(_times(call, world)))
-
-
-def _times(call: Callable[[], Any], world: World) -> list[float]:
-    """Seconds of each try but the first, of the slowest process."""
-    found = []
-    for _ in range(TRIES + 1):
-        world.wait()
-        begun = time.perf_counter()
-        call()
-        if world.device.type == "cuda":
-            torch.cuda.synchronize(world.device)
-        found.append(int(1e9 * (time.perf_counter() - begun)))
-    return [slowest / 1e9 for slowest in world.maximum(*found)[1:]]

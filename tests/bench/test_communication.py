@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catlipctl.bench.case import shapes_of
-from catlipctl.bench.collectives import measured_network, recorded, seconds_alone
+from catlipctl.bench.collectives import measured, recorded
 from catlipctl.bench.communication import (
     BETWEEN,
     INSIDE,
@@ -120,11 +120,8 @@ def worker(tiny: str, folder: str) -> None:
         model = collectives(entry.objective, shapes_of(entry, case, engine), case.batch_size, world.size)
         sent[entry.objective] = [by_kind(recorded(engine)), by_kind(model)]
         last = recorded(engine)
-    found = {
-        "sent": sent,
-        "bandwidth": measured_network(world).bandwidth,
-        "seconds": seconds_alone(last, world).median,
-    }
+    network, alone = measured({"last": last}, world)
+    found = {"sent": sent, "bandwidth": network.bandwidth, "seconds": alone["last"].median}
     (Path(folder) / f"{world.rank}.json").write_text(json.dumps(found))
     world.close()
 
