@@ -13,7 +13,7 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from pydantic import BaseModel, ConfigDict, Field
 from timm.data import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from timm.models import get_model_args
-from torch import Tensor
+from torch import Tensor, nn
 
 from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.files import FileKind
@@ -21,6 +21,7 @@ from catlipctl.models import Tower
 from catlipctl.models.text import TextTower, text_tower_of
 from catlipctl.objectives.contrastive import LARGEST_SCALE, Contrastive
 from catlipctl.objectives.siglip import INITIAL_BIAS, Siglip
+from catlipctl.objectives.superclip import Superclip
 
 
 class _Open(BaseModel):
@@ -77,6 +78,19 @@ class BothTowers:
         module.load_state_dict({key: tensors[prefix + key] for key in module.state_dict()})
         return TextTower(module.eval(), int(model.text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH)))
 
+    def projection(self, tower: Tower) -> nn.Module:
+        """What makes an embedding of what the tower's head is given: the head, or what stands in its place.
+
+        In a SuperCLIP run's checkpoint the head is the classifier.
+        """
+        tensors = self.tensors()
+        weight, bias = (tensors.get(name) for _, name in projection_names(tower))
+        if weight is None:
+            return tower.head
+        made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+        made.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+        return made
+
 
 def other_text(model: ModelConfig) -> str:
     """Why a text tower of open_clip's can't be used here; '' where it can."""
@@ -121,7 +135,19 @@ def open_clip_files(
             state[name] = value
         elif name == "logit_scale":
             state[name] = value.clamp(0, math.log(LARGEST_SCALE))
+    if isinstance(objective, Superclip):
+        # Where the projection is the head of a CLIP run, this one has its classifier.
+        values = objective.state_dict() if weights is None else weights
+        state |= {name: values[f"projection.{end}"] for end, name in projection_names(objective.tower)}
     return config, state
+
+
+def projection_names(tower: Tower) -> list[tuple[str, str]]:
+    """`weight` and `bias` of a projection that is timm's own classifier, and what open_clip calls them."""
+    module: Any = tower.module
+    return [
+        (end, f"visual.trunk.{module.pretrained_cfg.get('classifier')}.{end}") for end in ("weight", "bias")
+    ]
 
 
 def _vision(tower: Tower) -> dict[str, Any]:

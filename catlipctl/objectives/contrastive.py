@@ -9,7 +9,7 @@ without autograd; then each piece again, which is given its gradient: Gao et al.
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 import torch
@@ -30,8 +30,9 @@ class Contrast(NamedTuple):
     """What a process's rows come to among all of the step's.
 
     losses: `[B]`; their mean over all rows of the step is the loss. correct: `[B]`, whether the image is
-    nearest to its own text. gradients: one for each of the features, and of its shape: of the sum of *all*
-    rows' losses, on every process, with respect to this process's rows.
+    nearest to its own text; of several captions how many, by weight. gradients: one for each of the
+    features, and of its shape: of the sum of *all* rows' losses, on every process, with respect to this
+    process's rows.
     """
 
     losses: Tensor
@@ -49,6 +50,8 @@ class Contrastive(Objective):
 
     undecayed = frozenset({"logit_scale"})
     needs_classes = False
+    defaults: ClassVar[ClipSettings] = ClipSettings()
+    """The settings of a recipe that says nothing: open_clip's text tower of the ViT-B models."""
     initial_scale: ClassVar[float]
     scalars: ClassVar[int] = 1
     """Numbers that learn beside the towers."""
@@ -56,7 +59,9 @@ class Contrastive(Objective):
     def __init__(self, settings: ClipSettings, context: Context) -> None:
         super().__init__(context)
         self.settings = settings
-        self.collate = TokenCollate(settings.text.context_length, context.seed)
+        weights = context.captions or (1.0,)
+        self.captions = [weight / sum(weights) for weight in weights]
+        self.collate = TokenCollate(settings.text.context_length, len(weights))
         self.text = create_text_tower(settings.text, settings.embed_dim)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(self.initial_scale)))
         self.rank, self.world = context.rank, context.world
@@ -64,8 +69,8 @@ class Contrastive(Objective):
 
     @classmethod
     def build(cls, settings: ClipSettings | None, context: Context) -> Self:
-        """Without settings: open_clip's text tower of the ViT-B models."""
-        return cls(settings or ClipSettings(), context)
+        """Without settings: `defaults`."""
+        return cls(settings or cls.defaults, context)
 
     @staticmethod
     def head_size(settings: ClipSettings | None, classes: int | None) -> int:  # noqa: ARG004
@@ -73,22 +78,29 @@ class Contrastive(Objective):
         return (settings or ClipSettings()).embed_dim
 
     @classmethod
-    def parameters_beside(cls, settings: ClipSettings | None) -> int:
-        """The text tower's, and the scale."""
+    def parameters_beside(cls, settings: ClipSettings | None, features: int) -> int:  # noqa: ARG003
+        """The text tower's, and the scalars."""
         return cls.scalars + sum(parameter.numel() for parameter in _text_on_meta(settings).parameters())
 
-    @staticmethod
-    def flops_beside(settings: ClipSettings | None) -> int:
-        """The text tower's, of one caption; the products of all pairs are left out."""
+    @classmethod
+    def flops_beside(
+        cls,
+        settings: ClipSettings | None,
+        features: int,  # noqa: ARG003
+        captions: int = 1,
+    ) -> int:
+        """The text tower's; the products of all pairs are left out."""
         text = _text_on_meta(settings).eval()
         tokens = torch.empty((1, (settings or ClipSettings()).text.context_length), dtype=torch.int64)
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             text(tokens.to("meta"))
-        return counter.get_total_flops()
+        return counter.get_total_flops() * captions
 
     def stand_ins(self, rows: int) -> Targets:
         """Empty captions."""
-        return {"tokens": torch.zeros((rows, self.settings.text.context_length), dtype=torch.int64)}
+        several = (len(self.captions),) if len(self.captions) > 1 else ()
+        shape = (rows, *several, self.settings.text.context_length)
+        return {"tokens": torch.zeros(shape, dtype=torch.int64)}
 
     def towers(self) -> list[nn.Module]:
         """The image tower and the text tower."""
@@ -98,7 +110,8 @@ class Contrastive(Objective):
     def contrast(self, features: tuple[Tensor, ...], step: Step, rank: int, world: int) -> Contrast:
         """Contrast this process's rows, its `share` of the step, with those of all processes.
 
-        All processes call. Features have no gradient, and are float32 or float64 under any autocast.
+        All processes call. Features are those of one caption an image, all `[B, ...]`. They have no gradient,
+        and are float32 or float64 under any autocast.
         """
 
     def prepare(self, step: Step, pieces: Sequence[Batch]) -> None:
@@ -134,6 +147,11 @@ class Contrastive(Objective):
         accuracy = found.correct.sum() / max(1, batch.counted)
         return Output(sum(losses.values(), loss), {"accuracy": accuracy, **self.told(), **losses})
 
+    def embedded(self, pixels: Tensor) -> Tensor:
+        """What texts are compared with: `[B, D]`, of any length."""
+        embedded: Tensor = self.model(pixels)
+        return embedded
+
     def told(self) -> dict[str, Tensor]:
         """What learns beside the towers."""
         return {"logit_scale": self.logit_scale.detach().exp()}
@@ -141,10 +159,14 @@ class Contrastive(Objective):
     @torch.no_grad()
     def _contrasted(self, features: tuple[Tensor, ...], step: Step, rank: int, world: int) -> Contrast:
         with torch.autocast(features[0].device.type, enabled=False):
-            return self.contrast(tuple(part.detach() for part in features), step, rank, world)
+            images, texts, *rest = (part.detach() for part in features)
+            found = [self.contrast((images, one, *rest), step, rank, world) for one in texts.unbind(1)]
+            return averaged(found, self.captions)
 
     def features(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """Of the rows that count: images times the scale and texts, `[B, D]`; and losses of augmentation.
+        """Of the rows that count: images times the scale, `[B, D]`, and texts, `[B, C, D]`, of C captions.
+
+        And losses of augmentation.
 
         The scale is bounded here. open_clip does it after each optimiser step, which no objective sees; all
         that is computed with it is the same.
@@ -153,8 +175,9 @@ class Contrastive(Objective):
             with torch.no_grad():
                 self.logit_scale.clamp_(0, math.log(LARGEST_SCALE))
         pixels, losses = self.pixels(batch)
-        images = unit(self.model(pixels)[: batch.counted]) * self.logit_scale.exp()
-        texts = unit(self.text(batch.targets["tokens"])[: batch.counted])
+        images = unit(self.embedded(pixels)[: batch.counted]) * self.logit_scale.exp()
+        tokens = batch.targets["tokens"]
+        texts = unit(self.text(tokens.flatten(0, -2)).unflatten(0, (len(tokens), -1))[: batch.counted])
         return (images, texts), losses
 
 
@@ -162,6 +185,20 @@ def _text_on_meta(settings: ClipSettings | None) -> nn.Module:
     made = settings or ClipSettings()
     with torch.device("meta"):
         return create_text_tower(made.text, made.embed_dim)
+
+
+def averaged(found: Sequence[Contrast], weights: Sequence[float]) -> Contrast:
+    """The contrasts of each of an image's captions as one: their mean by weight."""
+
+    def weighed(parts: Iterable[Tensor]) -> list[Tensor]:
+        return [part * weight for part, weight in zip(parts, weights, strict=True)]
+
+    images, texts, *rest = (weighed(parts) for parts in zip(*(one.gradients for one in found), strict=True))
+    return Contrast(
+        torch.stack(weighed(one.losses for one in found)).sum(0),
+        torch.stack(weighed(one.correct for one in found)).sum(0),
+        (torch.stack(images).sum(0), torch.stack(texts, dim=1), *(torch.stack(one).sum(0) for one in rest)),
+    )
 
 
 class _MeanWithGradient(torch.autograd.Function):

@@ -31,7 +31,7 @@ class Siglip(Contrastive):
         self.logit_bias = nn.Parameter(torch.tensor(INITIAL_BIAS))
 
     def features(self, batch: Batch) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-        """Images times the scale and texts, `[B, D]`, and the bias of each row, `[B]`; losses as above."""
+        """As above, and the bias of each row: `[B]`."""
         (images, texts), losses = super().features(batch)
         return (images, texts, self.logit_bias.expand(len(images))), losses
 

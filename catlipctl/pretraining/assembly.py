@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catlipctl import checkpoints, data, models
+from catlipctl import checkpoints, data, models, objectives
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import LocalOrder, Order
 from catlipctl.data.sample import Source
@@ -16,7 +16,8 @@ from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
-from catlipctl.objectives import OBJECTIVES, Context, Contrastive, Objective
+from catlipctl.objectives import Context, Contrastive, Objective
+from catlipctl.objectives.captions import OneCaption
 from catlipctl.objectives.objective import Encode
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -62,14 +63,18 @@ def _opened(
 def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
-    return OBJECTIVES[recipe.objective].head_size(recipe.objective_settings, count)
+    return objectives.find(recipe.objective).head_size(recipe.objective_settings, count)
 
 
 def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
     """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
-    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.objective_settings)
-    return {size: flops + beside for size, flops in counted.items()}
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size))
+    beside = objectives.find(recipe.objective).flops_beside(
+        recipe.objective_settings,
+        counted.features,
+        1 if recipe.one_caption else len(recipe.data.captions.weights),
+    )
+    return {size: flops + beside for size, flops in counted.flops.items()}
 
 
 def make_objective(
@@ -80,15 +85,20 @@ def make_objective(
     augment = None
     if recipe.range_augment is not None:
         augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
+    weights = tuple(recipe.data.captions.weights)
     context = Context(
         tower=models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)),
         encode=encode,
         range_augment=augment,
+        captions=() if recipe.one_caption else weights,
         rank=world.rank if world else 0,
         world=world.size if world else 1,
         seed=recipe.seed,
     )
-    return OBJECTIVES[recipe.objective].build(recipe.objective_settings, context)
+    objective = objectives.find(recipe.objective).build(recipe.objective_settings, context)
+    if recipe.one_caption:
+        objective.collate = OneCaption(objective.collate, recipe.seed, weights)
+    return objective
 
 
 def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:

@@ -16,9 +16,9 @@ from catlipctl import models
 from catlipctl.checkpoints import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
 from catlipctl.data.sample import Sample
 from catlipctl.errors import UsageError
-from catlipctl.objectives import OBJECTIVES, Context, Contrastive
+from catlipctl.objectives import OBJECTIVES, Context, Contrastive, Superclip
 from catlipctl.settings.models import ModelSettings, TextSettings
-from catlipctl.settings.objectives import ClipSettings
+from catlipctl.settings.objectives import ClipSettings, SuperclipSettings
 
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=9))
 
@@ -26,8 +26,9 @@ SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layer
 def built(name: str, size: int, kind: str = "clip", **model_args: Any) -> Contrastive:
     torch.manual_seed(0)
     settings = ModelSettings(name=name, image_size=size, model_args=model_args)
-    context = Context(tower=models.create(settings, SETTINGS.embed_dim))
-    found = OBJECTIVES[kind].build(SETTINGS, context)
+    made = SuperclipSettings(**SETTINGS.model_dump()) if kind == "superclip" else SETTINGS
+    tower = models.create(settings, OBJECTIVES[kind].head_size(made, 7))
+    found = OBJECTIVES[kind].build(made, Context(tower=tower, encode=lambda _: []))
     assert isinstance(found, Contrastive)
     return found
 
@@ -37,6 +38,8 @@ def built(name: str, size: int, kind: str = "clip", **model_args: Any) -> Contra
     [
         ("resnet10t", 32, {}),
         ("resnet10t", 32, {"kind": "siglip"}),
+        ("resnet10t", 32, {"kind": "superclip"}),
+        ("test_vit", 160, {"kind": "superclip"}),
         ("test_vit", 160, {"drop_path_rate": 0.1}),
         ("test_vit", 160, {"global_pool": "avg"}),
         ("test_vit", 160, {"dynamic_img_size": True}),
@@ -64,6 +67,8 @@ def test_round_trip(name: str, size: int, model_args: dict[str, Any], tmp_path: 
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(captions)
     samples = [Sample(caption, None, (caption,)) for caption in captions]
     assert torch.equal(objective.collate(samples, np.arange(3))["tokens"], tokens)
+    if isinstance(objective, Superclip):
+        assert objective.model(torch.rand(1, 3, size, size)).shape == (1, 7)
 
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8))
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
@@ -74,7 +79,9 @@ def test_round_trip(name: str, size: int, model_args: dict[str, Any], tmp_path: 
     images = torch.cat([prepared, torch.rand(2, 3, size, size)])
     with torch.no_grad():
         logits, _ = model.eval().get_logits(images, tokens)
-        ours = [nn.functional.normalize(f, dim=-1) for f in (objective.model(images), objective.text(tokens))]
+        ours = [
+            nn.functional.normalize(f, dim=-1) for f in (objective.embedded(images), objective.text(tokens))
+        ]
     scaled = ours[0] @ ours[1].T * objective.logit_scale.exp()
     wanted = scaled + getattr(objective, "logit_bias", 0.0)
     torch.testing.assert_close(logits, wanted, rtol=1e-5, atol=1e-5)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
@@ -40,14 +41,20 @@ pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed.nn")
 
 
 def built(
-    kind: str = "clip", name: str = "test_vit", *, rank: int = 0, world: int = 1, exact: bool = True
+    kind: str = "clip",
+    name: str = "test_vit",
+    *,
+    rank: int = 0,
+    world: int = 1,
+    exact: bool = True,
+    captions: tuple[float, ...] = (),
 ) -> Contrastive:
     """Our objective; `exact` makes it float64, with images that are."""
     torch.manual_seed(0)
     size = {"test_vit": 160, "resnet10t": 32}[name]
     objective = OBJECTIVES[kind]
     tower = models.create(ModelSettings(name=name, image_size=size), objective.head_size(SETTINGS, None))
-    found = objective.build(SETTINGS, Context(tower=tower, rank=rank, world=world))
+    found = objective.build(SETTINGS, Context(tower=tower, rank=rank, world=world, captions=captions))
     assert isinstance(found, Contrastive)
     if exact:
         found.double()
@@ -314,6 +321,22 @@ def test_training_steps_are_open_clips_where_the_scale_is_clamped() -> None:
     assert scales[-1] < 95
 
 
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_of_several_captions_each_has_its_loss(kind: str) -> None:
+    """The mean by weight of open_clip's loss with the first captions, and of that with the second."""
+    objective, first = built(kind, captions=(3.0, 1.0)), whole(7, 160)
+    tokens = [first.targets["tokens"], open_clip.tokenize([f"so {i}" for i in range(7)], 9)]
+    both = replace(first, targets={"tokens": torch.stack(tokens, dim=1)})
+    told, found = learn(objective, objective, [*pieces(both, 3)])
+    model, total = reference(objective), torch.zeros((), dtype=torch.float64)
+    for one, weight in zip(tokens, (0.75, 0.25), strict=True):
+        total = total + weight * LOSSES[kind]()(**model(pixels(objective, first).double(), one))
+    total.backward()
+    assert told[0].item() == pytest.approx(total.item(), abs=1e-10)
+    assert_same(found, gradients(model), exact=True)
+    assert objective.stand_ins(4)["tokens"].shape == (4, *both.targets["tokens"].shape[1:])
+
+
 def test_pieces_under_autocast_learn_as_one_batch_does() -> None:
     batch = whole(8, 160)
     found = []
@@ -342,14 +365,14 @@ def test_scalars_start_as_published_and_are_without_weight_decay(
     wanted = {"logit_scale": math.log(scale)} | ({} if bias is None else {"logit_bias": bias})
     assert scalars == pytest.approx(wanted)
     assert objective.undecayed == scalars.keys()
-    assert OBJECTIVES[kind].parameters_beside(SETTINGS) == sum(
+    assert OBJECTIVES[kind].parameters_beside(SETTINGS, 64) == sum(
         value.numel() for name, value in learned.items() if not name.startswith("model.")
     )
 
 
 def test_the_text_tower_has_the_operations_that_open_clip_lists() -> None:
     """open_clip's model profile: 2.98 GMACs of text in its ViT-B models; two operations each."""
-    assert Clip.flops_beside(None) == pytest.approx(2 * 2.98e9, rel=2e-3)
+    assert Clip.flops_beside(None, 768) == pytest.approx(2 * 2.98e9, rel=2e-3)
 
 
 if __name__ == "__main__":

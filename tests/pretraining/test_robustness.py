@@ -39,9 +39,10 @@ NEW_KEYS = {
         "keep_last",
         "clip",
         "siglip",
+        "superclip",
         "range_augment",
     ),
-    "data": ("decode", "window"),
+    "data": ("captions", "decode", "window"),
     "schedule": ("decimals",),
 }
 """What recipes have got since version 0.1."""
