@@ -118,6 +118,10 @@ def _superclass(shapes: Shapes, rows: int, processes: int) -> list[Collective]: 
     return [Collective("all-reduce", INT32 * shapes.classes, "document frequencies")]
 
 
+def _superclip(shapes: Shapes, rows: int, processes: int) -> list[Collective]:
+    return [*_clip(shapes, rows, processes), *_superclass(shapes, rows, processes)]
+
+
 SENDS: dict[str, Sends] = {
     "catlip": Sends(),
     "superclass": Sends(_superclass),
@@ -125,6 +129,7 @@ SENDS: dict[str, Sends] = {
     "siglip": Sends(_siglip, pairs=6, again=True),
     # Logits from images and from texts, and a product for each side's gradient: four times 2 D.
     "clip": Sends(_clip, pairs=8, again=True),
+    "superclip": Sends(_superclip, pairs=8, again=True),
 }
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from catlipctl.bench import configuration as configurations
 from catlipctl.data.batch import Batch, Step
-from catlipctl.objectives import OBJECTIVES
+from catlipctl.labels import SUBWORDS
+from catlipctl.objectives import find
 from catlipctl.settings.models import VOCABULARY_SIZE, TextSettings
 from catlipctl.settings.training import OptimiserSettings, Precision
 from catlipctl.training.world import World
@@ -77,7 +78,7 @@ class Comparison(BaseModel):
 
 def of_sub_words(objective: str) -> bool:
     """Does it learn a caption's sub-words, of which all are classes (SuperClass 3.2)?"""
-    return OBJECTIVES[objective].extractor == "subword"
+    return find(objective).extractor in SUBWORDS
 
 
 def made_up_batch(

@@ -27,8 +27,9 @@ def entries(
     own = configurations.text_settings(comparison.configuration()).context_length
     found = []
     for objective in objectives:
-        if objective not in OBJECTIVES:
-            raise UsageError(f"there is no objective {objective!r}", f"there is: {', '.join(OBJECTIVES)}")
+        if objective not in OBJECTIVES and ":" not in objective:
+            known = ", ".join((*OBJECTIVES, "package.module:Class"))
+            raise UsageError(f"there is no objective {objective!r}", f"there is: {known}")
         tokens: list[int | None] = [None]
         if has_text_tower(objective):
             tokens = list(dict.fromkeys(context or own for context in contexts))

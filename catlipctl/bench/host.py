@@ -13,11 +13,11 @@ from catlipctl.bench.comparison import CLASSES
 from catlipctl.bench.learners import has_text_tower
 from catlipctl.bench.step_result import HostTime
 from catlipctl.data.sample import Sample
-from catlipctl.labels import extractor
+from catlipctl.labels import SUBWORDS, extractor
 from catlipctl.models import text
-from catlipctl.objectives import OBJECTIVES, Objective
+from catlipctl.objectives import Objective, find
 from catlipctl.objectives.objective import Encode
-from catlipctl.vocabulary import Encoder, pruned
+from catlipctl.vocabulary import Encoder, of_sub_words, pruned
 from catlipctl.vocabulary.counts import count
 
 AT_ONCE = 64
@@ -25,13 +25,16 @@ AT_ONCE = 64
 
 
 def encoders(objectives: Sequence[str], captions: Sequence[str], source: str) -> dict[str, Encode]:
-    """For each label objective what makes its labels, with a vocabulary of these captions.
+    """For each objective what would make its labels, with a vocabulary of these captions.
 
     TooFewLabels where they have fewer than 100.
     """
     made: dict[str, Encode] = {}
     for objective in objectives:
-        name = OBJECTIVES[objective].extractor
+        name = find(objective).extractor
+        if name in SUBWORDS:
+            made[objective] = Encoder(of_sub_words(name))
+            continue
         counts = count(((caption,) for caption in captions), extractor(name))
         made[objective] = Encoder(pruned(counts, extractor=name, source=source, max_size=CLASSES))
     return made

@@ -11,7 +11,7 @@ from catlipctl.bench.comparison import MOMENTUM, OPTIMISER, Comparison, Entry, m
 from catlipctl.bench.spans import OPTIMISER as OPTIMISING
 from catlipctl.bench.spans import Mark, Span, Watch
 from catlipctl.data.batch import Batch, Step
-from catlipctl.objectives import OBJECTIVES, Catlip, Context, Objective
+from catlipctl.objectives import OBJECTIVES, Catlip, Context, Contrastive, Objective, find
 from catlipctl.objectives.objective import Encode
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.learner import Learner
@@ -77,7 +77,7 @@ def make_objective(
     encode: of samples; None: a made-up batch has its labels.
     """
     torch.manual_seed(comparison.seed)
-    kind, settings = OBJECTIVES[entry.objective], settings_of(entry, comparison)
+    kind, settings = find(entry.objective), settings_of(entry, comparison)
     classes = comparison.classes_of(entry.objective)
     outputs = kind.head_size(settings, classes)
     configuration = comparison.configuration(entry.context)
@@ -97,10 +97,13 @@ def catlip_objective(comparison: Comparison, world: World) -> Catlip:
 
 
 def settings_of(entry: Entry, comparison: Comparison) -> Any:
-    """The recipe's section of the objective, with the configuration's text tower; None where it has none."""
+    """The recipe's section of the objective, with the configuration's text tower.
+
+    Of an objective of one's own no arguments.
+    """
     section = section_of(entry.objective)
     if section is None:
-        return None
+        return None if entry.objective in OBJECTIVES else {}
     configuration = comparison.configuration(entry.context)
     known = {
         "embed_dim": configuration["embed_dim"],
@@ -118,5 +121,4 @@ def section_of(objective: str) -> type[BaseModel] | None:
 
 def has_text_tower(objective: str) -> bool:
     """Does it read captions by a text tower?"""
-    section = section_of(objective)
-    return section is not None and "text" in section.model_fields
+    return issubclass(find(objective), Contrastive)

@@ -70,6 +70,10 @@ class Watch:
             self._part(objective.tower.head, HEAD, before=IMAGE)
         if text is not None:
             self._part(text, TEXT, before=HEAD, compiled=compiled)
+        for other in objective.children():
+            # Such as a second head: what it is given is the image tower's, whose own hook tells.
+            if other not in (objective.model, text) and any(True for _ in other.parameters()):
+                self._part(other, HEAD, before=HEAD, given=False)
         objective.register_forward_hook(lambda *_: self.mark(Span("loss", HEAD)))
 
     def backward_ends(self) -> None:
@@ -80,12 +84,17 @@ class Watch:
         self.mark(Span("backward", self._now))
         self._now = part
 
-    def _part(self, module: nn.Module, part: str, *, before: str, compiled: bool = False) -> None:
-        """Watch a module. before: the part that runs in the forward pass until the module does."""
+    def _part(
+        self, module: nn.Module, part: str, *, before: str, compiled: bool = False, given: bool = True
+    ) -> None:
+        """Watch a module. before: the part that runs in the forward pass until the module does.
+
+        given: does what it is given end its backward pass, and begin that of `before`?
+        """
 
         def entered(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             self.mark(Span("forward", before))
-            if inputs and isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
+            if given and inputs and isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
                 inputs[0].register_hook(lambda _: self._begins(before))
 
         def left(_: nn.Module, __: Any, output: Any) -> None:

@@ -11,8 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catlipctl.bench import collectives as sending
 from catlipctl.bench.case import shapes_of
-from catlipctl.bench.collectives import measured, recorded
 from catlipctl.bench.communication import (
     BETWEEN,
     INSIDE,
@@ -118,9 +118,10 @@ def worker(tiny: str, folder: str) -> None:
         for _ in range(2):
             engine.step(lambda _: None)
         model = collectives(entry.objective, shapes_of(entry, case, engine), case.batch_size, world.size)
-        sent[entry.objective] = [by_kind(recorded(engine)), by_kind(model)]
-        last = recorded(engine)
-    network, alone = measured({"last": last}, world)
+        sent[entry.objective] = [by_kind(sending.recorded(engine)), by_kind(model)]
+        last = sending.recorded(engine)
+    sending.SIZES, sending.TRIES = (2**12, 2**20), 2
+    network, alone = sending.measured({"last": last}, world)
     found = {"sent": sent, "bandwidth": network.bandwidth, "seconds": alone["last"].median}
     (Path(folder) / f"{world.rank}.json").write_text(json.dumps(found))
     world.close()

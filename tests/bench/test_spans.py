@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from catlipctl.bench.comparison import Comparison, Entry, made_up_batch
 from catlipctl.bench.configuration import clip_model, find
 from catlipctl.bench.contestants import build, entries
+from catlipctl.bench.learners import has_text_tower
 from catlipctl.bench.spans import (
     HEAD,
     IMAGE,
@@ -24,6 +25,7 @@ from catlipctl.bench.spans import (
     counted,
     timed,
 )
+from catlipctl.objectives import OBJECTIVES
 from catlipctl.training.world import World
 
 BATCH, CPU, CLASSES = 4, torch.device("cpu"), 1000
@@ -66,6 +68,15 @@ def test_both_towers_are_open_clips_and_the_rest_are_products_of_pairs(tiny: Pat
     assert found[HEAD] == projection + 6 * BATCH * BATCH * 48
 
 
+def test_a_second_head_is_no_part_of_a_tower(tiny: Path) -> None:
+    world, comparison = World(cpu=True), case(tiny)
+    entry = CLIP.model_copy(update={"objective": "superclip"})
+    clip, both = (by_part(counted(build(one, comparison, world), CPU)) for one in (CLIP, entry))
+    assert {name: both[name] for name in (IMAGE, TEXT)} == {name: clip[name] for name in (IMAGE, TEXT)}
+    # SuperCLIP: what the text tower and the contrast take, and a classifier.
+    assert both[HEAD] - clip[HEAD] == 6 * BATCH * 64 * CLASSES
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_steps_spans_follow_each_other_and_sum_up_to_it(tiny: Path, compiled: bool) -> None:
     torch._dynamo.reset()
@@ -74,7 +85,8 @@ def test_a_steps_spans_follow_each_other_and_sum_up_to_it(tiny: Path, compiled: 
     # Traced, but not by a C++ compiler, which takes a minute.
     patch.setattr(torch.nn.Module, "compile", lambda self, **o: plain(self, backend="aot_eager", **o))
     try:
-        for entry in entries(["catlip", "clip"], [None, 32], case(tiny), plain=not compiled):
+        names = ["catlip", "clip"] if compiled else list(OBJECTIVES)
+        for entry in entries(names, [None], case(tiny), plain=not compiled):
             made = case(tiny).model_copy(update={"compile": compiled})
             contestant = build(entry, made, World(cpu=True))
             told: list[Span] = []
@@ -90,7 +102,7 @@ def test_a_steps_spans_follow_each_other_and_sum_up_to_it(tiny: Path, compiled: 
                 continue
             assert list(parts) == list(PARTS)
             assert sum(parts.values()) == pytest.approx(total)
-            assert (parts[TEXT] > 0) == (entry.objective == "clip")
+            assert (parts[TEXT] > 0) == has_text_tower(entry.objective)
             both = {part for part in PARTS if parts[part] and part != OPTIMISER}
             backward = {span.part for span in told if span.phase == "backward"}
             assert backward == both
