@@ -1,6 +1,7 @@
 """One case of `bench step`: a model, an image size, a precision and a batch, with all sides in turns."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import copy
 
 import torch
@@ -18,7 +19,7 @@ from catlipctl.bench.memory import trial
 from catlipctl.bench.protocols import Cluster, Measured
 from catlipctl.bench.result import Spread
 from catlipctl.bench.rounds import Round, Side, explained, ratio, rounds, spreads, take, with_communication
-from catlipctl.bench.spans import Span, by_part, by_phase, counted
+from catlipctl.bench.spans import Contestant, Span, by_part, by_phase, counted
 from catlipctl.bench.step_result import Device, Fitting, HostTime, StepCase, StepRow, Traffic
 from catlipctl.errors import OutOfMemory
 from catlipctl.objectives.objective import Encode
@@ -64,7 +65,7 @@ class Case:
         with float32_products(world.device, comparison.precision):
             try:
                 sides = {entry.name: self._side(entry) for entry in self.entries}
-                flops = {name: counted(side.itself, world.device) for name, side in sides.items()}
+                flops = {name: _flops(side.itself, world.device) for name, side in sides.items()}
                 for _ in range(2 if comparison.compile else 1):
                     warm = take(sides, list(sides), world)
                 before = compiled()
@@ -211,6 +212,12 @@ class Case:
             estimates=estimates,
             answers=answers,
         )
+
+
+def _flops(contestant: Contestant, device: torch.device) -> dict[Span, int]:
+    once = contestant.nothing_computed_again() if isinstance(contestant, Engine) else nullcontext()
+    with once:
+        return counted(contestant, device)
 
 
 def shapes_of(entry: Entry, comparison: Comparison, engine: Engine) -> Shapes:

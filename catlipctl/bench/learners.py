@@ -1,6 +1,7 @@
 """Our side of `bench step`: the learner that trains, around the objectives that train, on a made-up batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, get_args
 
 import torch
@@ -40,6 +41,16 @@ class Engine:
     def parts(self) -> int:
         """How many named parts of the loss a step has told."""
         return self._learner.parts
+
+    @contextmanager
+    def nothing_computed_again(self) -> Iterator[None]:
+        """Inside, blocks keep their activations: what a step computes again is no progress."""
+        towers: list[Any] = self.module.towers() if self._learner.recomputes else []
+        for tower in towers:
+            tower.set_grad_checkpointing(False)
+        yield
+        for tower in towers:
+            tower.set_grad_checkpointing(True)
 
     def step(self, mark: Mark) -> float:
         """Take a step; the loss before it."""

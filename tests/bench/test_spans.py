@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from catlipctl.bench.comparison import Comparison, Entry, made_up_batch
 from catlipctl.bench.configuration import clip_model, find
 from catlipctl.bench.contestants import build, entries
-from catlipctl.bench.learners import has_text_tower
+from catlipctl.bench.learners import Engine, has_text_tower
 from catlipctl.bench.spans import (
     HEAD,
     IMAGE,
@@ -66,6 +66,16 @@ def test_both_towers_are_open_clips_and_the_rest_are_products_of_pairs(tiny: Pat
     assert found[TEXT] == alone(lambda: model.encode_text(tokens))
     # The logits of a process alone, once, and a product for each side's gradient.
     assert found[HEAD] == projection + 6 * BATCH * BATCH * 48
+
+
+def test_what_is_computed_again_is_not_counted(tiny: Path) -> None:
+    world, again = World(cpu=True), case(tiny).model_copy(update={"activation_checkpointing": True})
+    plain, engine = (build(CLIP, one, world) for one in (case(tiny), again))
+    assert isinstance(engine, Engine)
+    expected = counted(plain, CPU)
+    with engine.nothing_computed_again():
+        assert counted(engine, CPU) == expected
+    assert sum(counted(engine, CPU).values()) > sum(expected.values())
 
 
 def test_a_second_head_is_no_part_of_a_tower(tiny: Path) -> None:
