@@ -69,12 +69,12 @@ def compare(
         from catlipctl.reports import comparison
 
         findings = reports.find(paths)
-        for fault in findings.faults:
-            out.warn(fault)
         if findings.of(StepBenchmark) and not findings.runs:
             _benchmarks(findings, baseline, out_dir, seed, plots, out)
             return
         result = comparison.compare(findings, baseline, seed=seed)
+        for fault in findings.faults:
+            out.warn(fault)
         if out_dir is not None and document is not None:
             out_dir.mkdir(parents=True, exist_ok=True)
             result.files = [*_draw(result, out_dir, plots, out), str(document)]
@@ -97,6 +97,8 @@ def _benchmarks(
             "leave out --baseline, and compare evaluations apart",
         )
     result = regressions.regressions(findings, seed=seed)
+    for fault in findings.faults:
+        out.warn(fault)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         drawn = save({folder / STEM: lambda: regressions.changed(result)}, plots, out)
