@@ -5,7 +5,7 @@ import inspect
 
 from catlipctl.errors import UsageError
 from catlipctl.objectives.catlip import Catlip
-from catlipctl.objectives.classification import Classification
+from catlipctl.objectives.classification import Classification, NormedClassification
 from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.contrastive import Contrastive
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
@@ -55,6 +55,7 @@ __all__ = [
     "Context",
     "Contrastive",
     "LabelCollate",
+    "NormedClassification",
     "Objective",
     "Output",
     "Siglip",

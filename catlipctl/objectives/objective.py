@@ -161,6 +161,10 @@ class Objective(nn.Module, ABC):
         """What is compiled, and whose blocks may be computed again: the image tower, and any beside it."""
         return [self.model]
 
+    def finished(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Its weights as a checkpoint's tower is to have them. weights: all, by name; or none."""
+        return weights
+
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
         """The loss and its named parts, all scalars on the device.

@@ -209,6 +209,8 @@ def test_two_processes_measure_together(tmp_path: Path) -> None:
         "bench",
         "--processes",
         "2",
+        "--context",
+        "77",
         "--model",
         str(tmp_path / "tiny.json"),
         "--out",
