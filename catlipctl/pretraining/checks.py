@@ -34,6 +34,12 @@ class Refusal(BaseModel):
     exit_code: int
     elsewhere: bool
 
+    def error(self) -> CatlipctlError:
+        """What the run would raise."""
+        error = CatlipctlError(self.message, self.hint)
+        error.exit_code = self.exit_code
+        return error
+
 
 class Place(NamedTuple):
     """Where a run would go, and on what."""

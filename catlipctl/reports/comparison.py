@@ -7,6 +7,7 @@ images, with so many training images: nothing else stands beside each other.
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -91,8 +92,8 @@ class Comparison(Result):
 
 
 @dataclass(frozen=True)
-class _Hits:
-    """Whether each test image was recognised, by seed; images by name. figures: as the results say."""
+class Hits:
+    """Whether a model recognised each test image, by seed; images by name. figures: as the results say."""
 
     by_seed: Mapping[int, Mapping[str, bool]]
     figures: Mapping[int, float]
@@ -199,7 +200,7 @@ def _compared(
     return ComparedColumn(**column._asdict(), measure=kind.measure, rival=kind.rival, cells=cells)
 
 
-def _hits(results: Sequence[tuple[Found, Measured]]) -> _Hits:
+def _hits(results: Sequence[tuple[Found, Measured]]) -> Hits:
     by_seed: dict[int, dict[str, bool]] = {}
     figures: dict[int, float] = {}
     for file, result in results:
@@ -211,17 +212,42 @@ def _hits(results: Sequence[tuple[Found, Measured]]) -> _Hits:
         figures[result.seed] = result.figure
         if file.predictions is not None:
             by_seed[result.seed] = {row.sample: row.truth == row.predicted for row in file.predictions.rows}
-    return _Hits(by_seed, figures)
+    return Hits(by_seed, figures)
 
 
-def _interval(hits: _Hits, seed: int) -> Interval | None:
+def _interval(hits: Hits, seed: int) -> Interval | None:
     if not hits.complete:
         return None
     table = hits.table(list(next(iter(hits.by_seed.values()))))
     return _percentiles(_resampled([table], [list(range(len(table)))], seed)[0])
 
 
-def difference(model: _Hits, baseline: _Hits, seed: int) -> Difference:
+class Bootstrap(NamedTuple):
+    """Intervals of models, None without predictions, and the first less the second of each pair of them."""
+
+    intervals: dict[str, Interval | None]
+    differences: dict[tuple[str, str], Difference]
+
+
+def bootstrap(models: Mapping[str, Hits], seed: int = 0) -> Bootstrap:
+    """All pairs of models in one column, by the same resamples of images and seeds."""
+    pairs = list(combinations(models, 2))
+    images = {frozenset(next(iter(model.by_seed.values()), ())) for model in models.values()}
+    if len(images) > 1 or not all(model.complete for model in models.values()):
+        return Bootstrap(
+            {name: _interval(model, seed) for name, model in models.items()},
+            {(one, other): difference(models[one], models[other], seed) for one, other in pairs},
+        )
+    tables = {name: model.table(sorted(*images)) for name, model in models.items()}
+    seeds = [sorted(model.by_seed) for model in models.values()]
+    drawn = dict(zip(models, _resampled(list(tables.values()), seeds, seed), strict=True))
+    return Bootstrap(
+        {name: _percentiles(means) for name, means in drawn.items()},
+        {(a, b): _told(tables[a].mean() - tables[b].mean(), drawn[a] - drawn[b]) for a, b in pairs},
+    )
+
+
+def difference(model: Hits, baseline: Hits, seed: int) -> Difference:
     """The paired bootstrap of a model against another."""
     if not (model.complete and baseline.complete):
         return Difference(figure=None, interval=None, verdict="no predictions")
@@ -232,10 +258,13 @@ def difference(model: _Hits, baseline: _Hits, seed: int) -> Difference:
     # Seeds that both have are drawn together; others each by themselves.
     seeds = [sorted(hits.by_seed) for hits in (model, baseline)]
     ours, theirs = _resampled(tables, seeds, seed)
-    low, high = _percentiles(ours - theirs)
+    return _told(tables[0].mean() - tables[1].mean(), ours - theirs)
+
+
+def _told(figure: float, drawn: "NDArray[np.float64]") -> Difference:
+    low, high = _percentiles(drawn)
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "no verdict"
-    figure = float(tables[0].mean() - tables[1].mean())
-    return Difference(figure=figure, interval=(low, high), verdict=verdict)
+    return Difference(figure=float(figure), interval=(low, high), verdict=verdict)
 
 
 def _resampled(

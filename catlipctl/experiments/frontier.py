@@ -1,0 +1,267 @@
+"""Accuracy against cost: methods on the same pairs at the same budgets, each tuned as much as the others.
+
+The steps: time all methods in turns; turn each budget into a number of samples; tune each method at the
+smallest budget by a probe of held-out training images; then run all budgets and seeds, methods in turn, and
+probe each run. Recipes, timing and the results of the grid decide what a run is, and all of them lie in the
+folder: an interrupted frontier goes on, and what is finished is not run again.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from catlipctl import recipe as recipes
+from catlipctl import vocabulary as vocabularies
+from catlipctl.errors import UsageError
+from catlipctl.experiments.budgets import (
+    Budget,
+    Timing,
+    Tuned,
+    budget_point,
+    fitted,
+    timed,
+    tuning_point,
+)
+from catlipctl.experiments.finishing import finish_all, held
+from catlipctl.experiments.folder import Folder, ProbeData, earlier
+from catlipctl.experiments.frontier_result import (
+    RESULT,
+    Frontier,
+    GridPoint,
+    Ran,
+    Tuning,
+    chosen,
+    means_and_pairs,
+    reached,
+)
+from catlipctl.experiments.methods import Method, differing
+from catlipctl.experiments.points import Point
+from catlipctl.objectives import OBJECTIVES
+from catlipctl.pretraining.assembly import forward_flops, open_source, outputs
+from catlipctl.progress import SILENT, Progress
+from catlipctl.training.steps import planned
+from catlipctl.training.utilisation import BACKWARD
+from catlipctl.transfer.labelled import described
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compared, and how.
+
+    grid: of each method's tuning; one point is taken as it is, and none leaves the recipes' own rates.
+    targets: accuracies by probe, of which it is told what they take.
+    """
+
+    methods: Sequence[Method]
+    budgets: Sequence[Budget]
+    probes: Sequence[ProbeData]
+    grid: Sequence[Tuned]
+    seeds: int = 3
+    rounds: int = 5
+    targets: Mapping[str, float] = field(default_factory=dict)
+
+    def check(self) -> None:
+        """UsageError for what cannot be compared."""
+        names = {name_of(data) for data in self.probes}
+        if not names:
+            raise UsageError("a frontier needs a probe", "--probe SOURCE names labelled images")
+        if unknown := sorted(set(self.targets) - names):
+            raise UsageError(f"no probe is called {unknown[0]}", f"they are {', '.join(sorted(names))}")
+
+    @property
+    def searched(self) -> Sequence[Tuned]:
+        """The points of the grid of which one is to be chosen."""
+        return self.grid if len(self.grid) > 1 else ()
+
+    def held_out(self) -> list[ProbeData]:
+        """What tuning may see: a part of each probe's training images tests, the same for all methods."""
+        return [data._replace(name=f"held-out-{name_of(data)}", test=None) for data in self.probes]
+
+
+class Begun(BaseModel):
+    """What is kept of an earlier `frontier.json`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    timings: dict[str, Timing]
+
+
+def name_of(data: ProbeData) -> str:
+    """A probe's short name."""
+    return data.name.removeprefix("lp-")
+
+
+def frontier(
+    design: Design,
+    out: Path,
+    *,
+    cpu: bool = False,
+    cache_dir: Path | None = None,
+    progress: Progress = SILENT,
+) -> Frontier:
+    """Bring the whole comparison to its end, and write `frontier.json` after each run.
+
+    A run that fails is told, and the rest go on. Raises UsageError where something else lies in `out`, or a
+    run was begun by another recipe, and Stopped at a signal: the same call then goes on.
+    """
+    design.check()
+    begun = earlier(out, RESULT, Begun)
+    with held(out, "frontier"):
+        work = _Work(design, out, cpu, cache_dir, progress)
+        work.time({} if begun is None else begun.timings)
+        work.tune()
+        work.compare()
+        return work.written(whole=True)
+
+
+class _Work:
+    """A frontier under way: what is known so far."""
+
+    def __init__(
+        self, design: Design, out: Path, cpu: bool, cache_dir: Path | None, progress: Progress
+    ) -> None:
+        self.design, self.out, self.progress = design, out, progress
+        self.cpu, self.cache_dir = cpu, cache_dir
+        self.source_size = len(open_source(design.methods[0].recipe, cache_dir, progress))
+        self.tuned = Folder(out, design.held_out(), init="random", classifiers=False)
+        self.compared = Folder(out, design.probes, init="random", classifiers=False)
+        self.timings: dict[str, Timing] = {}
+        self.tunings: list[Tuning] = []
+        self.points: list[Point] = []
+        self.errors: dict[str, str] = {}
+        self.flops: dict[tuple[str, int], dict[int, int]] = {}
+
+    def time(self, before: Mapping[str, Timing]) -> None:
+        """Time the methods that were not yet; by one that was, they are set right for what has changed."""
+        known = [method for method in self.design.methods if method.name in before]
+        new = [method for method in self.design.methods if method.name not in before]
+        options = {"cpu": self.cpu, "cache_dir": self.cache_dir, "progress": self.progress}
+        found = timed([*known[:1], *new], self.design.rounds, **options) if new else {}  # type: ignore[arg-type]
+        for method in self.design.methods:
+            self.timings[method.name] = before.get(method.name) or found[method.name]
+        for method in new if known else ():
+            was, now = before[known[0].name], found[known[0].name]
+            scale = was.seconds_per_sample / now.seconds_per_sample
+            rounds = [seconds * scale for seconds in found[method.name].rounds]
+            self.timings[method.name] = Timing(rounds=rounds, cores=found[method.name].cores)
+        if new:
+            self.written()
+
+    def tune(self) -> None:
+        """Run each method's grid at the smallest budget, with a seed that no compared run has."""
+        points: dict[str, list[Point]] = {}
+        for method in self.design.methods:
+            fit = self.fit(method, self.design.budgets[0])
+            seed = method.recipe.seed + self.design.seeds
+            points[method.name] = [tuning_point(method, one, fit, seed) for one in self.design.searched]
+        grid = [point for of_one in zip(*points.values(), strict=True) for point in of_one]
+        self.tuned.must_fit(grid)
+        self.tunings = [self._tuning(method, points[method.name]) for method in self.design.methods]
+
+        def written() -> None:
+            self.tunings = [self._tuning(method, points[method.name]) for method in self.design.methods]
+            self.written()
+
+        self.finish(self.tuned, grid, written)
+        written()
+
+    def compare(self) -> None:
+        """Run all budgets and seeds with the chosen rates, the methods in turn."""
+        best = {tuning.method: tuning.chosen for tuning in self.tunings}
+        for budget, number in product(self.design.budgets, range(self.design.seeds)):
+            for method in self.design.methods:
+                if (rates := best[method.name]) is not None:
+                    fit = self.fit(method, budget)
+                    seed = method.recipe.seed + number
+                    self.points.append(budget_point(method, budget, rates, fit, seed))
+        self.compared.must_fit(self.points)
+        self.finish(self.compared, self.points, self.written)
+
+    def fit(self, method: Method, budget: Budget) -> list[recipes.Override]:
+        """What the budget makes of the method's recipe."""
+        return fitted(method, budget, self.timings[method.name], self.source_size)
+
+    def finish(self, folder: Folder, points: Sequence[Point], written: Callable[[], object]) -> None:
+        """Bring points to their end."""
+        finish_all(
+            folder,
+            points,
+            self.errors,
+            written,
+            cpu=self.cpu,
+            cache_dir=self.cache_dir,
+            progress=self.progress,
+        )
+
+    def written(self, *, whole: bool = False) -> Frontier:
+        """Write what is known; whole: with what needs all runs."""
+        rows = [self._ran(point) for point in self.points]
+        means, pairs = means_and_pairs(rows, seed=0) if whole else ([], [])
+        found = Frontier(
+            out=str(self.out),
+            methods=[method.name for method in self.design.methods],
+            budgets=[budget.name for budget in self.design.budgets],
+            differing=differing(self.design.methods),
+            timings=self.timings,
+            tunings=self.tunings,
+            rows=rows,
+            means=means,
+            pairs=pairs,
+            reached=reached(means, self.timings, self.design.targets),
+            recipe=recipes.plain(self.design.methods[0].recipe),
+            data={name_of(data): described(data.train) for data in self.design.probes},
+        )
+        found.write(self.out / RESULT)
+        return found
+
+    def _tuning(self, method: Method, points: Sequence[Point]) -> Tuning:
+        if not points:
+            own = method.recipe.optimiser
+            given = next(iter(self.design.grid), Tuned(own.lr, own.weight_decay))
+            return Tuning(method=method.name, chosen=given, grid=[])
+        grid = []
+        for point in points:
+            row = self.tuned.row(point, self.errors.get(point.name))
+            scores = {name.removeprefix("held-out-"): probed.figure for name, probed in row.probes.items()}
+            whole = len(scores) == len(self.design.probes)
+            rates = point.recipe.optimiser
+            grid.append(
+                GridPoint(
+                    lr=rates.lr,
+                    weight_decay=rates.weight_decay,
+                    score=sum(scores.values()) / len(scores) if whole else None,
+                    scores=scores,
+                    error=row.error,
+                )
+            )
+        best, edges = chosen(grid)
+        return Tuning(method=method.name, chosen=best, grid=grid, at_edge=edges)
+
+    def _ran(self, point: Point) -> Ran:
+        row, recipe = self.compared.row(point, self.errors.get(point.name)), point.recipe
+        schedule = planned(recipe, recipe.model.image_size, self.source_size)
+        assert schedule is not None, "the source is open, so its epochs have a length"
+        timing = self.timings[point.values["method"]]
+        run = self.compared.run(point)
+        classes = vocabularies.load(run.vocabulary) if run.vocabulary.exists() else None
+        flops = None
+        if classes is not None or not OBJECTIVES[recipe.objective].needs_classes:
+            by_size = self._forward_flops(point, outputs(recipe, classes))
+            taken = schedule.by_size().items()
+            flops = float(sum(BACKWARD * n * rows * by_size[size] for size, (n, rows) in taken))
+        return Ran(
+            **dict(row),
+            samples=schedule.samples(),
+            timed_seconds=schedule.samples() * timing.seconds_per_sample,
+            flops=flops,
+        )
+
+    def _forward_flops(self, point: Point, outputs: int) -> dict[int, int]:
+        """By pixels a side; counted once for the runs of a method, which all have one tower."""
+        key = point.values["method"], outputs
+        if key not in self.flops:
+            self.flops[key] = forward_flops(point.recipe, outputs)
+        return self.flops[key]
