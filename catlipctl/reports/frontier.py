@@ -17,6 +17,8 @@ COSTS = {
     "flops": "operations of training",
 }
 """What accuracy is shown against -> how its axis is called."""
+GAP = 3
+"""Points between the intervals of methods at the same cost."""
 
 
 class Dot(NamedTuple):
@@ -54,7 +56,8 @@ def frontier(dots: Sequence[Dot], measure: str, title: str, subtitle: str = "") 
         _front(axis, dots, cost)
         for method in methods:
             of_one = sorted((d for d in dots if d.method == method), key=lambda d: d.costs[cost])
-            _line(axis, of_one, cost, colour[method])
+            aside = GAP * (methods.index(method) - (len(methods) - 1) / 2)
+            _line(axis, of_one, cost, colour[method], aside)
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(lambda value, _: _told(value))
         places = sorted({dot.costs[cost] for dot in dots})
@@ -80,15 +83,21 @@ def _front(axes: "Axes", dots: Sequence[Dot], cost: str) -> None:
     )
 
 
-def _line(axes: "Axes", dots: Sequence[Dot], cost: str, colour: str) -> None:
+def _line(axes: "Axes", dots: Sequence[Dot], cost: str, colour: str, aside: float) -> None:
+    """aside: points by which its intervals stand beside those of other methods at the same cost."""
+    from matplotlib.transforms import offset_copy
+
     x = [dot.costs[cost] for dot in dots]
     method = dots[0].method
     axes.plot(x, [dot.figure for dot in dots], "o-", color=colour, markersize=5, label=method, gid=method)
+    beside = offset_copy(axes.transData, axes.get_figure(), x=aside, units="points")
     for place, dot in zip(x, dots, strict=True):
         if dot.interval is not None:
-            axes.vlines(place, *dot.interval, color=colour, linewidth=1)
+            axes.plot([place] * 2, dot.interval, color=colour, linewidth=1, transform=beside)
 
 
 def _told(value: float) -> str:
-    """1,500; 1.5 M; 3e15."""
+    """0.35; 1,500; 1.5 M; 3e15."""
+    if value < 100:
+        return f"{value:.3g}"
     return thousands(value) if value < 1e12 else f"{value:.2g}".replace("e+", "e")
