@@ -25,6 +25,10 @@ def test_a_word_names_a_recipe_with_changes_of_its_own() -> None:
     assert clip.recipe.clip is not None
     assert clip.recipe.clip.text.width == 16
     assert all(method.recipe.data.sources == ["pairs.tar"] for method in (plain, changed, clip))
+    # What one method changes inside a section that all were given does not reach the others.
+    given = [*SHARED, Override("model", {"name": "resnet10t", "image_size": 32}, "--set")]
+    biased, unbiased = methods(["demo:model.head_bias=-3", "other=demo"], given)
+    assert (biased.recipe.model.head_bias, unbiased.recipe.model.head_bias) == (-3, 0)
     later = clip.changed(Override("length", {"samples": 7}, "budget")).value
     assert (later.length.samples, later.objective) == (7, "clip")
 

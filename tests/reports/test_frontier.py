@@ -49,7 +49,8 @@ def test_all_pairs_at_once_are_the_pairs_one_by_one() -> None:
 
     def model(accuracy: float) -> Hits:
         by_seed = {
-            seed: dict(zip(images, (generator.random(300) < accuracy).tolist(), strict=True)) for seed in (0, 1)
+            seed: dict(zip(images, (generator.random(300) < accuracy).tolist(), strict=True))
+            for seed in (0, 1)
         }
         return Hits(by_seed, {seed: float(np.mean(list(hits.values()))) for seed, hits in by_seed.items()})
 
