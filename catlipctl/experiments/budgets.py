@@ -223,10 +223,10 @@ class _Stepping:
         pass
 
 
-def fitted(method: Method, budget: Budget, timing: Timing | None, source_size: int) -> list[Override]:
+def fitted(method: Method, budget: Budget, timing: Timing | None, epoch: int) -> list[Override]:
     """What the budget makes of a method's recipe: its length, and a warm-up of the same share of the steps.
 
-    timing: of the method, for a budget of seconds.
+    timing: of the method, for a budget of seconds. epoch: its samples.
     """
     recipe = method.recipe
     if budget.unit == "own":
@@ -236,7 +236,7 @@ def fitted(method: Method, budget: Budget, timing: Timing | None, source_size: i
         assert timing is not None, "seconds become samples by a timing"
         samples = timing.samples(budget.amount, recipe.global_batch_size)
     shorter = recipe.model_copy(update={"length": Length(samples=samples)})
-    own, now = (planned(one, one.model.image_size, source_size) for one in (recipe, shorter))
+    own, now = (planned(one, one.model.image_size, epoch) for one in (recipe, shorter))
     assert own is not None
     assert now is not None
     warmup = round(recipe.schedule.warmup_steps * len(now) / len(own))

@@ -40,7 +40,7 @@ from catlipctl.experiments.frontier_result import (
 from catlipctl.experiments.methods import Method, differing
 from catlipctl.experiments.points import Point
 from catlipctl.objectives import OBJECTIVES
-from catlipctl.pretraining.assembly import forward_flops, open_source, outputs
+from catlipctl.pretraining.assembly import forward_flops, make_order, open_source, outputs
 from catlipctl.progress import SILENT, Progress
 from catlipctl.training.steps import planned
 from catlipctl.training.utilisation import BACKWARD
@@ -117,6 +117,11 @@ def frontier(
         return work.written(whole=True)
 
 
+def _epoch(method: Method, cache_dir: Path | None, progress: Progress) -> int:
+    """Samples of an epoch."""
+    return make_order(method.recipe, open_source(method.recipe, cache_dir, progress)).samples
+
+
 class _Work:
     """A frontier under way: what is known so far."""
 
@@ -125,7 +130,7 @@ class _Work:
     ) -> None:
         self.design, self.out, self.progress = design, out, progress
         self.cpu, self.cache_dir = cpu, cache_dir
-        self.source_size = len(open_source(design.methods[0].recipe, cache_dir, progress))
+        self.epochs = {method.name: _epoch(method, cache_dir, progress) for method in design.methods}
         self.tuned = Folder(out, design.held_out(), init="random", classifiers=False)
         self.compared = Folder(out, design.probes, init="random", classifiers=False)
         self.timings: dict[str, Timing] = {}
@@ -182,7 +187,7 @@ class _Work:
 
     def fit(self, method: Method, budget: Budget) -> list[recipes.Override]:
         """What the budget makes of the method's recipe."""
-        return fitted(method, budget, self.timings[method.name], self.source_size)
+        return fitted(method, budget, self.timings[method.name], self.epochs[method.name])
 
     def finish(self, folder: Folder, points: Sequence[Point], written: Callable[[], object]) -> None:
         """Bring points to their end."""
@@ -242,7 +247,7 @@ class _Work:
 
     def _ran(self, point: Point) -> Ran:
         row, recipe = self.compared.row(point, self.errors.get(point.name)), point.recipe
-        schedule = planned(recipe, recipe.model.image_size, self.source_size)
+        schedule = planned(recipe, recipe.model.image_size, self.epochs[point.values["method"]])
         assert schedule is not None, "the source is open, so its epochs have a length"
         timing = self.timings[point.values["method"]]
         run = self.compared.run(point)

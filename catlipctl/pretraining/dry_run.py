@@ -118,10 +118,10 @@ def dry_run(
     recipe = loaded.value
     base, sizes = recipe.model.image_size, recipe.image_sizes(recipe.model.image_size)
     checks = Checks()
-    devices, start, given, source, held_out = checks.all(recipe, place, progress)
+    devices, start, given, order, held_out = checks.all(recipe, place, progress)
     processes = launch.world_size(place.gpus, place.processes)
     begun = start.step, start.samples
-    schedule = checks.of(lambda: planned(recipe, base, None if source is None else len(source), begun))
+    schedule = checks.of(lambda: planned(recipe, base, None if order is None else order.samples, begun))
     classes = _classes(recipe, given)
     # Raises what the run would for a tower that cannot be made, or that does not take all sizes.
     whole = models.counts(recipe.model, classes or 2, sizes)

@@ -90,7 +90,7 @@ def _line(axes: "Axes", dots: Sequence[Dot], cost: str, colour: str, aside: floa
     x = [dot.costs[cost] for dot in dots]
     method = dots[0].method
     axes.plot(x, [dot.figure for dot in dots], "o-", color=colour, markersize=5, label=method, gid=method)
-    beside = offset_copy(axes.transData, axes.get_figure(), x=aside, units="points")
+    beside = offset_copy(axes.transData, axes.figure, x=aside, units="points")  # type: ignore[arg-type]
     for place, dot in zip(x, dots, strict=True):
         if dot.interval is not None:
             axes.plot([place] * 2, dot.interval, color=colour, linewidth=1, transform=beside)
