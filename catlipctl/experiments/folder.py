@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -118,6 +119,12 @@ def earlier(folder: Path, result: str, schema: type[M]) -> M | None:
     return None
 
 
+@lru_cache(1000)
+def _classes(vocabulary: Path, written: int) -> int:  # noqa: ARG001
+    """How many a vocabulary has; written: when, for a run that is begun anew may have another one."""
+    return len(vocabularies.load(vocabulary))
+
+
 @dataclass(frozen=True)
 class Folder:
     """An experiment's folder: what of each point is done there.
@@ -175,7 +182,6 @@ class Folder:
         """The point as it stands."""
         run = self.run(point)
         last: dict[str, Any] = next(reversed(read_metrics(run.metrics)), {})
-        has = run.vocabulary.exists()
         found = {data.name.removeprefix("lp-"): self.probed(point, data) for data in self.probes}
         begun: State = "interrupted" if run.started else "waiting"
         return Row(
@@ -188,7 +194,9 @@ class Folder:
             seconds=last.get("seconds", 0),
             cpu_seconds=usage.cpu_seconds_of(run.path),
             final_loss=last.get("loss"),
-            vocabulary_size=len(vocabularies.load(run.vocabulary)) if has else None,
+            vocabulary_size=_classes(run.vocabulary, run.vocabulary.stat().st_mtime_ns)
+            if run.vocabulary.exists()
+            else None,
             probes={name: probed for name, probed in found.items() if probed is not None},
             error=error,
         )

@@ -137,7 +137,7 @@ class _Work:
         self.tunings: list[Tuning] = []
         self.points: list[Point] = []
         self.errors: dict[str, str] = {}
-        self.flops: dict[tuple[str, int], dict[int, int]] = {}
+        self.flops: dict[tuple[str, int | None], dict[int, int]] = {}
 
     def time(self, before: Mapping[str, Timing]) -> None:
         """Time the methods that were not yet; by one that was, they are set right for what has changed."""
@@ -250,11 +250,9 @@ class _Work:
         schedule = planned(recipe, recipe.model.image_size, self.epochs[point.values["method"]])
         assert schedule is not None, "the source is open, so its epochs have a length"
         timing = self.timings[point.values["method"]]
-        run = self.compared.run(point)
-        classes = vocabularies.load(run.vocabulary) if run.vocabulary.exists() else None
         flops = None
-        if classes is not None or not OBJECTIVES[recipe.objective].needs_classes:
-            by_size = self._forward_flops(point, outputs(recipe, classes))
+        if row.vocabulary_size is not None or not OBJECTIVES[recipe.objective].needs_classes:
+            by_size = self._forward_flops(point, row.vocabulary_size)
             taken = schedule.by_size().items()
             flops = float(sum(BACKWARD * n * rows * by_size[size] for size, (n, rows) in taken))
         return Ran(
@@ -264,9 +262,10 @@ class _Work:
             flops=flops,
         )
 
-    def _forward_flops(self, point: Point, outputs: int) -> dict[int, int]:
+    def _forward_flops(self, point: Point, classes: int | None) -> dict[int, int]:
         """By pixels a side; counted once for the runs of a method, which all have one tower."""
-        key = point.values["method"], outputs
+        key = point.values["method"], classes
         if key not in self.flops:
-            self.flops[key] = forward_flops(point.recipe, outputs)
+            known = None if classes is None else vocabularies.load(self.compared.run(point).vocabulary)
+            self.flops[key] = forward_flops(point.recipe, outputs(point.recipe, known))
         return self.flops[key]

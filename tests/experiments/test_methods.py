@@ -1,5 +1,8 @@
 """Methods by their words: names, changes of their own, and what is not the same for all."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 
 from catlipctl.errors import UsageError
@@ -46,6 +49,18 @@ def test_what_is_not_the_same_is_told_and_what_makes_the_method_is_told_apart() 
     assert found["data.augmentation.flip"].values == {"a": 0.5, "b": 0.0}
     assert found["sizes.to"].values == {"a": None, "b": 32}
     assert [one.expected for one in differing(methods(words))] == sorted(o.expected for o in found.values())
+
+
+@pytest.mark.parametrize("page", ["recipes/frontier-photos.yaml", "docs/speedrun.md"])
+def test_the_documented_commands_compare_methods_and_nothing_else(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text()
+    lines = text.replace("\n# ", "\n").split("catlipctl frontier", 1)[1].split("--data")[0]
+    words = shlex.split(lines.replace("\\\n", " ").replace("SAMPLES", "9000").replace("RATE", "0.01"))
+    compared = methods(words, SHARED)
+    assert len(compared) > 1
+    assert len({method.recipe.objective for method in compared}) > 1
+    if page.startswith("recipes"):
+        assert [one.key for one in differing(compared) if not one.expected] == []
 
 
 @pytest.mark.parametrize(
