@@ -17,8 +17,8 @@ from catlipctl.errors import MachineError, Stopped, UsageError
 if TYPE_CHECKING:
     from rich.table import Table as Shown
 
-    from catlipctl.experiments.frontier_plan import FrontierPlan
-    from catlipctl.experiments.frontier_result import Frontier
+    from catlipctl.experiments.frontiers.plan import FrontierPlan
+    from catlipctl.experiments.frontiers.result import Frontier
     from catlipctl.reports import Table
 
 
@@ -43,7 +43,7 @@ def frontier(
             autocompletion=completion.sources,
         ),
     ] = None,
-    labels: Annotated[
+    target: Annotated[
         str | None,
         typer.Option(
             metavar="TARGET",
@@ -75,10 +75,10 @@ def frontier(
     rounds: Annotated[
         int, typer.Option(min=1, max=1000, help="Turns in which each method's steps are timed.")
     ] = 5,
-    target: Annotated[
+    reach: Annotated[
         list[str] | None,
         typer.Option(
-            "--target",
+            "--reach",
             metavar="PROBE=ACCURACY",
             help="Tell what each method takes to reach it: cifar10=0.5. Repeats.",
             show_default=False,
@@ -116,7 +116,7 @@ def frontier(
     that is added to the command is added to the comparison (CatLIP, Figure 4).
     """
     with command("frontier", json=json) as out:
-        from catlipctl.experiments.methods import methods
+        from catlipctl.experiments.frontiers.methods import methods
         from catlipctl.recipe import Override
 
         flags = {
@@ -129,23 +129,24 @@ def frontier(
         compared = methods(words, shared)
         folder = out_dir or Path("runs") / "frontier"
         # After the recipes, which are refused without torch.
-        from catlipctl.experiments import budgets as of
-        from catlipctl.experiments import frontier as experiment
         from catlipctl.experiments.folder import open_probes
-        from catlipctl.experiments.frontier_plan import frontier_plan
+        from catlipctl.experiments.frontiers import budgets as of
+        from catlipctl.experiments.frontiers import frontier as experiment
+        from catlipctl.experiments.frontiers.design import Design
+        from catlipctl.experiments.frontiers.plan import frontier_plan
         from catlipctl.results import command_line
         from catlipctl.training import launch
 
         amounts = of.budgets(budgets)
-        named = None if labels is None else label_set(labels, out)
-        design = experiment.Design(
+        named = None if target is None else label_set(target, out)
+        design = Design(
             compared,
             amounts,
             open_probes(probe or [], named, label_key=label_key, cache_dir=cache_dir, progress=out),
             of.grid(lr, weight_decay, own=amounts[0].unit == "own"),
             seeds,
             rounds,
-            dict(_target(text) for text in target or []),
+            dict(_aim(text) for text in reach or []),
         )
         out.uses("frontier", str(folder))
         if dry_run:
@@ -160,19 +161,19 @@ def frontier(
         _show(out, result, plots)
 
 
-def _target(text: str) -> tuple[str, float]:
+def _aim(text: str) -> tuple[str, float]:
     name, equals, value = text.rpartition("=")
     try:
         accuracy = float(value)
     except ValueError:
         accuracy = -1
     if not equals or not 0 < accuracy <= 1:
-        raise UsageError(f"{text}: not of the form PROBE=ACCURACY", "--target cifar10=0.5")
+        raise UsageError(f"{text}: not of the form PROBE=ACCURACY", "--reach cifar10=0.5")
     return name, accuracy
 
 
 def _show(out: Output, result: "Frontier", plots: Kinds) -> None:
-    from catlipctl.experiments import frontier_page as page
+    from catlipctl.experiments.frontiers import page
 
     folder = Path(result.out)
     draw = {folder / f"frontier-{probe}": page.figure(result, probe).draw for probe in page.probes(result)}
@@ -205,7 +206,7 @@ def _shown(made: "Table") -> "Shown":
 
 def _show_plan(out: Output, result: "FrontierPlan") -> None:
     from catlipctl.cli.dry_run import duration
-    from catlipctl.experiments.frontier_page import differences
+    from catlipctl.experiments.frontiers.page import differences
 
     numbers = ["parameters", "runs to tune", "runs", "finished", "training left"]
     shown = table("method", *numbers, numbers=numbers)

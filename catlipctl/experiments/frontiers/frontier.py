@@ -7,7 +7,6 @@ folder: an interrupted frontier goes on, and what is finished is not run again.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
@@ -15,19 +14,12 @@ from pydantic import BaseModel, ConfigDict
 
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
-from catlipctl.errors import UsageError
-from catlipctl.experiments.budgets import (
-    Budget,
-    Timing,
-    Tuned,
-    budget_point,
-    fitted,
-    timed,
-    tuning_point,
-)
 from catlipctl.experiments.finishing import finish_all, held
-from catlipctl.experiments.folder import Folder, ProbeData, earlier
-from catlipctl.experiments.frontier_result import (
+from catlipctl.experiments.folder import Folder, earlier
+from catlipctl.experiments.frontiers.budgets import Budget, Tuned, budget_point, fitted, tuning_point
+from catlipctl.experiments.frontiers.design import Design, name_of
+from catlipctl.experiments.frontiers.methods import Method, differing
+from catlipctl.experiments.frontiers.result import (
     RESULT,
     Frontier,
     GridPoint,
@@ -37,7 +29,7 @@ from catlipctl.experiments.frontier_result import (
     means_and_pairs,
     reached,
 )
-from catlipctl.experiments.methods import Method, differing
+from catlipctl.experiments.frontiers.timing import Timing, timed
 from catlipctl.experiments.points import Point
 from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining.assembly import forward_flops, make_order, open_source, outputs
@@ -47,51 +39,13 @@ from catlipctl.training.utilisation import BACKWARD
 from catlipctl.transfer.labelled import described
 
 
-@dataclass(frozen=True)
-class Design:
-    """What is compared, and how.
-
-    grid: of each method's tuning; one point is taken as it is, and none leaves the recipes' own rates.
-    targets: accuracies by probe, of which it is told what they take.
-    """
-
-    methods: Sequence[Method]
-    budgets: Sequence[Budget]
-    probes: Sequence[ProbeData]
-    grid: Sequence[Tuned]
-    seeds: int = 3
-    rounds: int = 5
-    targets: Mapping[str, float] = field(default_factory=dict)
-
-    def check(self) -> None:
-        """UsageError for what cannot be compared."""
-        names = {name_of(data) for data in self.probes}
-        if not names:
-            raise UsageError("a frontier needs a probe", "--probe SOURCE names labelled images")
-        if unknown := sorted(set(self.targets) - names):
-            raise UsageError(f"no probe is called {unknown[0]}", f"they are {', '.join(sorted(names))}")
-
-    @property
-    def searched(self) -> Sequence[Tuned]:
-        """The points of the grid of which one is to be chosen."""
-        return self.grid if len(self.grid) > 1 else ()
-
-    def held_out(self) -> list[ProbeData]:
-        """What tuning may see: a part of each probe's training images tests, the same for all methods."""
-        return [data._replace(name=f"held-out-{name_of(data)}", test=None) for data in self.probes]
-
-
 class Begun(BaseModel):
     """What is kept of an earlier `frontier.json`."""
 
     model_config = ConfigDict(extra="ignore")
 
     timings: dict[str, Timing]
-
-
-def name_of(data: ProbeData) -> str:
-    """A probe's short name."""
-    return data.name.removeprefix("lp-")
+    tunings: list[Tuning]
 
 
 def frontier(
@@ -160,8 +114,7 @@ class _Work:
         points: dict[str, list[Point]] = {}
         for method in self.design.methods:
             fit = self.fit(method, self.design.budgets[0])
-            seed = method.recipe.seed + self.design.seeds
-            points[method.name] = [tuning_point(method, one, fit, seed) for one in self.design.searched]
+            points[method.name] = [tuning_point(method, one, fit) for one in self.design.searched]
         grid = [point for of_one in zip(*points.values(), strict=True) for point in of_one]
         self.tuned.must_fit(grid)
         self.tunings = [self._tuning(method, points[method.name]) for method in self.design.methods]

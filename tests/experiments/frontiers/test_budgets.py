@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catlipctl.errors import UsageError
-from catlipctl.experiments.budgets import Budget, Timing, Tuned, budgets, fitted, grid
-from catlipctl.experiments.frontier_result import GridPoint, Mean, chosen, reached
-from catlipctl.experiments.methods import Method
+from catlipctl.experiments.frontiers.budgets import Budget, Tuned, budgets, fitted, grid
+from catlipctl.experiments.frontiers.methods import Method
+from catlipctl.experiments.frontiers.result import GridPoint, Mean, chosen, reached
+from catlipctl.experiments.frontiers.timing import Timing
 from catlipctl.recipe import load
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.steps import planned

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from catlipctl.errors import UsageError
-from catlipctl.experiments.methods import differing, methods
+from catlipctl.experiments.frontiers.methods import differing, methods
 from catlipctl.recipe import Override
 
 SHARED = [Override("data.sources", ["pairs.tar"], "--data")]
@@ -53,7 +53,7 @@ def test_what_is_not_the_same_is_told_and_what_makes_the_method_is_told_apart() 
 
 @pytest.mark.parametrize("page", ["recipes/frontier-photos.yaml", "docs/speedrun.md"])
 def test_the_documented_commands_compare_methods_and_nothing_else(page: str) -> None:
-    text = (Path(__file__).parents[2] / page).read_text()
+    text = (Path(__file__).parents[3] / page).read_text()
     lines = text.replace("\n# ", "\n").split("catlipctl frontier", 1)[1].split("--data")[0]
     words = shlex.split(lines.replace("\\\n", " ").replace("SAMPLES", "9000").replace("RATE", "0.01"))
     compared = methods(words, SHARED)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from catlipctl import reports
-from catlipctl.experiments.frontier_result import RESULT, Frontier, Mean
-from catlipctl.experiments.methods import Differing
+from catlipctl.experiments.frontiers.methods import Differing
+from catlipctl.experiments.frontiers.result import RESULT, Frontier, Mean
 from catlipctl.reports import Figure, Link, Links, Section, Table
 from catlipctl.reports.frontier import COSTS, frontier
 from catlipctl.reports.measured import Interval

@@ -123,9 +123,12 @@ def test_a_frontier_that_is_killed_goes_on_with_another_method_and_makes_nothing
         assert row["timed_seconds"] == pytest.approx(row["samples"] * a_sample)
         assert row["flops"] > 0
         assert not (Path(row["run"]) / "eval" / "lp-pets" / "model.safetensors").exists()
-    figures = {row["name"]: row["probes"]["pets"]["figure"] for row in result["rows"]}
+    figures = {
+        (row["values"]["method"], row["values"]["budget"]): row["probes"]["pets"]["figure"]
+        for row in result["rows"]
+    }
     for mean in result["means"]:
-        assert mean["figure"] == figures[f"{mean['method']}/{mean['budget']}/seed=0"]
+        assert mean["figure"] == figures[mean["method"], mean["budget"]]
         assert set(mean["costs"]) == {"seconds", "samples", "flops"}
     pairs = [(pair["method"], pair["other"], pair["budget"]) for pair in result["pairs"]]
     assert pairs == [("catlip", "clip", budget) for budget in ("0.1s", "0.2s")]
@@ -143,9 +146,9 @@ def test_a_wrong_frontier_is_told_before_anything_runs(tmp_path: Path) -> None:
     there = sorted(tmp_path.iterdir())
     assert "needs a probe" in call("frontier", "demo", code=2).stderr
     assert "is no budget" in call("frontier", "demo", "--budgets", "soon", code=2).stderr
-    wrong = call("frontier", "demo", "--probe", "pets", "--target", "dogs=0.5", code=2)
+    wrong = call("frontier", "demo", "--probe", "pets", "--reach", "dogs=0.5", code=2)
     assert "no probe is called dogs" in wrong.stderr
-    assert "not of the form" in call("frontier", "demo", "--target", "pets", code=2).stderr
+    assert "not of the form" in call("frontier", "demo", "--reach", "pets", code=2).stderr
     call("frontier", "demo", "--probe", "nowhere", code=3)
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")

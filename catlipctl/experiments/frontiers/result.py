@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from catlipctl.errors import CatlipctlError
-from catlipctl.experiments.budgets import Timing, Tuned
 from catlipctl.experiments.finishing import failure
 from catlipctl.experiments.folder import Row
-from catlipctl.experiments.methods import Differing
+from catlipctl.experiments.frontiers.budgets import Tuned
+from catlipctl.experiments.frontiers.methods import Differing
+from catlipctl.experiments.frontiers.timing import Timing
 from catlipctl.reports import findings
 from catlipctl.reports.comparison import Bootstrap, Difference, Hits, bootstrap
 from catlipctl.reports.frontier import COSTS, Dot, front

@@ -1,15 +1,17 @@
 """What a frontier would run, and how long that takes."""
 
-from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from catlipctl.experiments.budgets import Budget, Timing, budget_name, tuning_name
 from catlipctl.experiments.folder import earlier
-from catlipctl.experiments.frontier import Begun, Design
-from catlipctl.experiments.frontier_result import RESULT
-from catlipctl.experiments.methods import Differing, Method, differing
+from catlipctl.experiments.frontiers.budgets import Budget, Tuned, budget_name, tuning_name
+from catlipctl.experiments.frontiers.design import Design
+from catlipctl.experiments.frontiers.frontier import Begun
+from catlipctl.experiments.frontiers.methods import Differing, Method, differing
+from catlipctl.experiments.frontiers.result import RESULT
+from catlipctl.experiments.frontiers.timing import Timing
 from catlipctl.pretraining.checks import Place, Refusal
 from catlipctl.pretraining.dry_run import DryRun, dry_run
 from catlipctl.progress import SILENT, Progress
@@ -51,10 +53,12 @@ def frontier_plan(
     design.check()
     begun = earlier(out, RESULT, Begun)
     timings = {} if begun is None else begun.timings
+    chosen = {} if begun is None else {tuning.method: tuning.chosen for tuning in begun.tunings}
     planned = []
     for method in design.methods:
         cost = dry_run(method.loaded, Place(cache_dir=cache_dir), progress=progress)
-        planned.append(_planned(method, cost, design, out, timings))
+        rates = chosen.get(method.name)
+        planned.append(_planned(method, cost, design, out, timings.get(method.name), rates))
     told = [method.seconds for method in planned if method.seconds is not None]
     return FrontierPlan(
         out=str(out),
@@ -68,16 +72,23 @@ def frontier_plan(
 
 
 def _planned(
-    method: Method, cost: DryRun, design: Design, out: Path, timings: Mapping[str, Timing]
+    method: Method,
+    cost: DryRun,
+    design: Design,
+    out: Path,
+    timing: Timing | None,
+    chosen: Tuned | None,
 ) -> PlannedMethod:
+    """timing, chosen: as an earlier call found them."""
     names = {tuning_name(method, one): design.budgets[0] for one in design.searched}
     seeds = range(method.recipe.seed, method.recipe.seed + design.seeds)
-    compared = {budget_name(method, budget, seed): budget for budget in design.budgets for seed in seeds}
+    # Runs of rates that are yet to be chosen are called by any rates: none of them is finished.
+    rates = chosen or Tuned(0, 0)
+    pairs = list(product(design.budgets, seeds))
+    compared = {budget_name(method, budget, rates, seed): budget for budget, seed in pairs}
     done = {name for name in names | compared if RunDirectory(out / name).was_complete}
     seconds = [
-        _seconds(budget, cost, timings.get(method.name))
-        for name, budget in (names | compared).items()
-        if name not in done
+        _seconds(budget, cost, timing) for name, budget in (names | compared).items() if name not in done
     ]
     known = [one for one in seconds if one is not None]
     return PlannedMethod(
