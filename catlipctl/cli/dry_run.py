@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.pretraining.checks import Place
-    from catlipctl.pretraining.dry_run import DryRun
+    from catlipctl.pretraining.estimate import DryRun
     from catlipctl.recipe import Loaded
     from catlipctl.settings.pretraining import PretrainRecipe
 

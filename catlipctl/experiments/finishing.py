@@ -6,10 +6,11 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 
-from catlipctl.errors import CatlipctlError, UsageError, as_known
+from catlipctl.errors import CatlipctlError, Stopped, UsageError, as_known
 from catlipctl.experiments.folder import Folder, Row
 from catlipctl.experiments.points import Point
 from catlipctl.progress import Progress
@@ -24,11 +25,13 @@ def finish_all(
     *,
     cpu: bool,
     cache_dir: Path | None,
+    start: Callable[[Point], int] | None = None,
     progress: Progress,
 ) -> None:
     """Train and probe all points. One that fails is told in `errors`, by its name, and the rest go on.
 
-    written: called after each. Raises Stopped at a signal: the same call then goes on.
+    written: called after each. start: calls `Folder.work` on a point in processes of its own, and returns
+    their exit code; None works in this process. Raises Stopped at a signal: the same call then goes on.
     """
     for number, point in enumerate(points, 1):
         progress.note(f"point {number} of {len(points)}: {point.name}")
@@ -36,7 +39,11 @@ def finish_all(
             progress.note("finished before")
             continue
         try:
-            folder.finish(point, cpu=cpu, cache_dir=cache_dir, progress=progress)
+            for _ in folder.left(point):
+                if start is None:
+                    folder.work(point, cpu=cpu, cache_dir=cache_dir, progress=progress)
+                elif code := start(point):
+                    _raise(folder.refused(point, code))
         except Exception as error:
             errors[point.name] = _told(error, progress)
         finally:
@@ -56,6 +63,13 @@ def failure(rows: Sequence[Row]) -> CatlipctlError | None:
         f"{len(failed)} of {len(rows)} points failed: {', '.join(row.name for row in failed)}",
         "mend what is said of them, and give the same command: only these are tried again",
     )
+
+
+def _raise(error: CatlipctlError) -> NoReturn:
+    """Raise what ended a point's processes, and Stopped where that was a signal."""
+    if error.exit_code in (75, 130):
+        raise Stopped(error.message, error.hint, exit_code=error.exit_code)
+    raise error
 
 
 def _told(error: Exception, progress: Progress) -> str:

@@ -4,7 +4,7 @@ Each point is a run's directory under the sweep's folder, and what is told of it
 that is finished is not run again, and one that was interrupted goes on where it was saved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -82,10 +82,13 @@ def sweep(
     *,
     cpu: bool = False,
     cache_dir: Path | None = None,
+    start: Callable[[Point], int] | None = None,
     progress: Progress = SILENT,
 ) -> Sweep:
     """Bring all points to their end, one after the other, and write `sweep.json` after each.
 
+    start: calls `Folder.work` on a point in processes of its own, and returns their exit code; None works in
+    this process.
     A point whose run or probe fails is told, and the rest go on. Raises
     UsageError where `out` is not of these points, and Stopped at a signal: the
     same call then goes on.
@@ -107,5 +110,7 @@ def sweep(
 
     with held(out, "sweep"):
         written()
-        finish_all(folder, points, errors, written, cpu=cpu, cache_dir=cache_dir, progress=progress)
+        finish_all(
+            folder, points, errors, written, cpu=cpu, cache_dir=cache_dir, start=start, progress=progress
+        )
         return written()

@@ -40,7 +40,13 @@ def cpu_seconds_of(run: Path) -> float | None:
 
 @contextmanager
 def recorded(run: Path) -> Iterator[None]:
-    """The body is a start of a run: its CPU seconds are added to those of the starts before it."""
+    """The body is a start of a run: its CPU seconds are added to those of the starts before it.
+
+    Of one of several processes nothing is recorded.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        yield
+        return
     first, before, begun = not run.exists(), cpu_seconds_of(run), cpu_seconds()
     if not first and before is not None:
         # Should a kill come, the starts before are not all there was.

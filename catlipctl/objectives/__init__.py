@@ -1,7 +1,7 @@
 """What is learned from a batch: one file an objective, one interface."""
 
 from catlipctl.objectives.catlip import Catlip, sparse_bce
-from catlipctl.objectives.classification import Classification
+from catlipctl.objectives.classification import Classification, NormedClassification
 from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
 
@@ -15,6 +15,7 @@ __all__ = [
     "Clip",
     "Context",
     "LabelCollate",
+    "NormedClassification",
     "Objective",
     "Output",
     "sparse_bce",

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from catlipctl.settings import Epochs, Images, Pixels, Workers
 from catlipctl.settings import training as settings
@@ -13,6 +13,7 @@ from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSetti
 
 Init = Literal["transfer", "random"]
 Mapping = Literal["heads", "paper"]
+Rows = Literal["plain", "calibrated"]
 Loss = Literal["cross_entropy", "bce"]
 Learns = Literal["all", "classifier"]
 
@@ -37,6 +38,9 @@ class FinetuneRecipe(TrainingSettings):
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
     mapping: Mapping = "heads"
     """How class names meet the vocabulary: by their head nouns, or as in the paper. [CatLIP 4.2]"""
+    rows: Rows = "plain"
+    """The rows of Transfer Init: copies of the head's, or smoothed over WordNet and of one length. Where an
+    image may have several classes they are plain. `--rows` [plain in CatLIP 4.2]"""
     loss: Loss | None = None
     """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image
     may have several; null: as the label set or the images say. `--multi-label`, `--exclusive`.
@@ -44,6 +48,9 @@ class FinetuneRecipe(TrainingSettings):
     learns: Learns = "all"
     """`all` weights, or the `classifier` alone: a linear probe by training. The tower is then as in
     evaluation: without dropout, and with the running statistics of its BatchNorm. [CatLIP 4, LP and FT]"""
+    classifier_norm: bool = False
+    """A BatchNorm without weights before the classifier, where that alone learns; the written classifier has
+    it folded in. Statistics are over what a device has at once. [MAE's linear probe]"""
     image_size: Pixels | None = None
     """Pixels a side, to which position embeddings are resampled; null: the checkpoint's own.
     [CatLIP Table 2: 224 and 512]"""
@@ -73,6 +80,15 @@ class FinetuneRecipe(TrainingSettings):
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, weight_decay=0.05)
     schedule: ScheduleSettings = ScheduleSettings(warmup_steps=50)
 
+    @model_validator(mode="after")
+    def _normed(self) -> "FinetuneRecipe":
+        if self.classifier_norm and (self.learns, self.init, self.compile) != ("classifier", "random", False):
+            raise ValueError(
+                "classifier_norm is for learns=classifier, init=random and compile=false: a classifier on "
+                "standardised features has no rows of another head's scale, and is outside the compiled tower"
+            )
+        return self
+
     @property
     def multi_label(self) -> bool | None:
         """Whether an image may have several classes; None: as the label set or the images say."""
@@ -90,7 +106,9 @@ FIXED_ON_RESUME = {
     "random_backbone": "the weights began so",
     "init": "the classifier began by it",
     "mapping": "the classifier began by it",
+    "rows": "the classifier began by them",
     "learns": "the optimiser's moments are of what learns",
+    "classifier_norm": "the classifier learned on such features",
     "image_size": "its positions are of this size",
     "range_augment": "its ranges are learned with the weights",
     "loss": "it says how many classes an image may have",

@@ -2,13 +2,10 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catlipctl.reports import comparison
-from catlipctl.reports.comparison import Hits
 from catlipctl.reports.frontier import Dot, front, frontier
 
 FEW = st.integers(0, 6).map(float)
@@ -41,32 +38,3 @@ def test_the_figure_draws_each_method_and_the_front_below() -> None:
         assert drawn["a"] == [[10 * scale, 0.2], [20 * scale, 0.3]]
         assert drawn["front"] == [[10 * scale, 0.4], [40 * scale, 0.5], [40 * scale, 0.5]]
         assert axes.get_xscale() == "log"
-
-
-def test_all_pairs_at_once_are_the_pairs_one_by_one() -> None:
-    generator = np.random.default_rng(0)
-    images = [f"{number}.png" for number in range(300)]
-
-    def model(accuracy: float) -> Hits:
-        by_seed = {
-            seed: dict(zip(images, (generator.random(300) < accuracy).tolist(), strict=True))
-            for seed in (0, 1)
-        }
-        return Hits(by_seed, {seed: float(np.mean(list(hits.values()))) for seed, hits in by_seed.items()})
-
-    models = {"weak": model(0.3), "same": model(0.3), "strong": model(0.6)}
-    found = comparison.bootstrap(models, seed=3)
-    assert set(found.differences) == {("weak", "same"), ("weak", "strong"), ("same", "strong")}
-    assert found.differences["weak", "strong"].verdict == "worse"
-    for (one, other), told in found.differences.items():
-        alone = comparison.difference(models[one], models[other], 3)
-        assert (told.verdict, told.figure) == (alone.verdict, pytest.approx(alone.figure))
-        assert told.interval == pytest.approx(alone.interval, abs=0.02)
-        exact = np.mean(list(models[one].figures.values())) - np.mean(list(models[other].figures.values()))
-        assert told.figure == pytest.approx(exact)
-        assert told.interval is not None
-        assert told.interval[0] <= exact <= told.interval[1]
-    # A seed without predictions leaves nothing to be paired.
-    models["lost"] = Hits({}, {0: 0.5})
-    assert comparison.bootstrap(models).differences["weak", "lost"].verdict == "no predictions"
-    assert comparison.bootstrap(models).differences["weak", "strong"].verdict == "worse"

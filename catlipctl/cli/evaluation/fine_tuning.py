@@ -1,4 +1,4 @@
-"""What `eval ft` and `eval lp --protocol paper` share: recipes on the command line, a run, its dry run."""
+"""What `eval ft` and `eval lp --protocol paper|mae` share: recipes on the command line, a run."""
 
 import difflib
 from collections.abc import Mapping
@@ -120,37 +120,30 @@ def run(
         out.result(result, fine_tuned(result, _plot(result, plots, out)), next_step(result.run))
 
 
-PAPERS_PROBE = "in1k-lp"
+TRAINED = {"paper": "in1k-lp", "mae": "in1k-lp-mae"}
+"""Protocols of a linear probe by training -> their recipes."""
 PAPERS_SIZE = 224
 
 
-def probe(
-    out: Output,
-    given: Mapping[str, Any],
-    changes: list[str],
-    images: Images,
-    place: "Place",
-    plots: Kinds,
-    further: list[str],
-) -> None:
-    """`eval lp --protocol paper`: Table 7a on any data. given: keys that options of the same name set.
+def probe_recipe(
+    out: Output, protocol: str, given: Mapping[str, Any], changes: list[str]
+) -> "Loaded[FinetuneRecipe]":
+    """The recipe of a protocol of `TRAINED`, for any data. given: keys that options of the same name set.
 
     A tower of another size than the paper's 224 px is trained at its own size alone.
     """
-    from catlipctl import recipe
+    from catlipctl import checkpoints, recipe
     from catlipctl.settings.finetuning import FinetuneRecipe
 
     overrides = [recipe.Override("precision", "auto", "--protocol")]
     overrides += [recipe.Override(key, value, "--" + key.replace("_", "-")) for key, value in given.items()]
-    file = recipe.find(PAPERS_PROBE)
-    from catlipctl import checkpoints
-
+    file = recipe.find(TRAINED[protocol])
     size = checkpoints.load(given["checkpoint"], weights=False).tower.preprocessing.size
     if size != PAPERS_SIZE:
         out.note(f"the tower is one of {size} px, not {PAPERS_SIZE}: it sees images of that size alone")
         overrides += [recipe.Override(key, None, "--protocol") for key in ("image_size", "sizes")]
     overrides += [recipe.Override.parse(text) for text in changes]
-    run(out, recipe.load(FinetuneRecipe, file, overrides), images, place, plots, further)
+    return recipe.load(FinetuneRecipe, file, overrides)
 
 
 def next_step(checkpoint: str) -> str:

@@ -13,7 +13,8 @@ from catlipctl.experiments.frontiers.methods import Differing, Method, differing
 from catlipctl.experiments.frontiers.result import RESULT
 from catlipctl.experiments.frontiers.timing import Timing
 from catlipctl.pretraining.checks import Place, Refusal
-from catlipctl.pretraining.dry_run import DryRun, dry_run
+from catlipctl.pretraining.dry_run import dry_run
+from catlipctl.pretraining.estimate import DryRun
 from catlipctl.progress import SILENT, Progress
 from catlipctl.results import Result
 from catlipctl.training.directory import RunDirectory

@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from catlipctl.experiments.frontiers.budgets import Tuned
 from catlipctl.experiments.frontiers.methods import Differing
 from catlipctl.experiments.frontiers.timing import Timing
 from catlipctl.reports import findings
-from catlipctl.reports.comparison import Bootstrap, Difference, Hits, bootstrap
+from catlipctl.reports.bootstrap import Answered, Model, percentiles
+from catlipctl.reports.comparison import Difference, answered, difference
 from catlipctl.reports.frontier import COSTS, Dot, front
 from catlipctl.reports.measured import Interval, Measured
 from catlipctl.results import Measurement
@@ -154,11 +156,17 @@ def means_and_pairs(rows: Sequence[Ran], seed: int) -> tuple[list[Mean], list[Pa
                 name: [row for row in here if row.values["method"] == name]
                 for name in dict.fromkeys(row.values["method"] for row in here)
             }
-            drawn = bootstrap({name: _hits(of_one, probe) for name, of_one in by_method.items()}, seed)
-            of_probe += [_mean(name, of_one, probe, budget, drawn) for name, of_one in by_method.items()]
+            models = {name: _model(of_one, probe, seed) for name, of_one in by_method.items()}
+            of_probe += [_mean(of_one, probe, models[name]) for name, of_one in by_method.items()]
             pairs += [
-                Pair(method=one, other=other, budget=budget, probe=probe, difference=found)
-                for (one, other), found in drawn.differences.items()
+                Pair(
+                    method=one,
+                    other=other,
+                    budget=budget,
+                    probe=probe,
+                    difference=difference(models[one], models[other]),
+                )
+                for one, other in combinations(models, 2)
             ]
         for cost in COSTS:
             told = [mean for mean in of_probe if cost in mean.costs]
@@ -168,7 +176,8 @@ def means_and_pairs(rows: Sequence[Ran], seed: int) -> tuple[list[Mean], list[Pa
     return means, pairs
 
 
-def _mean(method: str, rows: Sequence[Ran], probe: str, budget: str, drawn: Bootstrap) -> Mean:
+def _mean(rows: Sequence[Ran], probe: str, model: Model) -> Mean:
+    """Of a method at a budget, whose runs are `rows`."""
     probed = [row.probes[probe] for row in rows]
     costs: dict[str, list[float | None]] = {
         "seconds": [row.timed_seconds for row in rows],
@@ -177,12 +186,16 @@ def _mean(method: str, rows: Sequence[Ran], probe: str, budget: str, drawn: Boot
     }
     cpu = _mean_of([row.cpu_seconds for row in rows])
     return Mean(
-        method=method,
-        budget=budget,
+        method=rows[0].values["method"],
+        budget=rows[0].values["budget"],
         probe=probe,
         measure=probed[0].measure,
         figure=statistics.fmean(one.figure for one in probed),
-        interval=drawn.intervals[method] or (probed[0].interval if len(probed) == 1 else None),
+        interval=percentiles(model.resampled)
+        if model.complete
+        else probed[0].interval
+        if len(probed) == 1
+        else None,
         chance=probed[0].chance,
         seeds=sorted(row.seed for row in rows),
         costs={name: mean for name, of in costs.items() if (mean := _mean_of(of)) is not None},
@@ -196,14 +209,15 @@ def _mean_of(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if len(known) == len(values) else None
 
 
-def _hits(rows: Sequence[Ran], probe: str) -> Hits:
-    by_seed, figures = {}, {}
+def _model(rows: Sequence[Ran], probe: str, seed: int) -> Model:
+    """A method's runs by their seeds; the probes themselves all have one."""
+    by_seed: dict[int, Answered] = {}
     for row in rows:
-        figures[row.seed] = row.probes[probe].figure
-        for found, _ in findings.find([Path(row.probes[probe].result)]).of(Measured):
-            if found.predictions is not None:
-                by_seed[row.seed] = {hit.sample: hit.truth == hit.predicted for hit in found.predictions.rows}
-    return Hits(by_seed, figures)
+        there = findings.find([Path(row.probes[probe].result)])
+        for file, result in there.of(Measured):
+            if (found := answered(file, result, there)) is not None:
+                by_seed[row.seed] = found
+    return Model(by_seed, {row.seed: row.probes[probe].figure for row in rows}, seed)
 
 
 def reached(

@@ -12,12 +12,13 @@ from torch import Tensor
 from catlipctl import checkpoints, training
 from catlipctl import recipe as recipes
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Selection
 from catlipctl.data.transform import TrainTransform
-from catlipctl.files import write_text
+from catlipctl.files import replacing, write_text
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import Tower, flops
 from catlipctl.objectives import Objective
@@ -113,6 +114,11 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     chosen = sets.train.indices
     chosen = chosen[subset(sets.train.labels[chosen], TrainSize.parse(recipe.train_size), recipe.seed)]
     source = Selection(sets.train.source, chosen.tolist())
+    if recipe.global_batch_size > len(source):
+        run.progress.warn(
+            f"a step of {recipe.global_batch_size:,} images is more than all {len(source):,}: such a run has "
+            "few steps; set global_batch_size"
+        )
     if recipe.random_backbone:
         tower = untrained(checkpoint, recipe.seed)
         if recipe.learns == "classifier":
@@ -124,7 +130,12 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     prior = None
     if recipe.init == "transfer" and not recipe.random_backbone:
         prior = prior_head(
-            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+            checkpoint,
+            sets.classes,
+            recipe.seed,
+            mapping=recipe.mapping,
+            rows=recipe.rows,
+            progress=run.progress,
         )
     base = base_size(recipe, checkpoint.tower)
     recipe.must_share_out(base, run.world.size)
@@ -234,15 +245,16 @@ class FineTuning:
     def result(
         self, state: RunState, weights: Mapping[str, Tensor], inputs: dict[str, str], *, averaged: bool
     ) -> FinetuneResult | MultiLabelFinetuneResult:
-        """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
+        """Evaluate the weights, write `result.json` and what each image was answered, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
         kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
+        rows = None if self.prior is None else self.prior.rows
         found = kind(
             **figures(answered, self.recipe.seed, self.names),
             confused=answered.confused(self.names) if isinstance(answered, Answers) else [],
-            protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
+            protocol=protocol(self.recipe, rows, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -251,6 +263,7 @@ class FineTuning:
             split=sets.split,
             weights="average" if averaged else "raw",
             prior={} if self.prior is None else self.prior.counts(),
+            rows=rows,
             steps=state.step,
             seconds=round(state.totals["seconds"], 3),
             first_loss=first_loss,
@@ -269,4 +282,7 @@ class FineTuning:
         found.write(directory.path / RESULT)
         for name, text in answered.files(self.names).items():
             write_text(directory.path / name, text)
+        for name, tensors in answered.tensors().items():
+            with replacing(directory.path / name) as temporary:
+                save_tensors(tensors, temporary)
         return found

@@ -13,6 +13,7 @@ from torch import nn
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
 from catlipctl.errors import DataError
 from catlipctl.labels.targets import How, LabelSet, Mapping
@@ -189,7 +190,12 @@ def linear_probe_of(
         confused = answers(fit, sets).confused(found.class_names)
     takes_classifier = isinstance(found.tower.head, nn.Linear)
     written = out is not None and takes_classifier and classifier
-    about = {**dict(scores), "train_size": str(train_size), **found.probed(time.monotonic() - started)}
+    about = {
+        **dict(scores),
+        "protocol": found.fitted_by(scores.protocol),
+        "train_size": str(train_size),
+        **found.probed(time.monotonic() - started),
+    }
     result = kind(**about, confused=confused, checkpoint=str(out) if written else None)
     if out is not None:
         _write(result, out, found.tower, fit, found.sets, found.checkpoint.name)
@@ -264,10 +270,10 @@ def _write(
 ) -> None:
     """Write the result and the answers, with a checkpoint where the tower's head can be the classifier."""
     names = [label.name for label in sets.classes.labels]
-    answered = several.answers if sets.classes.multi_label else answers
+    answered = several.answers(fit, sets) if sets.classes.multi_label else answers(fit, sets)
     written = {
         RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        **answered(fit, sets).files(names),
+        **answered.files(names),
     }
     weight, bias = fit.weight.float(), fit.bias.float()
     if result.checkpoint is not None:
@@ -279,6 +285,7 @@ def _write(
             label_names=names,
             problem_type=checkpoints.MULTI_LABEL if sets.classes.multi_label else checkpoints.SINGLE_LABEL,
             files=written,
+            tensors=answered.tensors(),
         )
         return
     with files.replacing(out) as temporary:
@@ -286,3 +293,5 @@ def _write(
         save_head(temporary / HEAD, weight, bias)
         for name, text in written.items():
             files.write_text(temporary / name, text)
+        for name, tensors in answered.tensors().items():
+            save_tensors(tensors, temporary / name)
