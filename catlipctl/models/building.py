@@ -23,12 +23,14 @@ from catlipctl.settings.models import ModelSettings
 
 class Counts(NamedTuple):
     """parameters: of the tower with its head. flops: of one image's forward pass, by pixels a side.
+    features: numbers that the head is given.
 
     A multiplication with its addition is two; what is neither convolution nor matrix product is left out.
     """
 
     parameters: int
     flops: dict[int, int]
+    features: int
 
 
 # What timm knows of the weights that it has for a name; a tower made here has none of them.
@@ -75,7 +77,8 @@ def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = (
     """
     module = _on_meta(settings, num_classes, _resizing(settings, num_classes, sizes))
     flops = _flops(module, {settings.image_size, *sizes})
-    return Counts(sum(parameter.numel() for parameter in module.parameters()), flops)
+    features: Any = getattr(module, "head_hidden_size", None) or module.num_features
+    return Counts(sum(parameter.numel() for parameter in module.parameters()), flops, features)
 
 
 def flops(tower: Tower, sizes: Collection[int]) -> dict[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from catlipctl import checkpoints, data, models
+from catlipctl import checkpoints, data, models, objectives
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import CaptionOrder, LocalOrder, Order
 from catlipctl.data.sample import Source
@@ -16,7 +16,8 @@ from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
-from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
+from catlipctl.objectives import Context, Contrastive, Objective
+from catlipctl.objectives.captions import OneCaption
 from catlipctl.objectives.objective import Encode
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -64,14 +65,18 @@ def _opened(
 def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
-    return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+    return objectives.find(recipe.objective).head_size(recipe.objective_settings, count)
 
 
 def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
     """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
-    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
-    return {size: flops + beside for size, flops in counted.items()}
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size))
+    beside = objectives.find(recipe.objective).flops_beside(
+        recipe.objective_settings,
+        counted.features,
+        1 if recipe.one_caption else len(recipe.data.captions.weights),
+    )
+    return {size: flops + beside for size, flops in counted.flops.items()}
 
 
 def make_objective(
@@ -82,15 +87,20 @@ def make_objective(
     augment = None
     if recipe.range_augment is not None:
         augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
+    weights = tuple(recipe.data.captions.weights)
     context = Context(
         tower=models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)),
         encode=encode,
         range_augment=augment,
+        captions=() if recipe.one_caption else weights,
         rank=world.rank if world else 0,
         world=world.size if world else 1,
         seed=recipe.seed,
     )
-    return OBJECTIVES[recipe.objective].build(recipe.clip, context)
+    objective = objectives.find(recipe.objective).build(recipe.objective_settings, context)
+    if recipe.one_caption:
+        objective.collate = OneCaption(objective.collate, recipe.seed, weights)
+    return objective
 
 
 def make_loader(
@@ -120,13 +130,14 @@ def make_order(recipe: PretrainRecipe, source: Source) -> VisitingOrder:
     return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)
 
 
-def for_open_clip(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a checkpoint with a text tower has beside, for open_clip; nothing where it can't make it."""
-    if not isinstance(objective, Clip):
-        return {}
+def beside(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint says of the head's outputs; of a text tower what open_clip opens, where it can."""
+    found = {"problem_type": checkpoints.SINGLE_LABEL} if objective.exclusive else {}
+    if not isinstance(objective, Contrastive):
+        return found
     try:
         config, tensors = checkpoints.open_clip_files(objective, weights)
     except UsageError:
-        return {}
+        return found
     files = {checkpoints.OPEN_CLIP_CONFIG: json.dumps(config, indent=2) + "\n"}
-    return {"files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}
+    return {**found, "files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}

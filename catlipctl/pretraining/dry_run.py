@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from catlipctl import models
+from catlipctl import models, objectives
 from catlipctl.data.sample import Source
-from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Checks, Place
 from catlipctl.pretraining.estimate import Counts, DryRun, Plan, ValidationCost, estimate
@@ -39,7 +38,7 @@ def dry_run(
     classes = _classes(recipe, given)
     processes = launch.world_size(place.gpus, place.processes)
     plan = Plan(loaded, base, schedule, start.step, processes, devices, ("data.workers", recipe.data.workers))
-    outputs = OBJECTIVES[recipe.objective].head_size(recipe.clip, classes or 2)
+    outputs = objectives.find(recipe.objective).head_size(recipe.objective_settings, classes or 2)
     # Raises what the run would for a tower that cannot be made, or that does not take all sizes.
     counts = _counts(recipe, classes, sizes)
     found = estimate(plan, counts, checks, lambda step: cost.memory(recipe, outputs, step, devices))
@@ -54,8 +53,9 @@ def _counts(recipe: PretrainRecipe, classes: int | None, sizes: list[int]) -> Co
     bare, with_one = (models.counts(recipe.model, count, [base]) for count in (2, 3))
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
-    total += OBJECTIVES[recipe.objective].parameters_beside(recipe.clip)
-    return Counts(classes, total, per_class, total, models.counts(recipe.model, classes or 2, sizes).flops)
+    whole = models.counts(recipe.model, classes or 2, sizes)
+    total += objectives.find(recipe.objective).parameters_beside(recipe.objective_settings, whole.features)
+    return Counts(classes, total, per_class, total, whole.flops)
 
 
 def _validation(
@@ -68,7 +68,7 @@ def _validation(
     images = min(settings.samples, len(held_out))
     times = -(-found.steps // settings.every) - found.steps_before // settings.every
     scores = 4 * -(-images // found.processes) * classes if classes else None
-    if not OBJECTIVES[recipe.objective].needs_classes:
+    if not objectives.find(recipe.objective).needs_classes:
         scores = None
     share = found.flops and times * images * flops / found.flops
     return ValidationCost(times=times, images=images, share=share, scores_bytes=scores)
@@ -76,9 +76,9 @@ def _validation(
 
 def _classes(recipe: PretrainRecipe, given: Vocabulary | None) -> int | None:
     """Outputs of the head, where they are known before a vocabulary is counted."""
-    kind = OBJECTIVES[recipe.objective]
+    kind = objectives.find(recipe.objective)
     if not kind.needs_classes:
-        return kind.head_size(recipe.clip, None)
+        return kind.head_size(recipe.objective_settings, None)
     return recipe.vocabulary.max_size if given is None else len(given)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from torch import Tensor
 
-from catlipctl import checkpoints, labels, models, training, vocabulary
+from catlipctl import checkpoints, labels, models, objectives, training, vocabulary
 from catlipctl import recipe as recipes
 from catlipctl.data.sample import Source
 from catlipctl.errors import UsageError
 from catlipctl.pretraining.assembly import (
-    for_open_clip,
+    beside,
     forward_flops,
     make_loader,
     make_objective,
@@ -117,7 +117,7 @@ def pretrain(
 
         def parts(weights: Mapping[str, Tensor]) -> Mapping[str, Any]:
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
-            return {"config": config, "vocabulary": classes, **for_open_clip(objective, weights)}
+            return {"config": config, "vocabulary": classes, **beside(objective, weights)}
 
         validation = None
         if recipe.validation is not None and held_out is not None:
@@ -142,6 +142,7 @@ def pretrain(
 def check(recipe: PretrainRecipe, world: World) -> None:
     """Find what the recipe's schema cannot, before data is opened, which may take hours."""
     recipe.must_share_out(recipe.model.image_size, world.size)
+    objectives.find(recipe.objective)
     check_data_is_named(recipe)
     models.check(recipe.model, recipe.image_sizes(recipe.model.image_size))
     check_extractor(recipe)

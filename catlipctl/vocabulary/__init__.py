@@ -4,7 +4,7 @@ from catlipctl.vocabulary.counting import build, count_shards
 from catlipctl.vocabulary.counts import Counts
 from catlipctl.vocabulary.merging import merge
 from catlipctl.vocabulary.pruning import TooFewLabels, prune, pruned
-from catlipctl.vocabulary.vocabulary import Encoder, Vocabulary, load, parse
+from catlipctl.vocabulary.vocabulary import Encoder, Vocabulary, load, of_sub_words, parse
 
 __all__ = [
     "Counts",
@@ -15,6 +15,7 @@ __all__ = [
     "count_shards",
     "load",
     "merge",
+    "of_sub_words",
     "parse",
     "prune",
     "pruned",
