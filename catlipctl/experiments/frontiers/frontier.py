@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from catlipctl import objectives
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
 from catlipctl.experiments.finishing import finish_all, held
@@ -31,7 +32,6 @@ from catlipctl.experiments.frontiers.result import (
 )
 from catlipctl.experiments.frontiers.timing import Timing, timed
 from catlipctl.experiments.points import Point
-from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining.assembly import forward_flops, make_order, open_source, outputs
 from catlipctl.progress import SILENT, Progress
 from catlipctl.training.steps import planned
@@ -204,7 +204,7 @@ class _Work:
         assert schedule is not None, "the source is open, so its epochs have a length"
         timing = self.timings[point.values["method"]]
         flops = None
-        if row.vocabulary_size is not None or not OBJECTIVES[recipe.objective].needs_classes:
+        if row.vocabulary_size is not None or not objectives.find(recipe.objective).needs_classes:
             by_size = self._forward_flops(point, row.vocabulary_size)
             taken = schedule.by_size().items()
             flops = float(sum(BACKWARD * n * rows * by_size[size] for size, (n, rows) in taken))
