@@ -25,9 +25,9 @@ def means(result: Frontier, probe: str) -> Table:
             f"{100 * mean.figure:.1f}",
             _interval(mean.interval),
             f"{mean.costs['samples']:,.0f}",
-            f"{mean.costs['seconds']:,.0f}",
-            f"{mean.seconds:,.0f}",
-            "–" if mean.cpu_seconds is None else f"{mean.cpu_seconds:,.0f}",
+            _seconds(mean.costs["seconds"]),
+            _seconds(mean.seconds),
+            _seconds(mean.cpu_seconds),
             f"{mean.costs['flops'] / 1e12:,.3g}" if "flops" in mean.costs else "–",
             ", ".join(mean.on_front) or "–",
         ]
@@ -102,7 +102,7 @@ def targets(result: Frontier) -> Table:
             one.method,
             f"{one.probe} {100 * one.target:.1f} %",
             one.budget or "not reached",
-            "–" if one.seconds is None else f"{one.seconds:,.0f}",
+            _seconds(one.seconds),
             "–" if one.times_as_fast is None else f"{one.times_as_fast:.2f}",
             "–" if one.range is None else f"{one.range[0]:.2f} to {one.range[1]:.2f}",
         ]
@@ -168,6 +168,12 @@ def _interval(interval: Interval | None, *, signed: bool = False) -> str:
         return "–"
     sign = "+" if signed else ""
     return " to ".join(f"{100 * end:{sign}.1f}" for end in interval)
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
 def _value(value: object) -> str:
