@@ -11,12 +11,12 @@ from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
 from catlipctl.cli.tables import table
 from catlipctl.errors import UsageError
-from catlipctl.settings.losses import Loss
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.bench.result import LossBenchmark
+    from catlipctl.settings.losses import Loss
 
 
 def loss(
@@ -47,8 +47,10 @@ def loss(
         out_.result(result, _table(result), *_lines(result))
 
 
-def _known(names: list[str] | None) -> tuple[Loss, ...]:
+def _known(names: list[str] | None) -> "tuple[Loss, ...]":
     """Each once, in their order; UsageError where there is none of a name."""
+    from catlipctl.settings.losses import Loss
+
     known: dict[str, Loss] = {name: name for name in get_args(Loss)}
     for name in names or []:
         if name not in known:

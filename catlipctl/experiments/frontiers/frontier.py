@@ -39,6 +39,10 @@ from catlipctl.training.utilisation import BACKWARD
 from catlipctl.transfer.labelled import described
 
 
+BUSY = 0.25
+"""A spread of the timing that is told."""
+
+
 class Begun(BaseModel):
     """What is kept of an earlier `frontier.json`."""
 
@@ -108,6 +112,12 @@ class _Work:
             self.timings[method.name] = Timing(rounds=rounds, cores=found[method.name].cores)
         if new:
             self.written()
+        spread = max(timing.spread for timing in self.timings.values())
+        if spread > BUSY:
+            self.progress.warn(
+                f"the rounds of the timing differ by {spread:.0%}: the machine was busy with other things, so a "
+                "budget of seconds is worth fewer pairs than it could be, for all methods alike"
+            )
 
     def tune(self) -> None:
         """Run each method's grid at the smallest budget, with a seed that no compared run has."""
