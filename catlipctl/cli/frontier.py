@@ -26,9 +26,9 @@ def frontier(
     words: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]RECIPE[:KEY=VALUE...]...",
-            help="The methods: recipes, each with changes of its own and a name: "
-            "clip=frontier-photos:objective=clip. The first is the one to beat.",
+            metavar="RECIPE...",
+            help="The methods: recipes, each with a name and changes of its own, NAME=RECIPE:KEY=VALUE:KEY=VALUE, "
+            "as clip=frontier-photos:objective=clip. The first is the one to beat.",
             show_default=False,
             autocompletion=completion.recipes,
         ),

@@ -38,7 +38,6 @@ from catlipctl.training.steps import planned
 from catlipctl.training.utilisation import BACKWARD
 from catlipctl.transfer.labelled import described
 
-
 BUSY = 0.25
 """A spread of the timing that is told."""
 
@@ -115,8 +114,8 @@ class _Work:
         spread = max(timing.spread for timing in self.timings.values())
         if spread > BUSY:
             self.progress.warn(
-                f"the rounds of the timing differ by {spread:.0%}: the machine was busy with other things, so a "
-                "budget of seconds is worth fewer pairs than it could be, for all methods alike"
+                f"the rounds of the timing differ by {spread:.0%}: the machine was busy with other things, so "
+                "a budget of seconds is worth fewer pairs than it could be, for all methods alike"
             )
 
     def tune(self) -> None:
