@@ -27,8 +27,8 @@ def frontier(
         list[str],
         typer.Argument(
             metavar="RECIPE...",
-            help="The methods: recipes, each with a name and changes of its own, NAME=RECIPE:KEY=VALUE:KEY=VALUE, "
-            "as clip=frontier-photos:objective=clip. The first is the one to beat.",
+            help="The methods: recipes, with a name and changes: NAME=RECIPE:KEY=VALUE:KEY=VALUE, "
+            "as in clip=demo:objective=clip. The first is the one to beat.",
             show_default=False,
             autocompletion=completion.recipes,
         ),

@@ -114,8 +114,8 @@ class _Work:
         spread = max(timing.spread for timing in self.timings.values())
         if spread > BUSY:
             self.progress.warn(
-                f"the rounds of the timing differ by {spread:.0%}: the machine was busy with other things, so "
-                "a budget of seconds is worth fewer pairs than it could be, for all methods alike"
+                f"the rounds of the timing differ by {spread:.0%}: the machine was busy with other things, "
+                "so a budget of seconds is worth fewer pairs than it could be, for all methods alike"
             )
 
     def tune(self) -> None:
