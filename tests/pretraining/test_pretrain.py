@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tarfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import safetensors.torch
 import timm
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from catlipctl import checkpoints, data, labels, vocabulary
 from catlipctl.data.batch import Batch
@@ -19,7 +21,9 @@ from catlipctl.errors import CatlipctlError, DataError, NonFiniteLoss, OutOfMemo
 from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
 from catlipctl.pretraining import pretrain
+from catlipctl.pretraining.dry_run import dry_run
 from catlipctl.progress import Silent
+from catlipctl.recipe import Loaded
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import loop
 from catlipctl.training.directory import RunDirectory
@@ -75,6 +79,25 @@ def test_the_first_loss_is_v_ln_2_where_the_head_says_nothing(
     document["model"]["model_args"]["weight_init"] = "jax"  # the head's weight and bias start at 0
     pretrain(changed(document, length={"steps": 1}), out=tmp_path / "run")
     assert losses(tmp_path / "run")[0] == pytest.approx(10 * 0.6931472, rel=1e-6)
+
+
+def test_an_epoch_of_captions_is_as_long_as_there_are_distinct_ones(
+    document: dict[str, Any], pairs: Path, tmp_path: Path
+) -> None:
+    distinct = len(set(data.open_source(pairs).captions()))
+    assert distinct < 60
+    document["data"]["epoch_of"] = "captions"
+    result = pretrain(
+        changed(document, length={"epochs": 2}, global_batch_size=distinct), out=tmp_path / "run"
+    )
+    assert (result.steps, result.samples) == (2, 2 * distinct)
+    assert [row["epoch"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1.0, 2.0]
+    longer = changed(document, length={"epochs": 3}, global_batch_size=distinct)
+    planned = dry_run(Loaded(longer, defaultdict(str)))
+    assert planned.images == 3 * distinct
+    # Shards in a window cannot show captions of other shards.
+    with pytest.raises(ValidationError, match="an epoch of captions"):
+        changed(document, data={**document["data"], "window": 1})
 
 
 @pytest.mark.parametrize("momentum", [None, "fit"])
