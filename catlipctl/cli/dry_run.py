@@ -174,7 +174,9 @@ def _sizes(result: "DryRun") -> "list[Table]":
     numbers = ["steps", "images a step", "GFLOPs an image, forward"]
     sizes = table("pixels a side", *numbers, numbers=numbers)
     for row in result.sizes:
-        sizes.add_row(str(row.size), f"{row.steps:,}", f"{row.images:,}", f"{row.flops_per_image / 1e9:,.2f}")
+        left_out = f", {row.token_drop:.0%} of the patches left out" if row.token_drop else ""
+        flops = f"{row.flops_per_image / 1e9:,.2f}"
+        sizes.add_row(f"{row.size}{left_out}", f"{row.steps:,}", f"{row.images:,}", flops)
     return [sizes]
 
 

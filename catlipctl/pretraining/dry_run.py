@@ -1,12 +1,14 @@
 """What a run would be refused for, and what it would cost, without starting it."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from catlipctl import models
+from catlipctl.data.batch import Shape
 from catlipctl.data.loader import shared_memory_bytes
 from catlipctl.data.sample import Source
 from catlipctl.errors import CatlipctlError
@@ -34,9 +36,13 @@ class Value(BaseModel):
 
 
 class SizeRow(BaseModel):
-    """The steps of one image size: how many, images of one, and operations of an image's forward pass."""
+    """The steps of one image size: how many, images of one, and operations of an image's forward pass.
+
+    token_drop: share of the patches that they leave out.
+    """
 
     size: int
+    token_drop: float = 0.0
     steps: int
     images: int
     flops_per_image: int
@@ -136,7 +142,7 @@ def dry_run(
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
     total += OBJECTIVES[recipe.objective].parameters_beside(recipe.clip)
-    rows = [] if schedule is None else by_size(schedule, start.step, whole.flops)
+    rows = [] if schedule is None else by_shape(schedule, start.step, whole.flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
     speed = cost.speed(recipe, devices, processes)
     found = DryRun(
@@ -171,7 +177,7 @@ def dry_run(
     outputs = OBJECTIVES[recipe.objective].head_size(recipe.clip, classes or 2)
     step = cost.Pieces(max(sizes), found.micro_batch, len(pieces), processes, found.steps or 1)
     found.memory = checks.of(lambda: cost.memory(recipe, outputs, step, devices))
-    found.validation = _validation(recipe, found, held_out, classes, whole.flops[base])
+    found.validation = _validation(recipe, found, held_out, classes, whole.flops[Shape(base)])
     found.refusals = checks.refusals
     if recipe.data.workers * processes > (os.cpu_count() or 1) and devices is not None:
         found.warnings.append(
@@ -193,11 +199,11 @@ def values(loaded: Loaded[Any]) -> list[Value]:
     return [Value(key=key, value=value, origin=loaded.origins[key]) for key, value in leaves(loaded.value)]
 
 
-def by_size(schedule: StepSchedule, begun: int, flops_of: dict[int, int]) -> list[SizeRow]:
-    """The steps of each size from number `begun` on. flops_of: an image's forward pass, by size."""
+def by_shape(schedule: StepSchedule, begun: int, flops_of: Mapping[Shape, int]) -> list[SizeRow]:
+    """The steps of each shape from number `begun` on. flops_of: an image's forward pass, by its shape."""
     return [
-        SizeRow(size=size, steps=steps, images=images, flops_per_image=flops_of[size])
-        for size, (steps, images) in schedule.by_size(begun).items()
+        SizeRow(**shape._asdict(), steps=steps, images=first.rows, flops_per_image=flops_of[shape])
+        for shape, (steps, first) in schedule.by_shape(begun).items()
     ]
 
 
@@ -235,7 +241,9 @@ def _add_probe(
 ) -> None:
     """Three real steps; the time of the run is then theirs, by the operations of each size."""
     found.probe = probe(recipe, found.process_batch, classes, cpu=devices.cpu, cache_dir=cache_dir)
-    flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[base]
+    # Its steps are the first of a run.
+    first = Shape(base, recipe.model.token_drop if recipe.model.unmasked_tuning < 1 else 0.0)
+    flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[first]
     if found.flops is not None:
         # Process by process: each has its share of every step.
         steps = found.flops / (BACKWARD * flops_of_base * recipe.global_batch_size)

@@ -10,9 +10,11 @@ from catlipctl import checkpoints, labels, models, training, vocabulary
 from catlipctl import recipe as recipes
 from catlipctl.data.sample import Source
 from catlipctl.errors import UsageError
+from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining.assembly import (
     for_open_clip,
     forward_flops,
+    head_bias,
     make_loader,
     make_objective,
     open_held_out,
@@ -103,7 +105,8 @@ def pretrain(
         for warning in recipe.warnings(len(schedule)):
             run.progress.warn(warning)
         encode = None if classes is None else vocabulary.Encoder(classes)
-        objective = make_objective(recipe, outputs(recipe, classes), encode, len(schedule), run.world)
+        bias = head_bias(recipe, classes)
+        objective = make_objective(recipe, outputs(recipe, classes), encode, len(schedule), run.world, bias)
         learner = Learner(
             objective,
             recipe.optimiser,
@@ -143,6 +146,8 @@ def check(recipe: PretrainRecipe, world: World) -> None:
     check_data_is_named(recipe)
     models.check(recipe.model, recipe.image_sizes(recipe.model.image_size))
     check_extractor(recipe)
+    if not OBJECTIVES[recipe.objective].needs_classes:
+        head_bias(recipe, None)
     world.precision(recipe.precision)
 
 

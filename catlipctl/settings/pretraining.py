@@ -102,6 +102,10 @@ class PretrainRecipe(TrainingSettings):
             raise ValueError(f"section clip: the objective is {self.objective}, which does not read it")
         return self
 
+    def token_drop(self) -> tuple[float, float]:
+        """As the tower's section says."""
+        return self.model.token_drop, self.model.unmasked_tuning
+
     def warnings(self, steps: int) -> list[str]:
         """What does not fit a run of `steps`, or what it is measured on."""
         held_out = [] if self.validation is None else self.validation.sources
@@ -126,7 +130,10 @@ FREE_ON_RESUME = settings.FREE_ON_RESUME | {
 
 FIXED_ON_RESUME = {
     **settings.FIXED_ON_RESUME,
-    "model": "the weights are of this tower",
+    **{
+        f"model.{key}": "the weights are of this tower"
+        for key in ModelSettings.model_fields.keys() - {"token_drop", "unmasked_tuning"}
+    },
     "objective": "the weights were learned by this one",
     "clip": "the weights are of this text tower",
     "range_augment": "its ranges are learned with the weights",

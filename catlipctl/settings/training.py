@@ -217,6 +217,10 @@ class TrainingSettings(Section):
         """The sizes that the tower must take."""
         return [base_size] if self.sizes is None else self.sizes.choices(base_size)
 
+    def token_drop(self) -> tuple[float, float]:
+        """Share of the patches that a step leaves out; and of the steps, at the end, that leave out none."""
+        return 0.0, 0.0
+
     def must_share_out(self, base_size: int, processes: int) -> None:
         """UsageError where a step has fewer images than there are processes."""
         sizes, batch = self.sizes, self.global_batch_size

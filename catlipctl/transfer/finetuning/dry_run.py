@@ -12,7 +12,7 @@ from catlipctl.labels.targets import LabelSet
 from catlipctl.objectives import Objective
 from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Checks, Place
-from catlipctl.pretraining.dry_run import DryRun, by_size, checkpoint_bytes, values
+from catlipctl.pretraining.dry_run import DryRun, by_shape, checkpoint_bytes, values
 from catlipctl.progress import SILENT, Progress
 from catlipctl.recipe import Loaded
 from catlipctl.settings.finetuning import FinetuneRecipe
@@ -69,7 +69,7 @@ def dry_run(
     learned = sum(p.numel() for p in tower.module.parameters() if p.requires_grad)
     per_class = sum(parameter.numel() for parameter in tower.head.parameters()) // (classes or 2)
     forward = models.flops(tower, sizes)
-    rows = by_size(schedule, start.step, forward) if schedule is not None and forward else []
+    rows = by_shape(schedule, start.step, forward) if schedule is not None and forward else []
     # Through a frozen tower no backward pass goes.
     passes = BACKWARD if recipe.learns == "all" else 1
     flops = float(sum(passes * row.steps * row.images * row.flops_per_image for row in rows)) or None
