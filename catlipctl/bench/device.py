@@ -10,7 +10,7 @@ from catlipctl.bench.loss import LossSettings, learning, made_up_head
 from catlipctl.bench.memory import peak_memory
 from catlipctl.bench.result import DeviceUse, Fitting, Spread
 from catlipctl.errors import OutOfMemory, UsageError
-from catlipctl.objectives.catlip import sparse_bce
+from catlipctl.objectives.losses import bce
 from catlipctl.pretraining.cost import measured
 from catlipctl.progress import Progress
 from catlipctl.training.utilisation import Utilisation
@@ -45,8 +45,8 @@ def head_and_loss(comparison: Comparison, width: int, world: World) -> Spread:
     settings = LossSettings(
         batch_size=comparison.batch_size, classes=comparison.classes, width=width, seed=comparison.seed
     )
-    head, features, rows, classes = made_up_head(settings, world)
-    way = learning(head, features, lambda logits: sparse_bce(logits, rows, classes))
+    head, features, pairs = made_up_head(settings, world)
+    way = learning(head, features, lambda logits: bce(logits, pairs))
     seconds = []
     for _ in range(TRIES):
         start = time.perf_counter()

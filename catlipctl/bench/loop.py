@@ -21,7 +21,7 @@ from catlipctl.bench.learners import OPTIMISER, Comparison, catlip_objective, ma
 from catlipctl.bench.result import LoopBenchmark, LoopRow, Spread
 from catlipctl.bench.step import StepSettings
 from catlipctl.bench.turns import Way, in_turns
-from catlipctl.objectives.catlip import sparse_bce
+from catlipctl.objectives.losses import Pairs, bce
 from catlipctl.progress import SILENT, Progress
 from catlipctl.signals import Signals
 from catlipctl.training.compilation import Compilation
@@ -161,8 +161,7 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
     parameters: list[Tensor] = list(module.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]
     batch = made_up_batch(comparison, world).to(device)
-    rows = torch.arange(len(batch), device=device).repeat_interleave(batch.targets["counts"])
-    classes = batch.targets["classes"]
+    pairs = Pairs.of_counts(batch.targets["classes"], batch.targets["counts"])
     assert OPTIMISER.clip_norm is not None
     most: float = OPTIMISER.clip_norm
 
@@ -170,7 +169,7 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
         for _ in range(count):
             images = tower.preprocessing.prepared(batch.images)
             with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-                loss = sparse_bce(module(images), rows, classes)
+                loss = bce(module(images), pairs)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, most)
             optimiser.step()

@@ -1,8 +1,8 @@
 """`bench loss`: head and loss, forward and backward, against the three matrix products that no head avoids.
 
 Those of the logits, of the features' gradient and of the weight's gradient, in the same shapes and precision.
-What is beyond them is the loss, the bias, and autograd. torch's dense loss stands beside, on targets that are
-made before.
+What is beyond them is the loss, the bias, and autograd. torch's dense cross-entropy stands beside,
+on targets that are made before.
 """
 
 import os
@@ -18,8 +18,9 @@ from catlipctl.bench.learners import CLASSES, zipf_labels
 from catlipctl.bench.result import LossBenchmark, LossRow, Spread
 from catlipctl.bench.turns import Way, in_turns
 from catlipctl.errors import OutOfMemory
-from catlipctl.objectives.catlip import sparse_bce
+from catlipctl.objectives.losses import Pairs, label_loss
 from catlipctl.progress import SILENT, Progress
+from catlipctl.settings.losses import LabelSettings, Loss
 from catlipctl.training.tuning import float32_products
 from catlipctl.training.world import World
 
@@ -27,7 +28,10 @@ PRODUCTS = "matrix products"
 
 
 class LossSettings(BaseModel):
-    """Settings of `bench loss`. width: of the features, ViT-B's. rounds: turns of each that count."""
+    """Settings of `bench loss`. width: of the features, ViT-B's. rounds: turns of each that count.
+
+    losses: those to measure, each in turn.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,6 +39,7 @@ class LossSettings(BaseModel):
     classes: int = Field(default=CLASSES, ge=1)
     width: int = Field(default=768, ge=1)
     rounds: int = Field(default=12, ge=1)
+    losses: tuple[Loss, ...] = ("bce",)
     seed: int = 0
 
 
@@ -42,21 +47,17 @@ def loss(settings: LossSettings, progress: Progress = SILENT) -> LossBenchmark:
     """Measure in this process; OutOfMemory where the logits do not fit."""
     world, load = World(), os.getloadavg()[0]
     device, precision = world.device, world.precision("auto")
-    head, features, rows, classes = made_up_head(settings, world)
+    head, features, pairs = made_up_head(settings, world)
     dense = torch.zeros(settings.batch_size, settings.classes, device=device)
-    dense[rows, classes] = 1
-
-    def ours(logits: Tensor) -> Tensor:
-        return sparse_bce(logits, rows, classes)
+    dense[pairs.rows, pairs.classes] = 1
 
     def torchs(logits: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, dense, reduction="sum") / settings.batch_size
 
-    ways = {
-        PRODUCTS: products(head.weight.detach().to(precision), features),
-        "head and loss": learning(head, features, ours),
-        "head and dense loss": learning(head, features, torchs),
-    }
+    ways = {PRODUCTS: products(head.weight.detach().to(precision), features)}
+    for name in settings.losses:
+        ways[f"head and {name}"] = learning(head, features, on_pairs(name, pairs))
+    ways["head and dense bce"] = learning(head, features, torchs)
     try:
         with float32_products(device, "auto"):
             taken = in_turns(ways, settings.rounds, device, progress)
@@ -92,14 +93,20 @@ def loss(settings: LossSettings, progress: Progress = SILENT) -> LossBenchmark:
     )
 
 
-def made_up_head(settings: LossSettings, world: World) -> tuple[nn.Linear, Tensor, Tensor, Tensor]:
-    """A head, features `[B, D]` in the precision of a step, and the rows and classes of their labels."""
+def made_up_head(settings: LossSettings, world: World) -> tuple[nn.Linear, Tensor, Pairs]:
+    """A head, features `[B, D]` in the precision of a step, and their labels."""
     torch.manual_seed(settings.seed)
     device, images = world.device, settings.batch_size
     head = nn.Linear(settings.width, settings.classes, device=device)
     features = torch.randn(images, settings.width, device=device, dtype=world.precision("auto"))
     classes, counts = zipf_labels(np.random.default_rng(settings.seed), images, settings.classes)
-    return head, features, torch.arange(images).repeat_interleave(counts).to(device), classes.to(device)
+    return head, features, Pairs.of_counts(classes.to(device), counts.to(device))
+
+
+def on_pairs(name: Loss, pairs: Pairs) -> Callable[[Tensor], Tensor]:
+    """A loss of logits alone."""
+    loss = label_loss(LabelSettings(loss=name))
+    return lambda logits: loss(logits, pairs)
 
 
 def products(weight: Tensor, features: Tensor) -> Way:

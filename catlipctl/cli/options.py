@@ -120,7 +120,7 @@ Extractor = Annotated[
     str,
     typer.Option(
         "--extractor",
-        help="What makes labels of a caption: corenet, nouns or subword.",
+        help="What makes labels of a caption: corenet, nouns, subword or subword-without-stop-words.",
         autocompletion=completion.extractors,
     ),
 ]

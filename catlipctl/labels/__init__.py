@@ -12,9 +12,21 @@ from pydantic import BaseModel
 from catlipctl.errors import UsageError
 from catlipctl.results import Result
 
-__all__ = ["EXTRACTORS", "Extractor", "LabelledCaption", "Labels", "Word", "extractor", "labelled", "names"]
+__all__ = [
+    "EXTRACTORS",
+    "SUBWORDS",
+    "Extractor",
+    "LabelledCaption",
+    "Labels",
+    "Word",
+    "extractor",
+    "labelled",
+    "names",
+]
 
-EXTRACTORS = ("corenet", "nouns", "subword")
+SUBWORDS = ("subword", "subword-without-stop-words")
+"""Extractors whose keys are sub-words of CLIP's vocabulary."""
+EXTRACTORS = ("corenet", "nouns", *SUBWORDS)
 """Names that `extractor` knows."""
 
 
@@ -73,6 +85,10 @@ def extractor(name: str = "corenet") -> Extractor:
         from catlipctl.labels.subword import SubwordExtractor
 
         return SubwordExtractor()
+    if name == "subword-without-stop-words":
+        from catlipctl.labels.subword import ContentExtractor
+
+        return ContentExtractor()
     raise UsageError(f"no extractor is called {name!r}", f"there is: {', '.join(EXTRACTORS)}")
 
 
@@ -80,7 +96,7 @@ def names(keys: Sequence[str], extractor: str) -> list[str]:
     """A name for each key: WordNet's first lemma, `dog`; of sub-words their text, all else as it is."""
     from catlipctl.labels import bpe, wordnet
 
-    if extractor == "subword":
+    if extractor in SUBWORDS:
         return [bpe.text(key) for key in keys]
     graph = wordnet.nouns()
     return [graph.lemmas(key)[0].replace("_", " ") if key in graph else key for key in keys]

@@ -47,6 +47,12 @@ def sub_words(word: str, most: int) -> tuple[str, ...]:
     return tuple(_merged(symbols)[:most])
 
 
+def keys() -> list[str]:
+    """All 49,408 sub-words, by their ids in CLIP's vocabulary."""
+    alphabet = sorted(_alphabet(), key=lambda symbol: (ord(symbol) >= 0x100, symbol))
+    return [*alphabet, *(f"{symbol}</w>" for symbol in alphabet), *_merges().made, START, END]
+
+
 def text(sub_word: str) -> str:
     """What a sub-word says: `dog` for `dog</w>`. Where it is part of a character, its symbols."""
     symbols = sub_word.removesuffix("</w>")

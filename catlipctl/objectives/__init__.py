@@ -1,11 +1,12 @@
 """What is learned from a batch: one file an objective, one interface."""
 
-from catlipctl.objectives.catlip import Catlip, sparse_bce
+from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification
 from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
+from catlipctl.objectives.superclass import Superclass
 
-OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip}
+OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip, "superclass": Superclass}
 """Those that `settings.objectives` names."""
 
 __all__ = [
@@ -17,6 +18,6 @@ __all__ = [
     "LabelCollate",
     "Objective",
     "Output",
-    "sparse_bce",
+    "Superclass",
     "unchanged_buffers",
 ]

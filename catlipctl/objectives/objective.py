@@ -82,8 +82,12 @@ class Objective(nn.Module, ABC):
     collate: Collate
     undecayed: frozenset[str] = frozenset()
     counted: int = 0
+    exclusive: bool = False
+    """Whether a softmax turns the head's outputs to probabilities; else a sigmoid does, class by class."""
     needs_classes: ClassVar[bool] = True
     """Whether it learns a vocabulary's classes, by `Context.encode`."""
+    extractor: ClassVar[str] = "corenet"
+    """What makes labels of captions where the recipe does not say; of one of sub-words all are classes."""
 
     def __init__(self, context: Context) -> None:
         super().__init__()

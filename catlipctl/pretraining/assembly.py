@@ -65,7 +65,7 @@ def _opened(
 def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
-    return OBJECTIVES[recipe.objective].head_size(recipe.clip, count)
+    return OBJECTIVES[recipe.objective].head_size(recipe.objective_settings, count)
 
 
 def head_bias(recipe: PretrainRecipe, classes: Vocabulary | None) -> NDArray[np.float64] | None:
@@ -87,7 +87,7 @@ def head_bias(recipe: PretrainRecipe, classes: Vocabulary | None) -> NDArray[np.
 def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[Shape, int]:
     """Operations of a pair's forward pass, by the image's shape. outputs: of the head."""
     counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.clip)
+    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.objective_settings)
     return {shape: flops + beside for shape, flops in counted.items()}
 
 
@@ -119,7 +119,7 @@ def make_objective(
         world=world.size if world else 1,
         seed=recipe.seed,
     )
-    return OBJECTIVES[recipe.objective].build(recipe.clip, context)
+    return OBJECTIVES[recipe.objective].build(recipe.objective_settings, context)
 
 
 def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
@@ -142,8 +142,10 @@ def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
     return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)
 
 
-def for_open_clip(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a checkpoint with a text tower has beside, for open_clip; nothing where it can't make it."""
+def beside(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint says of the head's outputs; of a text tower what open_clip opens, where it can."""
+    if objective.exclusive:
+        return {"problem_type": checkpoints.SINGLE_LABEL}
     if not isinstance(objective, Clip):
         return {}
     try:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from catlipctl import vocabulary
+from catlipctl import labels, vocabulary
 from catlipctl.data.sample import Source
 from catlipctl.errors import UsageError
 from catlipctl.objectives import OBJECTIVES
@@ -16,12 +16,15 @@ from catlipctl.vocabulary import Vocabulary
 def given_vocabulary(recipe: PretrainRecipe, directory: RunDirectory | None) -> Vocabulary | None:
     """The run's own where an earlier start has settled it, else the recipe's file; None: to be counted.
 
+    All sub-words for an objective of sub-words, where the recipe names no file and asks for no counting.
     UsageError where both are there and differ in their classes. A file that is gone by then may be gone.
     """
     path, extractor = recipe.vocabulary.path, recipe.vocabulary.extractor
     own = None
     if directory is not None and directory.vocabulary.exists():
         own = vocabulary.load(directory.vocabulary)
+    if own is None and path is None and _takes_all_sub_words(recipe):
+        return vocabulary.of_sub_words(_extractor(recipe))
     if path is None or (own is not None and not Path(path).exists()):
         return own
     given = vocabulary.load(Path(path))
@@ -55,7 +58,7 @@ def settle_vocabulary(
 
     def settle() -> Vocabulary:
         if not run.directory.vocabulary.exists():
-            found = given or counted(settings, source, cache_dir, run.progress)
+            found = given or counted(settings, _extractor(recipe), source, cache_dir, run.progress)
             found.save(run.directory.vocabulary)
             run.progress.note(f"vocabulary: {len(found):,} classes")
         return vocabulary.load(run.directory.vocabulary)
@@ -64,14 +67,26 @@ def settle_vocabulary(
     return run.on_main(settle)
 
 
+def _extractor(recipe: PretrainRecipe) -> str:
+    """What makes labels of captions, where no vocabulary is given."""
+    return recipe.vocabulary.extractor or OBJECTIVES[recipe.objective].extractor
+
+
+def _takes_all_sub_words(recipe: PretrainRecipe) -> bool:
+    settings = recipe.vocabulary
+    nothing_counted = (settings.threshold, settings.max_size, settings.count) == (None, None, None)
+    both = {_extractor(recipe), OBJECTIVES[recipe.objective].extractor}
+    return nothing_counted and both <= set(labels.SUBWORDS)
+
+
 def counted(
-    settings: VocabularySettings, source: Source, cache_dir: Path | None, progress: Progress
+    settings: VocabularySettings, extractor: str, source: Source, cache_dir: Path | None, progress: Progress
 ) -> Vocabulary:
     """The labels that the recipe keeps of the source's captions; TooFewLabels hints at its key."""
     try:
         return vocabulary.build(
             source,
-            extractor=settings.extractor or "corenet",
+            extractor=extractor,
             threshold=settings.threshold,
             max_size=settings.max_size,
             count=settings.count,

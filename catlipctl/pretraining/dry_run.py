@@ -141,7 +141,7 @@ def dry_run(
     bare, with_one = (models.counts(recipe.model, count, [base]) for count in (2, 3))
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
-    total += OBJECTIVES[recipe.objective].parameters_beside(recipe.clip)
+    total += OBJECTIVES[recipe.objective].parameters_beside(recipe.objective_settings)
     rows = [] if schedule is None else by_shape(schedule, start.step, whole.flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
     speed = cost.speed(recipe, devices, processes)
@@ -174,7 +174,7 @@ def dry_run(
         shared_memory_bytes=max(shared_memory_bytes(recipe.data.workers, size) for size in sizes),
         warnings=[] if schedule is None else recipe.warnings(len(schedule)),
     )
-    outputs = OBJECTIVES[recipe.objective].head_size(recipe.clip, classes or 2)
+    outputs = OBJECTIVES[recipe.objective].head_size(recipe.objective_settings, classes or 2)
     step = cost.Pieces(max(sizes), found.micro_batch, len(pieces), processes, found.steps or 1)
     found.memory = checks.of(lambda: cost.memory(recipe, outputs, step, devices))
     found.validation = _validation(recipe, found, held_out, classes, whole.flops[Shape(base)])
@@ -227,7 +227,7 @@ def _classes(recipe: PretrainRecipe, given: Vocabulary | None) -> int | None:
     """Outputs of the head, where they are known before a vocabulary is counted."""
     kind = OBJECTIVES[recipe.objective]
     if not kind.needs_classes:
-        return kind.head_size(recipe.clip, None)
+        return kind.head_size(recipe.objective_settings, None)
     return recipe.vocabulary.max_size if given is None else len(given)
 
 

@@ -12,7 +12,7 @@ from catlipctl.data.sample import Source
 from catlipctl.errors import UsageError
 from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining.assembly import (
-    for_open_clip,
+    beside,
     forward_flops,
     head_bias,
     make_loader,
@@ -118,7 +118,7 @@ def pretrain(
 
         def parts(weights: Mapping[str, Tensor]) -> Mapping[str, Any]:
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}
-            return {"config": config, "vocabulary": classes, **for_open_clip(objective, weights)}
+            return {"config": config, "vocabulary": classes, **beside(objective, weights)}
 
         validation = None
         if recipe.validation is not None and held_out is not None:

@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from catlipctl import labels
 from catlipctl.reports.style import (
     canvas,
     colours,
@@ -93,7 +94,7 @@ def _about(vocabularies: "Mapping[str, Vocabulary]") -> str:
 
 def _keys(vocabularies: "Mapping[str, Vocabulary]") -> str:
     """What is counted: synsets, or the sub-words of that extractor."""
-    kinds = {vocabulary.extractor == "subword" for vocabulary in vocabularies.values()}
+    kinds = {vocabulary.extractor in labels.SUBWORDS for vocabulary in vocabularies.values()}
     return "labels" if len(kinds) > 1 else "sub-words" if True in kinds else "synsets"
 
 

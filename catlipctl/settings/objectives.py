@@ -5,7 +5,7 @@ from pydantic import Field
 from catlipctl.recipe.schema import Section
 from catlipctl.settings.models import TextSettings
 
-OBJECTIVES = ("catlip", "clip")
+OBJECTIVES = ("catlip", "clip", "superclass")
 """What a pre-training recipe may name."""
 
 

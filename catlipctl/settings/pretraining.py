@@ -10,6 +10,7 @@ from catlipctl.recipe.schema import Section
 from catlipctl.settings import Images, Steps, Workers
 from catlipctl.settings import training as settings
 from catlipctl.settings.data import Augmentation, Decode
+from catlipctl.settings.losses import CatlipSettings, SuperclassSettings
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
 from catlipctl.settings.objectives import OBJECTIVES, ClipSettings
 from catlipctl.settings.training import TrainingSettings
@@ -46,7 +47,8 @@ class VocabularySettings(Section):
     path: str | None = None
     """A vocabulary.json; null: counted over the sources. `--vocab`."""
     extractor: str | None = None
-    """What makes labels of captions; null: that of the file, or corenet."""
+    """What makes labels of captions; null: that of the file, or the objective's:
+    corenet, or subword of superclass, which learns all 49,408 sub-words where nothing else is said here."""
     threshold: Annotated[int, Field(ge=0, le=10**13)] | None = None
     """Keys that count more are kept; null: 500, or 0 where `max_size` is given. [CatLIP 3.2]"""
     max_size: Annotated[int, Field(ge=1, le=10**7)] | None = None
@@ -83,7 +85,12 @@ class PretrainRecipe(TrainingSettings):
     vocabulary: VocabularySettings = Field(default_factory=VocabularySettings)
     objective: str = "catlip"
     """`catlip`: the labels of the captions, by binary cross-entropy. `clip`: the captions, by contrast.
-    [CatLIP 3.1; Radford et al. 2021]"""
+    `superclass`: the sub-words of the captions, by a softmax.
+    [CatLIP 3.1; Radford et al. 2021; SuperClass]"""
+    catlip: CatlipSettings | None = None
+    """Of objective catlip: the loss over classes, and the weights of labels."""
+    superclass: SuperclassSettings | None = None
+    """Of objective superclass: the loss over classes, and the weights of labels."""
     clip: ClipSettings | None = None
     """Of objective clip: its text tower."""
     range_augment: RangeAugmentSettings | None = None
@@ -98,13 +105,20 @@ class PretrainRecipe(TrainingSettings):
 
     @model_validator(mode="after")
     def _fitting(self) -> "PretrainRecipe":
-        if self.clip is not None and self.objective != "clip":
-            raise ValueError(f"section clip: the objective is {self.objective}, which does not read it")
+        for name in OBJECTIVES:
+            if name != self.objective and getattr(self, name, None) is not None:
+                raise ValueError(f"section {name}: the objective is {self.objective}, which does not read it")
         return self
 
     def token_drop(self) -> tuple[float, float]:
         """As the tower's section says."""
         return self.model.token_drop, self.model.unmasked_tuning
+
+    @property
+    def objective_settings(self) -> Section | None:
+        """The section of the objective; None where it is not given, or the objective has none."""
+        section: Section | None = getattr(self, self.objective, None)
+        return section
 
     def warnings(self, steps: int) -> list[str]:
         """What does not fit a run of `steps`, or what it is measured on."""
@@ -136,6 +150,8 @@ FIXED_ON_RESUME = {
     },
     "objective": "the weights were learned by this one",
     "clip": "the weights are of this text tower",
+    "catlip.idf": "the counts of labels are a part of the run's state",
+    "superclass.idf": "the counts of labels are a part of the run's state",
     "range_augment": "its ranges are learned with the weights",
     "vocabulary": "the head has an output for each of its classes",
 }

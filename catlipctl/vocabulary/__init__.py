@@ -5,7 +5,7 @@ from catlipctl.vocabulary.counts import Counts
 from catlipctl.vocabulary.frequencies import HEAD_BIASES, log_frequencies, log_odds
 from catlipctl.vocabulary.merging import merge
 from catlipctl.vocabulary.pruning import TooFewLabels, prune, pruned
-from catlipctl.vocabulary.vocabulary import Encoder, Vocabulary, load, parse
+from catlipctl.vocabulary.vocabulary import Encoder, Vocabulary, load, of_sub_words, parse
 
 __all__ = [
     "HEAD_BIASES",
@@ -19,6 +19,7 @@ __all__ = [
     "log_frequencies",
     "log_odds",
     "merge",
+    "of_sub_words",
     "parse",
     "prune",
     "pruned",

@@ -170,7 +170,7 @@ def _refuse_foreign_keys(vocabulary: Vocabulary, name: str) -> None:
     graph = wordnet.nouns()
     foreign = next((key for key in vocabulary.keys if key not in graph), None)
     if foreign is not None:
-        kind = "sub-words" if vocabulary.extractor == "subword" else "keys that are not WordNet nouns"
+        kind = "sub-words" if vocabulary.extractor in labels.SUBWORDS else "keys that are not WordNet nouns"
         raise DataError(
             f"{name} holds {kind}, such as {foreign}: WordNet has no distance between them",
             "overlap needs synsets: catlipctl vocab build --data SOURCE --extractor corenet",

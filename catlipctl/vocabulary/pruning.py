@@ -59,7 +59,7 @@ def pruned(
     Raises TooFewLabels where fewer than 100 keys are left.
     """
     threshold = limits(threshold, max_size)
-    count = count or ("captions" if extractor == "subword" else "occurrences")
+    count = count or ("captions" if extractor in labels.SUBWORDS else "occurrences")
     numbers = counts.by_caption() if count == "captions" else counts.occurrences
     ordered = sorted(numbers.items(), key=lambda item: (-item[1], item[0]))
     kept = [item for item in ordered if item[1] > threshold][:max_size]

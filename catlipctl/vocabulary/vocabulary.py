@@ -148,6 +148,24 @@ class _Document(BaseModel):
         return rows
 
 
+def of_sub_words(extractor: str = "subword") -> Vocabulary:
+    """All 49,408 sub-words by their ids in CLIP's vocabulary, as SuperClass has them; nothing is counted."""
+    from catlipctl.labels import bpe
+
+    keys = bpe.keys()
+    return Vocabulary(
+        keys=tuple(keys),
+        counts=(0,) * len(keys),
+        extractor=extractor,
+        extractor_version=labels.extractor(extractor).version,
+        source="CLIP's byte-pair encoding",
+        captions=None,
+        captions_without_label=None,
+        counted="captions",
+        threshold=0,
+    )
+
+
 def load(path: str | Path) -> Vocabulary:
     """Read `vocabulary.json`. Raises DataError for whatever is not a whole one."""
     return parse(KIND.read_bytes(Path(path)), str(path))

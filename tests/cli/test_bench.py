@@ -329,3 +329,11 @@ def test_loop_and_loss_are_timed_and_kept(
     assert [len(row["rounds"]) for row in result["rows"]] == [2] * rows
     plot = (tmp_path / "out" / f"{name}-1.svg").read_text()
     assert all(row["name"] in plot for row in result["rows"])
+
+
+def test_a_loss_that_there_is_not(tmp_path: Path) -> None:
+    told = ["--loss", "bce", "--loss", "mse", "--out", str(tmp_path / "out")]
+    run = CliRunner().invoke(app, ["bench", "loss", *told])
+    assert run.exit_code == 2
+    assert "no loss is called 'mse'" in run.stderr
+    assert "two_way" in run.stderr

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catlipctl import data, labels
+from catlipctl import data, labels, vocabulary
 from catlipctl.labels import bpe
 
 EXTRACT = labels.extractor("subword")
@@ -161,3 +161,23 @@ def test_what_a_sub_word_says() -> None:
     assert len(whole) > 48_000
     assert {key: texts[key] for key in whole} == {key: said[key] for key in whole}
     assert texts["dog</w>"] == "dog"
+
+
+def test_the_keys_by_id_are_clips_vocabulary() -> None:
+    keys = bpe.keys()
+    assert {key: number for number, key in enumerate(keys)} == OPEN_CLIP.encoder
+    found = vocabulary.of_sub_words("subword-without-stop-words")
+    assert (found.keys, found.extractor_version) == (tuple(keys), CONTENT.version)
+
+
+CONTENT = labels.extractor("subword-without-stop-words")
+
+
+@given(st.lists(st.sampled_from(["the", "Dogs", "isn't", "of", "skateboards!", "it's", "cat"]), max_size=120))
+def test_without_stop_words_a_caption_reads_as_one_that_had_none(words: list[str]) -> None:
+    """The rest of a long caption moves up. What is explained as kept is what is read."""
+    left = {"the": "", "isn't": "", "of": "", "it's": ""}
+    said = " ".join(words)
+    assert CONTENT(said) == EXTRACT(" ".join(left.get(word, word) for word in words))
+    assert [word.key for word in CONTENT.explain(said) if word.kept] == CONTENT(said)
+    assert pickle.loads(pickle.dumps(CONTENT))(said) == CONTENT(said)

@@ -1,7 +1,7 @@
 """`catlipctl bench loss`: what head and loss cost beyond their matrix products."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
@@ -10,6 +10,8 @@ from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
 from catlipctl.cli.tables import table
+from catlipctl.errors import UsageError
+from catlipctl.settings.losses import Loss
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,6 +23,9 @@ def loss(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Images.")] = 256,
     classes: Annotated[int, typer.Option("--classes", min=1, help="Outputs of the head.")] = 24_320,
     width: Annotated[int, typer.Option("--width", min=1, help="Features of an image.")] = 768,
+    losses: Annotated[
+        list[str] | None, typer.Option("--loss", help="Of catlip.loss; repeat it to compare. Default: bce.")
+    ] = None,
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Turns of each that count, rounded up to even.")
     ] = 12,
@@ -33,11 +38,22 @@ def loss(
         from catlipctl import reports
         from catlipctl.bench import loss as benchmark
 
-        settings = benchmark.LossSettings(batch_size=batch_size, classes=classes, width=width, rounds=rounds)
+        settings = benchmark.LossSettings(
+            batch_size=batch_size, classes=classes, width=width, rounds=rounds, losses=_known(losses)
+        )
         result = benchmark.loss(settings, out_)
         subtitle = f"{_shape(result)}; x: times the products"
         keep(result, lambda: reports.head_and_loss(*result.bars(), subtitle), out / "loss", plots, out_)
         out_.result(result, _table(result), *_lines(result))
+
+
+def _known(names: list[str] | None) -> tuple[Loss, ...]:
+    """Each once, in their order; UsageError where there is none of a name."""
+    known: dict[str, Loss] = {name: name for name in get_args(Loss)}
+    for name in names or []:
+        if name not in known:
+            raise UsageError(f"no loss is called {name!r}", f"there is: {', '.join(known)}")
+    return tuple(known[name] for name in dict.fromkeys(names or ["bce"]))
 
 
 def _table(result: "LossBenchmark") -> "Table":

@@ -49,7 +49,7 @@ def build(
         Literal["occurrences", "captions"] | None,
         typer.Option(
             help="What counts: occurrences, or captions (a caption that repeats a label counts once). "
-            "Default: occurrences (CatLIP); captions for subword (SuperClass).",
+            "Default: occurrences (CatLIP); captions for sub-words (SuperClass).",
             show_default=False,
         ),
     ] = None,

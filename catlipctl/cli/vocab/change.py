@@ -96,7 +96,7 @@ def import_(
     extractor: Annotated[
         str,
         typer.Option(
-            "--extractor", help="The extractor of the labels that it counts: corenet, nouns or subword."
+            "--extractor", help="The extractor of the labels that it counts: corenet, nouns, subword, ..."
         ),
     ] = "corenet",
     count: Annotated[

@@ -10,8 +10,7 @@ import torch
 from catlipctl.data.sample import Sample
 from catlipctl.errors import UsageError
 from catlipctl.models import RangeAugment, TimmTower, Tower, resized
-from catlipctl.objectives import Context, Objective
-from catlipctl.objectives.catlip import Catlip
+from catlipctl.objectives import Catlip, Context, Objective
 from catlipctl.objectives.classification import Classification
 from catlipctl.objectives.objective import Encode
 from catlipctl.settings.finetuning import FinetuneRecipe
