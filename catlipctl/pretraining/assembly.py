@@ -97,22 +97,24 @@ def make_objective(
     encode: Encode | None,
     steps: int,
     world: World | None = None,
-    bias: NDArray[np.float64] | None = None,
+    classes: Vocabulary | None = None,
 ) -> Objective:
     """The objective around a fresh tower, the same in all processes. world: None for one process alone.
 
-    bias: `[V]`, where the classifier's starts, if it is not one number.
+    classes: where the classifier's bias and the weights of labels come from, if the recipe asks for them.
     """
     torch.manual_seed(recipe.seed)
     augment = None
     if recipe.range_augment is not None:
         augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
     tower = models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size))
+    bias = None if classes is None else head_bias(recipe, classes)
     if bias is not None:
         models.start_bias(tower, bias)
     context = Context(
         tower=tower,
         encode=encode,
+        counts=None if classes is None else classes.counts,
         range_augment=augment,
         token_drop=models.add_token_drop(tower, recipe.seed) if recipe.model.token_drop else None,
         rank=world.rank if world else 0,

@@ -105,8 +105,9 @@ def pretrain(
         for warning in recipe.warnings(len(schedule)):
             run.progress.warn(warning)
         encode = None if classes is None else vocabulary.Encoder(classes)
-        bias = head_bias(recipe, classes)
-        objective = make_objective(recipe, outputs(recipe, classes), encode, len(schedule), run.world, bias)
+        objective = make_objective(
+            recipe, outputs(recipe, classes), encode, len(schedule), run.world, classes
+        )
         learner = Learner(
             objective,
             recipe.optimiser,
