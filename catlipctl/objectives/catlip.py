@@ -62,7 +62,7 @@ class Catlip(Objective):
 
 
 def rarity(counts: Sequence[int], power: float) -> Tensor:
-    """Weights of classes by how rare they are: `[V]`, float32, `count^-power` over the mean of all labels'."""
+    """Weights of classes by how rare they are: `[V]`, float32, `count^-power` over its mean over labels."""
     found = torch.tensor(counts, dtype=torch.float64).clamp(min=1)
     weights = found**-power
     return (weights * found.sum() / (found * weights).sum()).float()
