@@ -80,12 +80,14 @@ class Optimiser(BaseModel):
     """A recipe's highest learning rate."""
 
     lr: float | None = None
+    lr_per: int | None = None
 
 
 class Schedule(BaseModel):
     """A recipe's warm-up."""
 
     warmup_steps: int | None = None
+    warmup_share: float | None = None
 
 
 class RunLength(BaseModel):

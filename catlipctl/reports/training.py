@@ -80,11 +80,13 @@ def peak(rates: Sequence[Rate], recipe: RunRecipe | None) -> tuple[float, float]
     """Samples seen and learning rate at the highest rate of the run so far.
 
     The rate rises up to the step after the warm-up, where it is the recipe's `optimiser.lr`; a run that ended
-    earlier logged its highest rate in its last row.
+    earlier logged its highest rate in its last row. A recipe with a rate or a warm-up that is relative to
+    the run has the highest one that was logged.
     """
     _, samples, highest = max(rates, key=lambda rate: rate[2])
     lr, warmup = (recipe.optimiser.lr, recipe.schedule.warmup_steps) if recipe else (None, None)
-    if lr is None or warmup is None or not rates[0][0] <= warmup + 1 <= rates[-1][0]:
+    relative = recipe and (recipe.optimiser.lr_per or recipe.schedule.warmup_share is not None)
+    if lr is None or warmup is None or relative or not rates[0][0] <= warmup + 1 <= rates[-1][0]:
         return samples, highest
     after = bisect_left(rates, warmup + 1, key=lambda rate: rate[0])
     low, high = rates[max(after - 1, 0)], rates[after]

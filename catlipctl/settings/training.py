@@ -13,6 +13,7 @@ from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 Precision = Literal["auto", "bfloat16", "tf32", "float32"]
 Tracker = Literal["tensorboard", "wandb"]
 Sharding = Literal["none", "full", "hybrid"]
+OptimiserName = Literal["adamw", "lars"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 A_YEAR = 366 * 24 * 60
@@ -22,18 +23,43 @@ TOO_MUCH_LEFT = 0.01
 
 
 class OptimiserSettings(Section):
-    """AdamW, without weight decay on vectors."""
+    """AdamW or LARS, without weight decay on vectors."""
 
+    read_by: ClassVar[dict[str, OptimiserName]] = {"betas": "adamw", "momentum": "lars", "trust": "lars"}
+    """Keys that one optimiser alone reads."""
+
+    name: OptimiserName = "adamw"
+    """`lars` scales each matrix's gradient by the norm of its weights. [AdamW in CatLIP Table 6;
+    You et al. 2017, LARS]"""
     lr: float = Field(default=1e-3, gt=0, le=100)
     """The learning rate at its peak. [CatLIP Table 6b, ViT-B]"""
+    lr_per: Images | None = None
+    """`lr` is of so many images a step: the peak is lr x global_batch_size / lr_per. null: `lr` is the peak.
+    [256 in MAE's linear probe]"""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Of the averages of the gradient and of its square. [CatLIP Table 6]"""
+    """AdamW's: of the averages of the gradient and of its square. [CatLIP Table 6]"""
+    momentum: Beta = 0.9
+    """LARS's: the share of the last step in the next one. [MAE's code]"""
+    trust: float = Field(default=1e-3, gt=0, le=1)
+    """LARS's: a step's norm over the norm of the weights, at a rate of 1 without momentum. [MAE's code]"""
     eps: float = Field(default=1e-8, gt=0, le=1)
-    """What is added to the square root. [released code]"""
+    """What is added to what AdamW divides by, a square root, and LARS, a norm. [released code]"""
     weight_decay: float = Field(default=0.2, ge=0, le=100)
-    """Decoupled from the gradient, times the learning rate. [CatLIP Table 6]"""
+    """AdamW decouples it from the gradient; LARS adds it to the gradient. [CatLIP Table 6]"""
     clip_norm: float | None = Field(default=1.0, gt=0, le=1e9)
     """The gradient is scaled down to this norm; null: left as it is. [released code]"""
+
+    @model_validator(mode="after")
+    def _read(self) -> "OptimiserSettings":
+        # Against defaults: a saved recipe names all keys.
+        for key, reader in self.read_by.items():
+            if reader != self.name and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is of {reader}, and the optimiser is {self.name}")
+        return self
+
+    def peak(self, batch: int) -> float:
+        """The learning rate at its peak, of steps of so many images."""
+        return self.lr if self.lr_per is None else self.lr * batch / self.lr_per
 
 
 class ScheduleSettings(Section):
@@ -41,12 +67,25 @@ class ScheduleSettings(Section):
 
     warmup_steps: int = Field(default=0, ge=0, le=MOST_STEPS)
     """Steps of the straight line. [10,000 in the released code]"""
+    warmup_share: float | None = Field(default=None, ge=0, lt=1)
+    """The straight line's share of all steps, instead of `warmup_steps`. [10 of 90 epochs in MAE's linear
+    probe]"""
     warmup_lr: Rate = 1e-6
     """The rate at the first step. [released code]"""
     min_lr: Rate = 0.0
     """What the cosine ends at. [a hundredth of the peak in the released code]"""
     decimals: int | None = Field(default=None, ge=0, le=20)
     """Decimal places to which a rate is rounded; null: none. [8 in the released code]"""
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> "ScheduleSettings":
+        if self.warmup_share is not None and self.warmup_steps:
+            raise ValueError("give warmup_share with warmup_steps=0, or warmup_steps alone")
+        return self
+
+    def warmup(self, steps: int) -> int:
+        """Steps of the straight line in a run of `steps`."""
+        return self.warmup_steps if self.warmup_share is None else round(self.warmup_share * steps)
 
 
 class EmaSettings(Section):
@@ -242,10 +281,9 @@ class TrainingSettings(Section):
                 f"after {steps:,} steps the EMA still holds {left:.0%} of the initial weights: "
                 "set ema.momentum=fit, or null for no EMA"
             )
-        if self.schedule.warmup_steps >= steps:
+        if (warmup := self.schedule.warmup(steps)) >= steps:
             found.append(
-                f"the warm-up of {self.schedule.warmup_steps:,} steps never ends in a run of {steps:,}: "
-                "set schedule.warmup_steps"
+                f"the warm-up of {warmup:,} steps never ends in a run of {steps:,}: set schedule.warmup_steps"
             )
         return found
 
@@ -286,5 +324,8 @@ Nor what it does with it, but for one: a tower with BatchNorm takes its statisti
 once, so another `device_batch_size` (like another number of processes) changes them, and resuming warns.
 """
 
-FIXED_ON_RESUME = {"ema": "the average goes on as it began"}
+FIXED_ON_RESUME = {
+    "ema": "the average goes on as it began",
+    "optimiser.name": "its moments are of this optimiser",
+}
 """Keys that may not change even where changes are allowed -> why."""

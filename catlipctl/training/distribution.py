@@ -8,7 +8,7 @@ kernels work on all of them. Saved names are the objective's own, whatever the d
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,6 +24,7 @@ from catlipctl.checkpoints.pieces import Piece
 from catlipctl.errors import MachineError
 from catlipctl.objectives import Objective
 from catlipctl.settings.training import Sharding
+from catlipctl.training.lars import norms_of
 from catlipctl.training.world import World
 
 
@@ -60,6 +61,13 @@ class Distribution:
     def grad_norm(self, learned: Iterable[Tensor]) -> Tensor:
         """The norm of the gradients of what is held: 0-D, the same in all processes, not waited for."""
         return get_total_norm(_gradients(learned))
+
+    def norms(self, tensors: Sequence[Tensor]) -> Tensor:
+        """`[N]`, the norms of the whole tensors of which these are held; not waited for. All processes call.
+
+        Tensors have a dimension or more.
+        """
+        return norms_of(tensors)
 
     def whole(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Whole tensors of what processes hold: all of them in each process. All processes call."""
@@ -144,6 +152,12 @@ class Sharded(Distribution):
         if whole := _gradients(self._scalars):
             square = square + get_total_norm(whole).double().square()
         return square.sqrt().float()
+
+    def norms(self, tensors: Sequence[Tensor]) -> Tensor:
+        """As above: from all processes' shards."""
+        squares = norms_of(tensors).double().square()
+        torch.distributed.all_reduce(squares, group=self._mesh.get_group(self._mesh.ndim - 1))
+        return squares.sqrt().float()
 
     def whole(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """On the CPU of the first process, one after the other; nothing elsewhere."""

@@ -67,7 +67,7 @@ class Learner:
         groups = optimisers.parameter_groups(
             self.distribution.learned, settings.weight_decay, objective.undecayed, rate_of=rate_of
         )
-        self.optimiser = optimisers.create(settings, groups)
+        self.optimiser = optimisers.create(settings, groups, self.distribution.norms)
         self.average = Average(self.distribution.held, momentum) if momentum is not None else None
         self.before_change: Callable[[], None] = nothing
         """Returns when weights, moments and averages may change: none of them is being copied."""
@@ -193,7 +193,8 @@ class Learner:
 
         KeyError or RuntimeError names what is missing, or does not fit.
         """
-        states.load(self.distribution, self.optimiser, self.average, weights, state, without_moments)
+        moments = optimisers.MOMENTS[self.settings.name]
+        states.load(self.distribution, self.optimiser, moments, self.average, weights, state, without_moments)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

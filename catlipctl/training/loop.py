@@ -97,12 +97,13 @@ def fit(
             source_size=len(loader.source),
             workers=loader.workers,
         )
+        peak = recipe.optimiser.peak(recipe.global_batch_size)
         train(
             learner,
             state,
             schedule,
             batches(loader, schedule, state.step, recipe, run),
-            lambda step: learning_rate(step, len(schedule), recipe.optimiser.lr, recipe.schedule),
+            lambda step: learning_rate(step, len(schedule), peak, recipe.schedule),
             saves=saves,
             report=report,
             signals=run.signals,

@@ -1,27 +1,30 @@
-"""AdamW, without weight decay on vectors; and the learning rate as a function of the step."""
+"""AdamW and LARS, without weight decay on vectors; and the learning rate as a function of the step."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.models import group_parameters
 from torch import Tensor
+from torch.optim import Optimizer
 
-from catlipctl.settings.training import OptimiserSettings, ScheduleSettings
+from catlipctl.settings.training import OptimiserName, OptimiserSettings, ScheduleSettings
+from catlipctl.training.lars import Lars, Norms, norms_of
 
 
 def learning_rate(step: int, steps: int, peak: float, settings: ScheduleSettings) -> float:
     """Learning rate of `step` (from 0) in a run of `steps`.
 
-    From `warmup_lr` in a straight line to the peak at step `warmup_steps`, then half a cosine that would
+    From `warmup_lr` in a straight line to the peak at the end of the warm-up, then half a cosine that would
     reach `min_lr` at step `steps`: the released code's rule (CoreNet `CosineScheduler`), whose 200,001
     updates with 10,000 of warm-up are `steps=200001` here.
     """
-    if step < settings.warmup_steps:
-        rate = settings.warmup_lr + (peak - settings.warmup_lr) * step / settings.warmup_steps
+    warmup = settings.warmup(steps)
+    if step < warmup:
+        rate = settings.warmup_lr + (peak - settings.warmup_lr) * step / warmup
     else:
-        done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+        done = (step - warmup) / max(1, steps - warmup)
         rate = settings.min_lr + (peak - settings.min_lr) * 0.5 * (1 + math.cos(math.pi * done))
     return rate if settings.decimals is None else round(rate, settings.decimals)
 
@@ -59,16 +62,35 @@ def layer_rates(module: Any, decay: float) -> Callable[[str], float]:
     return lambda name: decay ** (last - groups.get(name.removeprefix("model."), last))
 
 
-def create(settings: OptimiserSettings, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
-    """AdamW over parameter groups; the loop sets `lr` at each step."""
+MOMENTS: dict[OptimiserName, tuple[str, ...]] = {
+    "adamw": ("step", "exp_avg", "exp_avg_sq"),
+    "lars": ("momentum_buffer",),
+}
+"""What an optimiser remembers of each parameter, under its own names; `step` is a scalar."""
+
+
+def create(settings: OptimiserSettings, groups: list[dict[str, Any]], norms: Norms = norms_of) -> Optimizer:
+    """The optimiser over parameter groups; the loop sets `lr` at each step.
+
+    norms: of whole tensors, of what this process holds of them.
+    """
+    if settings.name == "lars":
+        return Lars(
+            groups,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            trust=settings.trust,
+            eps=settings.eps,
+            norms=norms,
+        )
     # Fused: one pass over the parameters, on a CPU too, where the default is a Python loop over tensors.
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
 
 
-def step_unless(optimiser: torch.optim.AdamW, skipped: Tensor) -> None:
+def step_unless(optimiser: Optimizer, skipped: Tensor) -> None:
     """Take a step, but change neither weights nor moments where `skipped`, a truth on the device, holds.
 
     By what `torch.amp.GradScaler` hands to a fused optimiser: the kernel looks, so the host need not.
     """
-    optimiser.found_inf = skipped.float()  # type: ignore[attr-defined]
+    cast(Any, optimiser).found_inf = skipped.float()
     optimiser.step()

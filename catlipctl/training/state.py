@@ -4,7 +4,7 @@
 is `model.safetensors`: the average where there is one, and the raw weights are then all in `objective/`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from catlipctl.training.average import Average
 from catlipctl.training.distribution import Distribution
 
 TOWER = "model."
-MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def of_tower(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,6 +48,7 @@ def saved(
 def load(
     distribution: Distribution,
     optimiser: Optimizer,
+    moments: Sequence[str],
     average: Average | None,
     tower: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
@@ -56,8 +56,8 @@ def load(
 ) -> None:
     """Go on from a tower's weights and what `saved` gave, however it was distributed then.
 
-    without_moments: parameters that never had a gradient. KeyError or RuntimeError names what is missing, is
-    of another model, or does not fit.
+    moments: what the optimiser remembers of a parameter. without_moments: parameters that never had a
+    gradient. KeyError or RuntimeError names what is missing, is of another model, or does not fit.
     """
     known: set[str] = set()
     kinds = {"objective": distribution.held}
@@ -73,7 +73,7 @@ def load(
             value.copy_(_fitting(distribution.own(name, of, key), value.shape, key, value.dtype))
     for name in distribution.learned.keys() - set(without_moments):
         parameter = distribution.learned[name]
-        for moment in MOMENTS:
+        for moment in moments:
             key = f"optimiser/{name}/{moment}"
             known.add(key)
             shape = torch.Size() if moment == "step" else parameter.shape

@@ -45,6 +45,7 @@ class Case:
     objective: str = "catlip"
     everything: bool = False
     tower: str = "vit_tiny_patch16_224"
+    optimiser: str = "adamw"
 
     @property
     def rows(self) -> int:
@@ -54,7 +55,10 @@ class Case:
 PLAIN, PIECES = Case(), Case(everything=True)
 CLIP, CLIP_PIECES = Case("clip"), Case("clip", everything=True)
 STATISTICS = Case(tower="test_efficientnet")
-EVERY = [(case, how) for case in (PLAIN, PIECES, CLIP, CLIP_PIECES, STATISTICS) for how in ("none", "full")]
+LARS = Case(optimiser="lars")
+EVERY = [
+    (case, how) for case in (PLAIN, PIECES, CLIP, CLIP_PIECES, STATISTICS, LARS) for how in ("none", "full")
+]
 JOBS = {4: [], 3: EVERY, 2: EVERY}
 """By processes: what they train, and how it is spread. Of four images three have an idle piece each step."""
 RELAY = [(4, "hybrid"), (3, "none"), (2, "full"), (1, "none")]
@@ -77,9 +81,8 @@ def learner(case: Case, world: World, outputs: int = CLASSES, **options: Any) ->
     if case == STATISTICS:
         # Of seven images BatchNorm makes a step's last bits the next one's first.
         objective = exact(objective)
-    return Learner(
-        objective, OptimiserSettings(), world, momentum=0.2 if case.everything else None, **options
-    )
+    optimiser = OptimiserSettings() if case.optimiser == "adamw" else OptimiserSettings(name="lars", trust=1)
+    return Learner(objective, optimiser, world, momentum=0.2 if case.everything else None, **options)
 
 
 def exact(objective: Objective) -> Objective:
