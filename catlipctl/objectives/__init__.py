@@ -1,5 +1,9 @@
 """What is learned from a batch: one file an objective, one interface."""
 
+import importlib
+import inspect
+
+from catlipctl.errors import UsageError
 from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification
 from catlipctl.objectives.clip import Clip
@@ -8,6 +12,31 @@ from catlipctl.objectives.superclass import Superclass
 
 OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip, "superclass": Superclass}
 """Those that `settings.objectives` names."""
+
+
+def find(name: str) -> type[Objective]:
+    """The objective of a recipe: one of `OBJECTIVES`, or another's own, `package.module:Class`.
+
+    Raises:
+        UsageError: it cannot be imported, or is no objective.
+    """
+    if name in OBJECTIVES:
+        return OBJECTIVES[name]
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a module may do anything when it is imported
+        raise UsageError(
+            f"objective: {name} cannot be imported: {error}",
+            "name it package.module:Class; its folder must be installed, or on PYTHONPATH",
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Objective)) or inspect.isabstract(found):
+        raise UsageError(
+            f"objective: {name} is no objective",
+            "it must be a class derived from catlipctl.objectives.Objective, with build and forward",
+        )
+    return found
+
 
 __all__ = [
     "OBJECTIVES",
@@ -19,5 +48,6 @@ __all__ = [
     "Objective",
     "Output",
     "Superclass",
+    "find",
     "unchanged_buffers",
 ]

@@ -16,3 +16,4 @@ class Superclass(Catlip):
 
     defaults: ClassVar[LabelSettings] = SuperclassSettings()
     extractor: ClassVar[str] = "subword"
+    undecayed = frozenset({"model.cls_token"})  # a vector in its code, as in open_clip's

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from catlipctl import checkpoints, data, models, vocabulary
+from catlipctl import checkpoints, data, models, objectives, vocabulary
 from catlipctl.data.batch import Shape
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import LocalOrder, Order
@@ -19,7 +19,7 @@ from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
-from catlipctl.objectives import OBJECTIVES, Clip, Context, Objective
+from catlipctl.objectives import Clip, Context, Objective
 from catlipctl.objectives.objective import Encode
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -65,7 +65,7 @@ def _opened(
 def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     """Of the tower's head, as the objective wants it."""
     count = None if classes is None else len(classes)
-    return OBJECTIVES[recipe.objective].head_size(recipe.objective_settings, count)
+    return objectives.find(recipe.objective).head_size(recipe.objective_settings, count)
 
 
 def head_bias(recipe: PretrainRecipe, classes: Vocabulary | None) -> NDArray[np.float64] | None:
@@ -87,7 +87,7 @@ def head_bias(recipe: PretrainRecipe, classes: Vocabulary | None) -> NDArray[np.
 def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[Shape, int]:
     """Operations of a pair's forward pass, by the image's shape. outputs: of the head."""
     counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = OBJECTIVES[recipe.objective].flops_beside(recipe.objective_settings)
+    beside = objectives.find(recipe.objective).flops_beside(recipe.objective_settings)
     return {shape: flops + beside for shape, flops in counted.items()}
 
 
@@ -121,7 +121,7 @@ def make_objective(
         world=world.size if world else 1,
         seed=recipe.seed,
     )
-    return OBJECTIVES[recipe.objective].build(recipe.objective_settings, context)
+    return objectives.find(recipe.objective).build(recipe.objective_settings, context)
 
 
 def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from catlipctl import labels, vocabulary
+from catlipctl import labels, objectives, vocabulary
 from catlipctl.data.sample import Source
 from catlipctl.errors import UsageError
-from catlipctl.objectives import OBJECTIVES
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe, VocabularySettings
 from catlipctl.training import Run
@@ -52,7 +51,7 @@ def settle_vocabulary(
 
     None where the objective learns no classes.
     """
-    if not OBJECTIVES[recipe.objective].needs_classes:
+    if not objectives.find(recipe.objective).needs_classes:
         return None
     settings = recipe.vocabulary
 
@@ -69,13 +68,13 @@ def settle_vocabulary(
 
 def _extractor(recipe: PretrainRecipe) -> str:
     """What makes labels of captions, where no vocabulary is given."""
-    return recipe.vocabulary.extractor or OBJECTIVES[recipe.objective].extractor
+    return recipe.vocabulary.extractor or objectives.find(recipe.objective).extractor
 
 
 def _takes_all_sub_words(recipe: PretrainRecipe) -> bool:
     settings = recipe.vocabulary
     nothing_counted = (settings.threshold, settings.max_size, settings.count) == (None, None, None)
-    both = {_extractor(recipe), OBJECTIVES[recipe.objective].extractor}
+    both = {_extractor(recipe), objectives.find(recipe.objective).extractor}
     return nothing_counted and both <= set(labels.SUBWORDS)
 
 

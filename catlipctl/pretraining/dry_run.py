@@ -7,12 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from catlipctl import models
+from catlipctl import models, objectives
 from catlipctl.data.batch import Shape
 from catlipctl.data.loader import shared_memory_bytes
 from catlipctl.data.sample import Source
 from catlipctl.errors import CatlipctlError
-from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Checks, Place, Refusal
 from catlipctl.pretraining.probe import Probe, probe
@@ -141,7 +140,7 @@ def dry_run(
     bare, with_one = (models.counts(recipe.model, count, [base]) for count in (2, 3))
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
-    total += OBJECTIVES[recipe.objective].parameters_beside(recipe.objective_settings)
+    total += objectives.find(recipe.objective).parameters_beside(recipe.objective_settings)
     rows = [] if schedule is None else by_shape(schedule, start.step, whole.flops)
     flops = float(sum(BACKWARD * row.steps * row.images * row.flops_per_image for row in rows)) or None
     speed = cost.speed(recipe, devices, processes)
@@ -174,7 +173,7 @@ def dry_run(
         shared_memory_bytes=max(shared_memory_bytes(recipe.data.workers, size) for size in sizes),
         warnings=[] if schedule is None else recipe.warnings(len(schedule)),
     )
-    outputs = OBJECTIVES[recipe.objective].head_size(recipe.objective_settings, classes or 2)
+    outputs = objectives.find(recipe.objective).head_size(recipe.objective_settings, classes or 2)
     step = cost.Pieces(max(sizes), found.micro_batch, len(pieces), processes, found.steps or 1)
     found.memory = checks.of(lambda: cost.memory(recipe, outputs, step, devices))
     found.validation = _validation(recipe, found, held_out, classes, whole.flops[Shape(base)])
@@ -217,7 +216,7 @@ def _validation(
     images = min(settings.samples, len(held_out))
     times = -(-found.steps // settings.every) - found.steps_before // settings.every
     scores = 4 * -(-images // found.processes) * classes if classes else None
-    if not OBJECTIVES[recipe.objective].needs_classes:
+    if not objectives.find(recipe.objective).needs_classes:
         scores = None
     share = found.flops and times * images * flops / found.flops
     return ValidationCost(times=times, images=images, share=share, scores_bytes=scores)
@@ -225,7 +224,7 @@ def _validation(
 
 def _classes(recipe: PretrainRecipe, given: Vocabulary | None) -> int | None:
     """Outputs of the head, where they are known before a vocabulary is counted."""
-    kind = OBJECTIVES[recipe.objective]
+    kind = objectives.find(recipe.objective)
     if not kind.needs_classes:
         return kind.head_size(recipe.objective_settings, None)
     return recipe.vocabulary.max_size if given is None else len(given)

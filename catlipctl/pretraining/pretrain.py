@@ -6,11 +6,10 @@ from typing import Any
 
 from torch import Tensor
 
-from catlipctl import checkpoints, labels, models, training, vocabulary
+from catlipctl import checkpoints, labels, models, objectives, training, vocabulary
 from catlipctl import recipe as recipes
 from catlipctl.data.sample import Source
 from catlipctl.errors import UsageError
-from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining.assembly import (
     beside,
     forward_flops,
@@ -144,10 +143,11 @@ def pretrain(
 def check(recipe: PretrainRecipe, world: World) -> None:
     """Find what the recipe's schema cannot, before data is opened, which may take hours."""
     recipe.must_share_out(recipe.model.image_size, world.size)
+    objectives.find(recipe.objective)
     check_data_is_named(recipe)
     models.check(recipe.model, recipe.image_sizes(recipe.model.image_size))
     check_extractor(recipe)
-    if not OBJECTIVES[recipe.objective].needs_classes:
+    if not objectives.find(recipe.objective).needs_classes:
         head_bias(recipe, None)
     world.precision(recipe.precision)
 

@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel
 
-from catlipctl import labels
-from catlipctl.objectives import OBJECTIVES
+from catlipctl import labels, objectives
 from catlipctl.pretraining.pretrain import pretrain
 from catlipctl.results import high_water
 from catlipctl.settings.pretraining import PretrainRecipe, VocabularySettings
@@ -50,7 +49,7 @@ def probe(
     Its checkpoint is written there too, so the folder for temporary files must have room for one. Raises what
     `pretrain` raises.
     """
-    needed = OBJECTIVES[recipe.objective].needs_classes
+    needed = objectives.find(recipe.objective).needs_classes
     stand_ins = classes if needed and isinstance(classes, int) else None
     changes = {"length": Length(steps=STEPS), "global_batch_size": images, "sizes": None}
     rest: dict[str, Any] = {"log_every": 1, "save_every": None, "save_minutes": None}

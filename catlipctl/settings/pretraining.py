@@ -1,7 +1,8 @@
 """The recipe of a pre-training run: one section a component."""
 
+import re
 from collections.abc import Collection
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +15,9 @@ from catlipctl.settings.losses import CatlipSettings, SuperclassSettings
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
 from catlipctl.settings.objectives import OBJECTIVES, ClipSettings
 from catlipctl.settings.training import TrainingSettings
+
+_OWN = re.compile(r"(?!\d)\w+(\.(?!\d)\w+)*:(?!\d)\w+")
+"""How an objective of one's own is named."""
 
 
 class DataSettings(Section):
@@ -85,7 +89,7 @@ class PretrainRecipe(TrainingSettings):
     vocabulary: VocabularySettings = Field(default_factory=VocabularySettings)
     objective: str = "catlip"
     """`catlip`: the labels of the captions, by binary cross-entropy. `clip`: the captions, by contrast.
-    `superclass`: the sub-words of the captions, by a softmax.
+    `superclass`: the sub-words of the captions, by a softmax. `package.module:Class`: one of your own.
     [CatLIP 3.1; Radford et al. 2021; SuperClass]"""
     catlip: CatlipSettings | None = None
     """Of objective catlip: the loss over classes, and the weights of labels."""
@@ -93,6 +97,8 @@ class PretrainRecipe(TrainingSettings):
     """Of objective superclass: the loss over classes, and the weights of labels."""
     clip: ClipSettings | None = None
     """Of objective clip: its text tower."""
+    objective_args: dict[str, Any] = Field(default_factory=dict)
+    """Of an objective of your own: what its `build` is given."""
     range_augment: RangeAugmentSettings | None = None
     """Brightness, contrast and noise whose ranges are learned; null: none."""
     validation: ValidationSettings | None = None
@@ -101,13 +107,15 @@ class PretrainRecipe(TrainingSettings):
     @field_validator("objective")
     @classmethod
     def _known(cls, name: str) -> str:
-        return _one_of(OBJECTIVES, name)
+        return name if _OWN.fullmatch(name) else _one_of((*OBJECTIVES, "package.module:Class"), name)
 
     @model_validator(mode="after")
     def _fitting(self) -> "PretrainRecipe":
         for name in OBJECTIVES:
             if name != self.objective and getattr(self, name, None) is not None:
                 raise ValueError(f"section {name}: the objective is {self.objective}, which does not read it")
+        if self.objective_args and self.objective in OBJECTIVES:
+            raise ValueError(f"objective_args: objective {self.objective} reads section {self.objective}")
         return self
 
     def token_drop(self) -> tuple[float, float]:
@@ -115,8 +123,10 @@ class PretrainRecipe(TrainingSettings):
         return self.model.token_drop, self.model.unmasked_tuning
 
     @property
-    def objective_settings(self) -> Section | None:
-        """The section of the objective; None where it is not given, or the objective has none."""
+    def objective_settings(self) -> Section | dict[str, Any] | None:
+        """The section of the objective, None where it is not given; the arguments of one of your own."""
+        if self.objective not in OBJECTIVES:
+            return self.objective_args
         section: Section | None = getattr(self, self.objective, None)
         return section
 

@@ -125,7 +125,13 @@ CLIP = {
 }
 
 
-@pytest.mark.parametrize("sections", [CATLIP, CLIP], ids=["catlip", "clip"])
+SUPERCLASS = {**CATLIP, "objective": "superclass"}
+TWO_WAY = {**CATLIP, "catlip": {"loss": "two_way", "idf": True}}
+
+
+@pytest.mark.parametrize(
+    "sections", [CATLIP, TWO_WAY, SUPERCLASS, CLIP], ids=["catlip", "two_way", "superclass", "clip"]
+)
 def test_nothing_is_read_in_a_step_but_the_result_of_the_one_before(
     document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any]
 ) -> None:

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from catlipctl import checkpoints, transfer
 from catlipctl.data.batch import Batch, Step
-from catlipctl.errors import CheckpointError, Stopped
+from catlipctl.errors import CheckpointError, Stopped, UsageError
 from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Clip
 from catlipctl.pretraining import pretrain
+from catlipctl.settings.losses import SuperclassSettings
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.learner import Learner
 from catlipctl.training.report import read_metrics
@@ -52,11 +53,26 @@ CLIP = {
     "global_batch_size": 7,
     "length": {"steps": 5},
 }
+SOFTMAX = {"catlip": {"loss": "softmax", "idf": True}, "length": {"steps": 5}}
+SUPERCLASS = {
+    "objective": "superclass",
+    "vocabulary": {},
+    "model": {
+        "name": "vit_base_patch16_superclass_224",
+        "image_size": 32,
+        "model_args": {"embed_dim": 16, "depth": 1, "num_heads": 2},
+    },
+    "global_batch_size": 9,
+    "length": {"steps": 5},
+}
 JOBS = {
     "everything": EVERYTHING,
     "nine": NINE,
     "clip": CLIP,
     "clip in pieces": {**CLIP, "device_batch_size": 1},
+    "softmax": {**NINE, **SOFTMAX},
+    "superclass in pieces": {**SUPERCLASS, "device_batch_size": 2},
+    "superclass sharded": {**SUPERCLASS, "sharding": "full"},
     "sharded": {**EVERYTHING, "sharding": "full", "save_every": 4},
 }
 
@@ -204,6 +220,33 @@ def test_a_sharded_run_goes_on_in_one_process_that_shards_nothing(runs: Path, tm
 def test_clip_in_pieces_has_the_losses_of_one_batch(runs: Path) -> None:
     assert losses(runs / "clip in pieces" / "1") == pytest.approx(losses(runs / "clip" / "1"), rel=1e-5)
     assert not (runs / "clip" / "1" / "vocabulary.json").exists()
+
+
+def test_superclass_counts_a_step_once_however_it_is_taken(runs: Path) -> None:
+    """By one process or two, in pieces or whole, sharded or not."""
+    first, *others = (runs / job / ranks for job in JOBS if "superclass" in job for ranks in "12")
+    wanted = state(first)
+    assert wanted["objective/idf.steps"].item() == 5
+    assert wanted["objective/idf.frequency"].max().item() == pytest.approx(5, abs=1e-12)
+    for run in others:
+        assert losses(run) == pytest.approx(losses(first), rel=1e-5)
+        for name in ("frequency", "steps", "smoothing"):
+            assert torch.equal(state(run)[f"objective/idf.{name}"], wanted[f"objective/idf.{name}"]), name
+
+
+def test_superclass_goes_on_exactly_with_its_counts(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = PretrainRecipe.model_validate({**document, **SUPERCLASS, "device_batch_size": 4})
+    pretrain(recipe, out=tmp_path / "whole")
+    stopped_and_resumed(recipe, tmp_path / "parts", 2, monkeypatch)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert_same_state(tmp_path / "parts", tmp_path / "whole")
+    about = checkpoints.inspect(tmp_path / "whole")
+    assert (about.classes, about.problem_type) == (49_408, "single_label_classification")
+    changed = recipe.model_copy(update={"superclass": SuperclassSettings(idf=False)})
+    with pytest.raises(UsageError, match=r"superclass\.idf.*counts of labels are a part"):
+        pretrain(changed, out=tmp_path / "parts", resume=True, allow_changes=True)
 
 
 @pytest.mark.parametrize("most", [None, 3])
