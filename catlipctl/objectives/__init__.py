@@ -5,7 +5,7 @@ import inspect
 
 from catlipctl.errors import UsageError
 from catlipctl.objectives.catlip import Catlip
-from catlipctl.objectives.classification import Classification
+from catlipctl.objectives.classification import Classification, NormedClassification
 from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
 from catlipctl.objectives.superclass import Superclass
@@ -45,6 +45,7 @@ __all__ = [
     "Clip",
     "Context",
     "LabelCollate",
+    "NormedClassification",
     "Objective",
     "Output",
     "Superclass",

@@ -139,6 +139,10 @@ class Objective(nn.Module, ABC):
             images, losses["range_augment"] = self.range_augment(images, batch.step, batch.positions)
         return self.tower.preprocessing.standardised(images), losses
 
+    def finished(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Its weights as a checkpoint's tower is to have them. weights: all, by name; or none."""
+        return weights
+
     @abstractmethod
     def forward(self, batch: Batch) -> Output:
         """The loss and its named parts, all scalars on the device.

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from catlipctl.settings import Epochs, Images, Pixels, Workers
 from catlipctl.settings import training as settings
@@ -44,6 +44,9 @@ class FinetuneRecipe(TrainingSettings):
     learns: Learns = "all"
     """`all` weights, or the `classifier` alone: a linear probe by training. The tower is then as in
     evaluation: without dropout, and with the running statistics of its BatchNorm. [CatLIP 4, LP and FT]"""
+    classifier_norm: bool = False
+    """A BatchNorm without weights before the classifier, where that alone learns; the written classifier has
+    it folded in. Statistics are over what a device has at once. [MAE's linear probe]"""
     image_size: Pixels | None = None
     """Pixels a side, to which position embeddings are resampled; null: the checkpoint's own.
     [CatLIP Table 2: 224 and 512]"""
@@ -73,6 +76,15 @@ class FinetuneRecipe(TrainingSettings):
     optimiser: OptimiserSettings = OptimiserSettings(lr=1e-3, weight_decay=0.05)
     schedule: ScheduleSettings = ScheduleSettings(warmup_steps=50)
 
+    @model_validator(mode="after")
+    def _normed(self) -> "FinetuneRecipe":
+        if self.classifier_norm and (self.learns, self.init, self.compile) != ("classifier", "random", False):
+            raise ValueError(
+                "classifier_norm is for learns=classifier, init=random and compile=false: a classifier on "
+                "standardised features has no rows of another head's scale, and is outside the compiled tower"
+            )
+        return self
+
     @property
     def multi_label(self) -> bool | None:
         """Whether an image may have several classes; None: as the label set or the images say."""
@@ -91,6 +103,7 @@ FIXED_ON_RESUME = {
     "init": "the classifier began by it",
     "mapping": "the classifier began by it",
     "learns": "the optimiser's moments are of what learns",
+    "classifier_norm": "the classifier learned on such features",
     "image_size": "its positions are of this size",
     "range_augment": "its ranges are learned with the weights",
     "loss": "it says how many classes an image may have",

@@ -49,9 +49,8 @@ class Lars(Optimizer):
             held = [parameter for parameter in group["params"] if parameter.grad is not None]
             if not held:
                 continue
-            gradients = torch._foreach_add(
-                [parameter.grad for parameter in held], held, alpha=group.get("weight_decay", 0.0)
-            )
+            own = [parameter.grad for parameter in held]
+            gradients = torch._foreach_add(own, held, alpha=group.get("weight_decay", 0.0))
             self._scale(gradients, held, group)
             for parameter, gradient in zip(held, gradients, strict=True):
                 self._move(parameter, gradient, group)
@@ -62,8 +61,9 @@ class Lars(Optimizer):
         if not matrices:
             return
         weights = [held[i] for i in matrices]
+        own = [weight.grad for weight in weights if weight.grad is not None]
         # One call for both: where tensors are sharded it is a message.
-        both = self._norms([*weights, *(weight.grad for weight in weights)])
+        both = self._norms([*weights, *own])
         of_weights, of_gradients = both.split(len(weights))
         ratios = (
             group["trust"]

@@ -179,7 +179,7 @@ class Learner:
 
     def tower_weights(self) -> dict[str, Tensor]:
         """Those of the tower with its head, under its own names."""
-        return states.of_tower(self.weights())
+        return states.of_tower(self.objective.finished(self.weights()))
 
     def state_dict(self) -> dict[str, Tensor | Piece]:
         """What resuming needs beside `tower_weights`: all other weights and the optimiser. All ranks call.

@@ -122,7 +122,7 @@ class Saves:
             content.update(
                 checkpoints.contents(
                     tower=self.learner.objective.tower,
-                    weights=of_tower(used),
+                    weights=of_tower(self.learner.objective.finished(used)),
                     config={**parts.pop("config"), "step": state.step, "samples": samples},
                     state={name: value for name, value in saved.items() if not isinstance(value, Piece)},
                     state_json=document,

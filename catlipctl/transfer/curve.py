@@ -167,6 +167,7 @@ def _drawn(
         figures = answers(zero_shot(sets.train.values, prior_rows(head)), sets).figures(found.seed)
     result = Curve(
         **found.probed(time.monotonic() - started),
+        protocol=found.fitted_by(PROTOCOL),
         folder=str(folder),
         by_train_size=scores(points),
         gains=gains(points),

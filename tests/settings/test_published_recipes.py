@@ -134,4 +134,29 @@ def test_its_header_tells_the_published_figure_and_ours(name: str) -> None:
 def test_every_recipe_of_the_table_is_shipped() -> None:
     folder = Path(find("in1k-lp")).parent
     shipped = {path.stem for path in folder.glob("*.yaml") if written(path.stem).command == "eval ft"}
-    assert shipped == set(RECIPES)
+    assert shipped == {*RECIPES, "in1k-lp-mae"}
+
+
+def test_the_probe_of_superclass_is_maes() -> None:
+    """MAE (arXiv 2111.06377), Appendix A.1: SuperClass names no values of its own."""
+    recipe = loaded("in1k-lp-mae")
+    optimiser, schedule, batch = recipe.optimiser, recipe.schedule, recipe.global_batch_size
+    assert (optimiser.name, optimiser.momentum, optimiser.weight_decay) == ("lars", 0.9, 0)
+    assert (batch, recipe.length.epochs) == (16384, 90)
+    peak = optimiser.peak(batch)
+    assert peak == pytest.approx(0.1 * batch / 256)
+    steps = 90 * 78
+    assert schedule.warmup(steps) == 10 * 78
+    assert learning_rate(0, steps, peak, schedule) == 0
+    assert learning_rate(10 * 78, steps, peak, schedule) == peak
+    assert learning_rate(50 * 78, steps, peak, schedule) == pytest.approx(peak / 2)
+    assert learning_rate(steps, steps, peak, schedule) == 0
+    assert (recipe.augmentation.scale, recipe.augmentation.flip) == ((0.08, 1), 0.5)
+    assert (recipe.learns, recipe.classifier_norm, recipe.init) == ("classifier", True, "random")
+    assert (recipe.target, recipe.image_size, recipe.sizes) == ("imagenet", 224, None)
+    # Its code beside the table: the trust, no smoothing, no clipping, 512 images a device.
+    assert (optimiser.trust, recipe.classification.label_smoothing, optimiser.clip_norm) == (1e-3, 0, None)
+    assert (recipe.device_batch_size, recipe.layer_decay, recipe.range_augment) == (512, 1, None)
+    text = written("in1k-lp-mae").text
+    assert "# paper: top-1 85.0 " in text
+    assert "# ours: " in text

@@ -1,10 +1,10 @@
-"""What `eval ft` and `eval lp --protocol paper` share: recipes on the command line, a run, its dry run."""
+"""What `eval ft` and `eval lp --protocol paper|mae` share: recipes on the command line, a run."""
 
 import difflib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from catlipctl.cli import dry_run as dry_runs
 from catlipctl.cli import inputs
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from catlipctl.recipe import Loaded
     from catlipctl.settings.finetuning import FinetuneRecipe
     from catlipctl.transfer import FinetuneResult, MultiLabelFinetuneResult
+
+
+Trained = Literal["paper", "mae"]
+"""Protocols of a linear probe by training."""
 
 
 class Images(NamedTuple):
@@ -120,12 +124,14 @@ def run(
         out.result(result, fine_tuned(result, _plot(result, plots, out)), next_step(result.run))
 
 
-PAPERS_PROBE = "in1k-lp"
+RECIPES = {"paper": "in1k-lp", "mae": "in1k-lp-mae"}
+"""Protocols of a linear probe by training -> their recipes."""
 PAPERS_SIZE = 224
 
 
 def probe(
     out: Output,
+    protocol: Trained,
     given: Mapping[str, Any],
     changes: list[str],
     images: Images,
@@ -133,8 +139,9 @@ def probe(
     plots: Kinds,
     further: list[str],
 ) -> None:
-    """`eval lp --protocol paper`: Table 7a on any data. given: keys that options of the same name set.
+    """`eval lp --protocol paper` or `mae`: their recipes on any data.
 
+    given: keys that options of the same name set.
     A tower of another size than the paper's 224 px is trained at its own size alone.
     """
     from catlipctl import recipe
@@ -142,7 +149,7 @@ def probe(
 
     overrides = [recipe.Override("precision", "auto", "--protocol")]
     overrides += [recipe.Override(key, value, "--" + key.replace("_", "-")) for key, value in given.items()]
-    file = recipe.find(PAPERS_PROBE)
+    file = recipe.find(RECIPES[protocol])
     from catlipctl import checkpoints
 
     size = checkpoints.load(given["checkpoint"], weights=False).tower.preprocessing.size

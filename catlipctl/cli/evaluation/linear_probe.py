@@ -1,4 +1,4 @@
-"""`catlipctl eval lp`: a linear classifier on a frozen tower, by the fast protocol or the paper's."""
+"""`catlipctl eval lp`: a linear classifier on a frozen tower, by the fast protocol, the paper's or MAE's."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,19 +36,23 @@ def linear_probe(
     test: Test = None,
     target: Target = None,
     protocol: Annotated[
-        Literal["fast", "paper"],
+        Literal["fast", "paper", "mae"],
         typer.Option(
             help="fast: features once, and the best regularisation. paper: 30 epochs of augmented passes "
-            "(CatLIP Table 7a, recipe in1k-lp)."
+            "(CatLIP Table 7a, recipe in1k-lp). mae: SuperClass's, by LARS (recipe in1k-lp-mae)."
         ),
     ] = "fast",
     train_size: Annotated[
         str, typer.Option(help="Training images used: 5/class, or 10%. Several (1%,10%,100%) give a curve.")
     ] = "100%",
     init: Annotated[
-        str,
-        typer.Option(help="transfer: Transfer Init as the prior, its weight tuned. random: none. Or both."),
-    ] = "transfer",
+        str | None,
+        typer.Option(
+            help="transfer: Transfer Init as the prior, its weight tuned. random: none. Or both. Default: "
+            "transfer; of --protocol mae random.",
+            show_default=False,
+        ),
+    ] = None,
     seeds: Annotated[
         int, typer.Option(min=1, max=1000, help="Draws of the training images, by --seed and the next ones.")
     ] = 1,
@@ -95,19 +99,23 @@ def linear_probe(
         from catlipctl.data.sources.locate import slug
         from catlipctl.pretraining.checks import Place
 
-        sizes, inits = curves.sizes(train_size), curves.inits(init)
+        sizes, inits = (
+            curves.sizes(train_size),
+            curves.inits(init or ("random" if protocol == "mae" else "transfer")),
+        )
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
         several = len(sizes) * len(inits) * seeds > 1
-        if protocol == "paper":
+        if protocol != "fast":
             if several:
                 raise UsageError(
-                    "--protocol paper fits one classifier, and several are asked for",
+                    f"--protocol {protocol} fits one classifier, and several are asked for",
                     "give one train size, one init and one seed",
                 )
             if rows == "calibrated":
                 raise UsageError(
-                    "--rows calibrated with --protocol paper", "the paper's protocol copies the head's rows"
+                    f"--rows calibrated with --protocol {protocol}",
+                    "the paper's protocol copies the head's rows, MAE's takes none",
                 )
             named = inputs.checkpoint(checkpoint, word, out)
             only_main_speaks()
@@ -115,7 +123,7 @@ def linear_probe(
                 "sources": [data, *([test] if test else [])],
                 "target": target,
                 "checkpoint": named,
-                "init": init,
+                "init": inits[0],
                 "mapping": mapping,
                 "train_size": train_size,
                 "random_backbone": random_backbone,
@@ -125,13 +133,13 @@ def linear_probe(
                 "label_base": label_base,
             }
             images = fine_tuning.Images(label_key, image_key, cache_dir)
-            name = f"lp-paper-{slug(data)}" + ("-untrained" if random_backbone else "")
+            name = f"lp-{protocol}-{slug(data)}" + ("-untrained" if random_backbone else "")
             place = Place(gpus, processes, out_dir, name, cache_dir=cache_dir)
             further = [] if checkpoint or word else ["--checkpoint", named]
-            fine_tuning.probe(out, given, set_ or [], images, place, plots, further)
+            fine_tuning.probe(out, protocol, given, set_ or [], images, place, plots, further)
             return
         if set_:
-            raise UsageError("--set without --protocol paper", "the fast protocol has no recipe to change")
+            raise UsageError("--set with --protocol fast", "the fast protocol has no recipe to change")
         opened = opened_for(
             out,
             data=data,

@@ -11,7 +11,7 @@ from catlipctl.data.sample import Sample
 from catlipctl.errors import UsageError
 from catlipctl.models import RangeAugment, TimmTower, Tower, resized
 from catlipctl.objectives import Catlip, Context, Objective
-from catlipctl.objectives.classification import Classification
+from catlipctl.objectives.classification import Classification, NormedClassification
 from catlipctl.objectives.objective import Encode
 from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.transfer.classifier import freeze, with_head
@@ -75,6 +75,12 @@ def make_objective(
     if recipe.range_augment is not None:
         augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
     context = Context(tower=tower, encode=encode, range_augment=augment, rank=rank, world=world)
+    if multi_label and recipe.classifier_norm:
+        raise UsageError(
+            "classifier_norm is for classes that exclude each other",
+            "give --exclusive, or take --protocol fast or paper",
+        )
     if multi_label:
         return Catlip.build(None, context)
-    return Classification.build(recipe.classification, context)
+    kind = NormedClassification if recipe.classifier_norm else Classification
+    return kind.build(recipe.classification, context)

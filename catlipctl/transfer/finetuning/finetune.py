@@ -114,6 +114,11 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     chosen = sets.train.indices
     chosen = chosen[subset(sets.train.labels[chosen], TrainSize.parse(recipe.train_size), recipe.seed)]
     source = Selection(sets.train.source, chosen.tolist())
+    if recipe.global_batch_size > len(source):
+        run.progress.warn(
+            f"a step of {recipe.global_batch_size:,} images is more than all {len(source):,}: such a run has "
+            "few steps; set global_batch_size"
+        )
     if recipe.random_backbone:
         tower = untrained(checkpoint, recipe.seed)
         if recipe.learns == "classifier":

@@ -10,6 +10,7 @@ from catlipctl.settings.finetuning import FinetuneRecipe, Init
 from catlipctl.transfer.metrics import ConfusedPair, Interval, Precisions
 
 PROBE_PROTOCOL = "linear probe, paper: the classifier alone, AdamW on augmented passes"
+MAE_PROTOCOL = "linear probe, mae: the classifier on a BatchNorm without weights, LARS on augmented passes"
 PROTOCOL = "fine-tuning: all weights, cross-entropy, fixed length, last weights"
 MULTI_LABEL_PROTOCOL = (
     "multi-label fine-tuning: all weights, binary cross-entropy, fixed length, last weights"
@@ -21,7 +22,9 @@ def protocol(recipe: FinetuneRecipe, *, multi_label: bool) -> str:
     if recipe.learns == "all":
         return MULTI_LABEL_PROTOCOL if multi_label else PROTOCOL
     length = f"{getattr(recipe.length, recipe.length.unit):,g} {recipe.length.unit}"
-    told = f"{PROBE_PROTOCOL}, {length}, batch {recipe.global_batch_size:,}, lr {recipe.optimiser.lr:g}"
+    named = MAE_PROTOCOL if recipe.classifier_norm and recipe.optimiser.name == "lars" else PROBE_PROTOCOL
+    rate = recipe.optimiser.peak(recipe.global_batch_size)
+    told = f"{named}, {length}, batch {recipe.global_batch_size:,}, lr {rate:g}"
     return f"multi-label {told}" if multi_label else told
 
 

@@ -71,6 +71,10 @@ class Frozen:
         """The classes in order."""
         return [label.name for label in self.sets.classes.labels]
 
+    def fitted_by(self, protocol: str) -> str:
+        """A fast probe's protocol with how rows are made, the same for every init."""
+        return f"{protocol} of {self.rows} rows"
+
     def refuse_several_labels(self, name: str) -> None:
         """DataError where an image may have several; `name` is the probe that cannot have it."""
         if self.sets.classes.multi_label:

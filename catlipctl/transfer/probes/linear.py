@@ -183,7 +183,12 @@ def linear_probe_of(
         fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
         confused = answers(fit, sets).confused(found.class_names)
     takes_classifier = isinstance(found.tower.head, nn.Linear)
-    about = {**dict(scores), "train_size": str(train_size), **found.probed(time.monotonic() - started)}
+    about = {
+        **dict(scores),
+        "protocol": found.fitted_by(scores.protocol),
+        "train_size": str(train_size),
+        **found.probed(time.monotonic() - started),
+    }
     result = kind(
         **about, confused=confused, checkpoint=str(out) if out is not None and takes_classifier else None
     )

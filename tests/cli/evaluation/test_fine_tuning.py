@@ -129,6 +129,11 @@ def test_the_papers_probe_leaves_the_tower_and_says_its_protocol() -> None:
     fast = answered("lp", "vit", "--data", "photos")
     assert fast["protocol"] != found["protocol"]
 
+    mae = answered("lp", "vit", "--data", "photos", "--protocol", "mae", "--set", "global_batch_size=24")
+    assert mae["protocol"].startswith("linear probe, mae: ")
+    assert "90 epochs, batch 24, lr 0.009375" in mae["protocol"]
+    assert (mae["run"], mae["init"]) == ("eval/lp-mae-photos", "random")
+
     control = answered(*arguments[:-2], "--random-backbone", "--train-size", "2/class", "--set", "seed=3")
     assert (control["random_backbone"], control["train_images"], control["seed"]) == (True, 4, 3)
     assert control["run"] == "eval/lp-paper-photos-untrained"
@@ -166,7 +171,7 @@ def test_numbers_of_several_labels_are_rows_of_the_target() -> None:
         (["ft", "in1k-ft", "in1k-lp", "--data", "photos"], "in1k-lp is one word too many"),
         (["ft", "vit"], "no labelled images are named"),
         (["ft", "demo", "vit", "--data", "photos"], "model: unknown key"),
-        (["lp", "vit", "--data", "photos", "--set", "seed=1"], "--set without --protocol paper"),
+        (["lp", "vit", "--data", "photos", "--set", "seed=1"], "--set with --protocol fast"),
         (["ft", "vit", "--data", "photos", "--train-size", "few"], "train_size"),
     ],
 )

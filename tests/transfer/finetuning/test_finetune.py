@@ -12,6 +12,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from timm.optim import param_groups_layer_decay
 from torch import nn
@@ -319,6 +320,44 @@ def test_a_probe_by_training_moves_the_classifier_alone(
         for part in ("weight", "bias")
         for moment in ("exp_avg", "exp_avg_sq")
     }
+
+
+def test_maes_probe_is_written_with_its_batch_norm_folded_in(
+    sets: tuple[Source, Source], tmp_path: Path
+) -> None:
+    """timm's tower alone gives the logits of torch's BatchNorm and classifier on its features."""
+    start = tiny_vit(tmp_path / "vit")
+    mae = {
+        "learns": "classifier",
+        "classifier_norm": True,
+        "init": "random",
+        "global_batch_size": 20,
+        "optimiser": {"name": "lars", "lr": 0.1, "trust": 0.1, "weight_decay": 0, "clip_norm": None},
+        "length": {"steps": 30},
+    }
+    result = finetune(recipe(start, **mae), start, *sets, out=tmp_path / "lp")
+    assert result.protocol.startswith("linear probe, mae: ")
+    assert result.protocol.endswith("30 steps, batch 20, lr 0.1")
+    assert result.final_loss < result.first_loss
+    folder = checkpoints.resolve(tmp_path / "lp")
+    state = load_file(folder / "state" / "state.safetensors")
+    wanted = nn.Sequential(nn.BatchNorm1d(24, eps=1e-6, affine=False), nn.Linear(24, 4)).eval()
+    names = {"0": "norm", "1": "classifier"}
+    wanted.load_state_dict({n: state[f"objective/{names[n[0]]}{n[1:]}"] for n in wanted.state_dict()})
+    assert not torch.equal(wanted[0].running_var, torch.ones(24))
+    opened = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        features = opened.forward_head(opened.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(opened(images), wanted(features), rtol=1e-4, atol=1e-4)
+    before = start.tower.module.state_dict()
+    after = saved(tmp_path / "lp")
+    assert all(torch.equal(after[name], value) for name, value in before.items() if "head." not in name)
+    assert {name for name in state if name.startswith("optimiser/")} == {
+        f"optimiser/classifier.{part}/momentum_buffer" for part in ("weight", "bias")
+    }
+    with pytest.raises(ValidationError, match="classifier_norm is for"):
+        recipe(start, **mae | {"init": "transfer"})
 
 
 def test_a_head_without_a_prior_is_fresh(sets: tuple[Source, Source], tmp_path: Path) -> None:

@@ -278,7 +278,11 @@ def test_what_transfer_init_wrote_is_the_prior(checkpoint: Checkpoint, folders: 
     again = linear_probe(checkpoints.load(tmp_path / "all"), train, test, progress=progress)
     direct = linear_probe(checkpoint, train, test, rows="plain")
     assert again.prior == direct.prior
-    assert (again.rows, linear_probe(checkpoint, train, test).rows) == ("plain", "calibrated")
+    calibrated = linear_probe(checkpoint, train, test)
+    assert (again.rows, calibrated.rows) == ("plain", "calibrated")
+    # Other rows are another protocol; another init of the same is not.
+    assert (direct.protocol[-10:], calibrated.protocol[-15:]) == ("plain rows", "calibrated rows")
+    assert linear_probe(checkpoint, train, test, init="random").protocol == calibrated.protocol
     assert again.zero_shot_acc1 == direct.zero_shot_acc1
     assert again.choice == direct.choice
     assert progress.lines == []
