@@ -63,9 +63,9 @@ def compare(
         from catlipctl.reports import comparison
 
         findings = reports.find(paths)
+        result = comparison.compare(findings, baseline, seed=seed)
         for fault in findings.faults:
             out.warn(fault)
-        result = comparison.compare(findings, baseline, seed=seed)
         if out_dir is not None and document is not None:
             out_dir.mkdir(parents=True, exist_ok=True)
             result.files = [*_draw(result, out_dir, plots, out), str(document)]

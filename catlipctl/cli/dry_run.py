@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.pretraining.checks import Place
-    from catlipctl.pretraining.dry_run import DryRun
+    from catlipctl.pretraining.estimate import DryRun
     from catlipctl.recipe import Loaded
     from catlipctl.settings.pretraining import PretrainRecipe
 
@@ -163,7 +163,7 @@ def _length(result: "DryRun") -> str:
     if result.steps_before:
         remain = result.steps - result.steps_before
         length += f"; {result.steps_before:,} steps are done, {remain:,} remain, and the cost is of these"
-    if len(result.sizes) > 1:
+    if len({row.size for row in result.sizes}) > 1:
         length += f", a mean batch of {result.batch_over_base:.2f} times the one at the model's own size"
     return length
 

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,8 @@ import typer
 
 from catlipctl.cli import completion
 from catlipctl.cli.label_sets import label_set
-from catlipctl.cli.options import CacheDir, CaptionKey, ImageKey, Json, LabelKey, Sources
-from catlipctl.cli.output import Output, command
+from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, LabelKey, Processes, Sources
+from catlipctl.cli.output import Output, command, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import table
 from catlipctl.errors import CatlipctlError, Stopped, UsageError
@@ -18,9 +19,11 @@ from catlipctl.errors import CatlipctlError, Stopped, UsageError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from catlipctl.experiments.folder import Row
+    from catlipctl.experiments.folder import ProbeData, Row
     from catlipctl.experiments.plan import Plan
+    from catlipctl.experiments.points import Axis, Point
     from catlipctl.experiments.sweep import Sweep
+    from catlipctl.training.launch import Devices
 
 AXIS = re.compile(r"[A-Za-z_][\w.]*=")
 
@@ -76,29 +79,27 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the points, and what each one costs. Nothing is written.")
     ] = False,
+    gpus: Gpus = None,
+    processes: Processes = None,
     image_key: ImageKey = None,
     caption_key: CaptionKey = None,
     label_key: LabelKey = None,
     cache_dir: CacheDir = None,
     plots: Plots = DEFAULT,
     json: Json = False,
+    work_on: Annotated[str | None, typer.Option(hidden=True, help="In a process of a point.")] = None,
 ) -> None:
     """Pre-train a recipe for every point of a grid, and probe each run (CatLIP, Figure 6).
 
     Each point is a run. What is finished is never run again, and what was interrupted goes on exactly: give
-    the same command.
+    the same command. --gpus and --processes are of each run and of each probe, as of pretrain and eval lp.
     """
     with command("sweep", json=json) as out:
-        from catlipctl.experiments.points import Axis, grid
-        from catlipctl.recipe import Override, find
+        from catlipctl.experiments.points import grid
+        from catlipctl.recipe import Override
 
-        axes = [Axis.parse(word) for word in words if AXIS.match(word)]
-        recipes = [word for word in words if not AXIS.match(word)]
-        if len(recipes) != 1 or not axes:
-            raise UsageError(
-                "a sweep has one recipe, and a key with its values",
-                "catlipctl sweep demo vocabulary.threshold=2,5,10 --probe emoji:transfer",
-            )
+        only_main_speaks()
+        path, axes = _told_apart(words)
         flags = {
             "data.sources": ("--data", data),
             "data.image_key": ("--image-key", image_key),
@@ -106,30 +107,84 @@ def sweep(
         }
         overrides = [Override.parse(text) for text in set_ or []]
         overrides += [Override(key, value, flag) for key, (flag, value) in flags.items() if value]
-        path = find(recipes[0])
         points = grid(path, axes, overrides, seeds=seeds)
         folder = out_dir or Path("runs") / f"sweep-{path.stem}"
         # After the recipes, which are refused without torch.
-        from catlipctl.experiments import sweep as experiment
-        from catlipctl.experiments.folder import open_probes
+        from catlipctl.experiments.folder import Folder, open_probes
         from catlipctl.experiments.plan import plan
-        from catlipctl.results import command_line
         from catlipctl.training import launch
 
         labels = None if target is None else label_set(target, out)
         probes = open_probes(probe or [], labels, label_key=label_key, cache_dir=cache_dir, progress=out)
         out.uses("sweep", str(folder))
         if dry_run:
-            _show_plan(out, plan(points, probes, folder, cache_dir=cache_dir, progress=out))
+            shown = plan(
+                points,
+                probes,
+                folder,
+                gpus=gpus,
+                processes=processes,
+                cache_dir=cache_dir,
+                progress=out,
+            )
+            _show_plan(out, shown)
             return
-        out.note(f"sweep: {folder}, {len(points)} points")
-        cpu = launch.devices(None, None).cpu
-        try:
-            result = experiment.sweep(points, probes, folder, cpu=cpu, cache_dir=cache_dir, progress=out)
-        except Stopped as stopped:
-            stopped.hint = f"go on: {shlex.join(command_line())}"
-            raise
-        _show(out, result, plots)
+        wanted = launch.devices(gpus, processes)
+        if work_on is not None:
+            point = next(point for point in points if point.name == work_on)
+            Folder(folder, probes).work(point, cpu=wanted.cpu, cache_dir=cache_dir, progress=out)
+            return
+        if wanted.note:
+            out.note(wanted.note)
+        _show(out, _swept(out, points, probes, folder, wanted, cache_dir), plots)
+
+
+def _told_apart(words: list[str]) -> "tuple[Path, list[Axis]]":
+    """The recipe's file and the keys with their values, in any order."""
+    from catlipctl.experiments.points import Axis
+    from catlipctl.recipe import find
+
+    axes = [Axis.parse(word) for word in words if AXIS.match(word)]
+    recipes = [word for word in words if not AXIS.match(word)]
+    if len(recipes) != 1 or not axes:
+        raise UsageError(
+            "a sweep has one recipe, and a key with its values",
+            "catlipctl sweep demo vocabulary.threshold=2,5,10 --probe emoji:transfer",
+        )
+    return find(recipes[0]), axes
+
+
+def _swept(
+    out: Output,
+    points: "list[Point]",
+    probes: "list[ProbeData]",
+    folder: Path,
+    wanted: "Devices",
+    cache_dir: Path | None,
+) -> "Sweep":
+    """Bring all points to their end: in this process, or each run and each probe in several."""
+    from catlipctl.experiments import sweep as experiment
+    from catlipctl.results import command_line
+    from catlipctl.training import launch
+
+    def start(point: "Point") -> int:
+        typed = [word for word in sys.argv[1:] if word != "--json"]
+        return launch.launch([*typed, "--work-on", point.name], wanted, out)
+
+    out.note(f"sweep: {folder}, {len(points)} points")
+    try:
+        return experiment.sweep(
+            points,
+            probes,
+            folder,
+            cpu=wanted.cpu,
+            cache_dir=cache_dir,
+            start=start if wanted.processes > 1 else None,
+            progress=out,
+        )
+    except Stopped as stopped:
+        stopped.hint = f"go on: {shlex.join(command_line())}"
+        raise
 
 
 def _show(out: Output, result: "Sweep", plots: Kinds) -> None:

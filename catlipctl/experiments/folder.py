@@ -11,7 +11,7 @@ from catlipctl import checkpoints
 from catlipctl import vocabulary as vocabularies
 from catlipctl.data import Source, emoji
 from catlipctl.data.sources.locate import slug
-from catlipctl.errors import UsageError
+from catlipctl.errors import CatlipctlError, UsageError
 from catlipctl.experiments.points import Point
 from catlipctl.labels import targets
 from catlipctl.labels.targets import LabelSet
@@ -148,7 +148,7 @@ class Folder:
 
     def is_finished(self, point: Point) -> bool:
         """Is its run complete, with the results of all probes?"""
-        return self.run(point).was_complete and not self.missing(point)
+        return not self.left(point)
 
     def probed(self, point: Point, data: ProbeData) -> Probed | None:
         """The result of a probe; None where there is none of these images."""
@@ -158,14 +158,13 @@ class Folder:
         result = findings.result(path).result
         if not isinstance(result, Measured) or result.data.get("train", {}).get("hash") != data.content:
             return None
-        shot = getattr(result, "zero_shot_acc1", getattr(result, "zero_shot_macro_map", None))
         return Probed(
             measure=result.measure,
             figure=result.figure,
             interval=result.interval,
             chance=result.chance,
-            zero_shot=shot,
-            zero_shot_interval=getattr(result, "zero_shot_acc1_interval", None),
+            zero_shot=result.zero_shot,
+            zero_shot_interval=result.zero_shot_interval,
             result=str(path),
         )
 
@@ -190,18 +189,35 @@ class Folder:
             error=error,
         )
 
-    def finish(self, point: Point, *, cpu: bool, cache_dir: Path | None, progress: Progress) -> None:
-        """Train what is left of the point's run, and make the probes that it lacks."""
+    def left(self, point: Point) -> list[str]:
+        """What is yet to be done, one after the other: the run, and its probes by name."""
+        run = [] if self.run(point).was_complete else ["run"]
+        return run + [data.name for data in self.missing(point)]
+
+    def work(self, point: Point, *, cpu: bool, cache_dir: Path | None, progress: Progress) -> None:
+        """Do the first of what is left, alone or as one of several processes."""
         run = self.run(point)
         if not run.was_complete:
             pretrain(point.recipe, out=run.path, resume=True, cpu=cpu, cache_dir=cache_dir, progress=progress)
-        for data in self.missing(point):
+        elif missing := self.missing(point):
+            data = missing[0]
             linear_probe(
                 checkpoints.load(str(run.path)),
                 data.train,
                 data.test,
                 target=data.target,
                 out=run.path / "eval" / data.name,
+                cpu=cpu,
                 workers=point.recipe.data.workers,
                 progress=progress,
             )
+
+    def refused(self, point: Point, code: int) -> CatlipctlError:
+        """Why processes that were started for the point ended so; its run's own words where it has them."""
+        ended = self.run(point).ended
+        if ended is not None and ended.exit_code == code:
+            error = CatlipctlError(ended.message, ended.hint)
+        else:
+            error = CatlipctlError("its processes failed", "what they said stands above")
+        error.exit_code = code
+        return error

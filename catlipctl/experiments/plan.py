@@ -42,6 +42,8 @@ def plan(
     probes: Sequence[ProbeData],
     out: Path,
     *,
+    gpus: int | None = None,
+    processes: int | None = None,
     cache_dir: Path | None = None,
     progress: Progress = SILENT,
 ) -> Plan:
@@ -51,9 +53,8 @@ def plan(
     found = []
     for point in points:
         state = folder.row(point).state
-        cost = dry_run(
-            point.loaded, Place(out=out / point.name, resume=True, cache_dir=cache_dir), progress=progress
-        )
+        place = Place(gpus, processes, out / point.name, resume=True, cache_dir=cache_dir)
+        cost = dry_run(point.loaded, place, progress=progress)
         left = cost.model_dump(include=set(Planned.model_fields) - {"refusals"})
         found.append(Planned(**left, name=point.name, state=state, refusals=cost.refusals))
     costs = [0.0 if point.state == "finished" else point.seconds for point in found]

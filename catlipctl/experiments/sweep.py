@@ -7,15 +7,16 @@ that is finished is not run again, and one that was interrupted goes on where it
 import gc
 import os
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from pydantic import Field
 
 from catlipctl import recipe as recipes
-from catlipctl.errors import CatlipctlError, UsageError, as_known
+from catlipctl.errors import CatlipctlError, Stopped, UsageError, as_known
 from catlipctl.experiments.folder import RESULT, Folder, ProbeData, Row
 from catlipctl.experiments.points import Point
 from catlipctl.progress import SILENT, Progress
@@ -73,10 +74,13 @@ def sweep(
     *,
     cpu: bool = False,
     cache_dir: Path | None = None,
+    start: Callable[[Point], int] | None = None,
     progress: Progress = SILENT,
 ) -> Sweep:
     """Bring all points to their end, one after the other, and write `sweep.json` after each.
 
+    start: calls `Folder.work` on a point in processes of its own, and returns their exit code; None works in
+    this process.
     A point whose run or probe fails is told, and the rest go on. Raises
     UsageError where `out` is not of these points, and Stopped at a signal: the
     same call then goes on.
@@ -104,7 +108,11 @@ def sweep(
                 progress.note("finished before")
                 continue
             try:
-                folder.finish(point, cpu=cpu, cache_dir=cache_dir, progress=progress)
+                for _ in folder.left(point):
+                    if start is None:
+                        folder.work(point, cpu=cpu, cache_dir=cache_dir, progress=progress)
+                    elif code := start(point):
+                        _raise(folder.refused(point, code))
             except Exception as error:
                 errors[point.name] = _told(error, progress)
             finally:
@@ -114,6 +122,13 @@ def sweep(
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         return written()
+
+
+def _raise(error: CatlipctlError) -> NoReturn:
+    """Raise what ended a point's processes, and Stopped where that was a signal."""
+    if error.exit_code in (75, 130):
+        raise Stopped(error.message, error.hint, exit_code=error.exit_code)
+    raise error
 
 
 def _told(error: Exception, progress: Progress) -> str:

@@ -242,7 +242,7 @@ def speed(recipe: TrainingSettings, devices: Devices | None, processes: int) -> 
 
 
 def shortages(
-    memory: dict[str, int] | None, shared: int, processes: int, devices: Devices | None
+    memory: dict[str, int] | None, shared: int, processes: int, devices: Devices | None, workers_key: str
 ) -> list[str]:
     """Warnings of memory that this machine has not, and of what could not be estimated."""
     if memory is None:
@@ -263,6 +263,6 @@ def shortages(
     if free is not None and processes * shared > free:
         short.append(
             f"the loaders' workers hold up to {processes * shared / 2**20:,.0f} MiB of shared memory, "
-            f"and {SHARED} has {free / 2**20:,.0f} MiB free: set data.workers lower"
+            f"and {SHARED} has {free / 2**20:,.0f} MiB free: set {workers_key} lower"
         )
     return short

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from catlipctl.average_precision import CELLS_AT_ONCE, average_precision
 from catlipctl.data.batch import Batch, Step, share
 from catlipctl.data.loader import Loader
 from catlipctl.data.sample import Source
@@ -19,9 +20,6 @@ from catlipctl.settings.pretraining import ValidationSettings
 from catlipctl.training import Learner, Run
 from catlipctl.training.report import Row, read_metrics
 from catlipctl.training.steps import StepSchedule
-
-CELLS = 1 << 22
-"""Scores of classes that are sorted at once."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ class _Found:
         occurring = classes.unique()
         scores = torch.stack(self._scores)
         found = []
-        for ids in occurring.split(max(1, CELLS // self._portions.samples)):
+        for ids in occurring.split(max(1, CELLS_AT_ONCE // self._portions.samples)):
             of_all = self._world.stack(scores[:, :, ids].to(self._world.device))
             own = torch.isin(classes, ids)
             positive = torch.zeros(self._portions.samples, len(ids), dtype=torch.bool)
@@ -198,17 +196,3 @@ class _Found:
             "mean_average_precision_rarest": float(values[2 * len(values) // 3 :].mean()),
             "classes": len(occurring),
         }
-
-
-def average_precision(scores: Tensor, positive: Tensor) -> Tensor:
-    """Of each class the mean over its images of the precision among those that score at least as much: `[C]`.
-
-    scores: `[N, C]`. positive: `[N, C]`, bool; each class has an image. Equal scores count together, so it is
-    scikit-learn's `average_precision_score`, which sums precision over the steps of recall.
-    """
-    falling, order = scores.T.contiguous().sort(dim=1, descending=True)
-    hits = positive.T.gather(1, order)
-    # How many score as much or more: up to the last one of equal scores.
-    above = torch.searchsorted(-falling, -falling, right=True)
-    precision = hits.cumsum(1).gather(1, above - 1) / above
-    return (precision * hits).sum(1) / hits.sum(1)

@@ -1,29 +1,26 @@
 """Models beside each other by their evaluations; whether they differ, by bootstrap over images and seeds.
 
-Made from result files and the `predictions.csv` beside them. A column is one protocol, on one set of test
-images, with so many training images: nothing else stands beside each other.
+Made from result files and the `predictions.csv` or `scores.safetensors` beside them. A column is one
+protocol, on one set of test images, with so many training images: nothing else stands beside each other.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel, Field
 
 from catlipctl.errors import UsageError
+from catlipctl.reports import scores
+from catlipctl.reports.bootstrap import Answered, Hits, Model, Ranked, percentiles
 from catlipctl.reports.findings import Findings, Found
-from catlipctl.reports.measured import Interval, Measured
+from catlipctl.reports.measured import Interval, Measured, MultiLabelEvaluation
 from catlipctl.reports.style import canvas, colours, is_narrow, legend, short_names
 from catlipctl.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
-RESAMPLES = 2000
-CELLS_AT_ONCE = 1 << 24
 Verdict = Literal["better", "worse", "no verdict", "other test images", "no predictions"]
 
 
@@ -90,32 +87,13 @@ class Comparison(Result):
     files: list[str] = Field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Hits:
-    """Whether each test image was recognised, by seed; images by name. figures: as the results say."""
-
-    by_seed: Mapping[int, Mapping[str, bool]]
-    figures: Mapping[int, float]
-
-    @property
-    def complete(self) -> bool:
-        """Whether every seed has its predictions, of the same images."""
-        images = [hits.keys() for hits in self.by_seed.values()]
-        return len(images) == len(self.figures) and all(names == images[0] for names in images)
-
-    def table(self, images: Sequence[str]) -> "NDArray[np.float64]":
-        """`[seeds, images]`, 0 or 1; seeds in ascending order."""
-        rows = [self.by_seed[seed] for seed in sorted(self.by_seed)]
-        return np.array([[hits[image] for image in images] for hits in rows], np.float64)
-
-
 def compare(findings: Findings, baseline: str | None = None, *, seed: int = 0) -> Comparison:
     """Fold all evaluations into columns of models, and test each against the baseline (the first model).
 
     A model is a checkpoint with its init; results that differ in the seed alone are one cell. Images are
     resampled, the same ones for both models of a pair, and so are seeds: those that both have are paired.
     Raises UsageError without an evaluation, for two results of one cell and seed, and for a baseline that no
-    model is called.
+    model is called. Files that cannot be read become faults of the findings.
     """
     found = findings.of(Measured)
     if not found and not findings.runs:
@@ -133,7 +111,8 @@ def compare(findings: Findings, baseline: str | None = None, *, seed: int = 0) -
         baseline=first,
         models=models,
         columns=[
-            _compared(column, of_models, models, first, seed) for column, of_models in sorted(columns.items())
+            _compared(column, of_models, models, first, findings, seed)
+            for column, of_models in sorted(columns.items())
         ],
         runs=[str(run.path) for run in findings.runs],
     )
@@ -175,32 +154,31 @@ def _compared(
     of_models: Mapping[str, Sequence[tuple[Found, Measured]]],
     models: Sequence[str],
     first: str,
+    findings: Findings,
     seed: int,
 ) -> ComparedColumn:
     kind = next(iter(of_models.values()))[0][1]
-    hits = {name: _hits(results) for name, results in of_models.items()}
+    answered = {name: _model(results, findings, seed) for name, results in of_models.items()}
     cells: dict[str, Cell] = {}
     for name in models:
         if name not in of_models:
             continue
-        result = of_models[name][0][1]
+        model, result = answered[name], of_models[name][0][1]
+        alone = len(model.figures) == 1 and not model.answered
         cells[name] = Cell(
-            figure=statistics.fmean(hits[name].figures.values()),
-            interval=_interval(hits[name], seed)
-            if hits[name].by_seed or len(of_models[name]) > 1
-            else result.interval,
-            seeds=sorted(hits[name].figures),
+            figure=statistics.fmean(model.figures.values()),
+            interval=result.interval if alone else percentiles(model.resampled) if model.complete else None,
+            seeds=sorted(model.figures),
             test_images=result.test_images,
             chance=result.chance,
-            difference=None
-            if name == first or first not in hits
-            else difference(hits[name], hits[first], seed),
+            difference=None if name == first or first not in answered else difference(model, answered[first]),
         )
     return ComparedColumn(**column._asdict(), measure=kind.measure, rival=kind.rival, cells=cells)
 
 
-def _hits(results: Sequence[tuple[Found, Measured]]) -> _Hits:
-    by_seed: dict[int, dict[str, bool]] = {}
+def _model(results: Sequence[tuple[Found, Measured]], findings: Findings, seed: int) -> Model:
+    """Raises UsageError for two results of one seed."""
+    answered: dict[int, Answered] = {}
     figures: dict[int, float] = {}
     for file, result in results:
         if result.seed in figures:
@@ -210,61 +188,24 @@ def _hits(results: Sequence[tuple[Found, Measured]]) -> _Hits:
             )
         figures[result.seed] = result.figure
         if file.predictions is not None:
-            by_seed[result.seed] = {row.sample: row.truth == row.predicted for row in file.predictions.rows}
-    return _Hits(by_seed, figures)
+            answered[result.seed] = Hits(file.predictions)
+        elif isinstance(result, MultiLabelEvaluation):
+            found = findings.attempt(scores.read, file.path.with_name(scores.FILE), None)
+            if found is not None:
+                answered[result.seed] = Ranked(found)
+    return Model(answered, figures, seed)
 
 
-def _interval(hits: _Hits, seed: int) -> Interval | None:
-    if not hits.complete:
-        return None
-    table = hits.table(list(next(iter(hits.by_seed.values()))))
-    return _percentiles(_resampled([table], [list(range(len(table)))], seed)[0])
-
-
-def difference(model: _Hits, baseline: _Hits, seed: int) -> Difference:
+def difference(model: Model, baseline: Model) -> Difference:
     """The paired bootstrap of a model against another."""
     if not (model.complete and baseline.complete):
         return Difference(figure=None, interval=None, verdict="no predictions")
-    images = list(next(iter(baseline.by_seed.values())))
-    if set(images) != set(next(iter(model.by_seed.values()))):
+    if model.images != baseline.images:
         return Difference(figure=None, interval=None, verdict="other test images")
-    tables = [hits.table(images) for hits in (model, baseline)]
-    # Seeds that both have are drawn together; others each by themselves.
-    seeds = [sorted(hits.by_seed) for hits in (model, baseline)]
-    ours, theirs = _resampled(tables, seeds, seed)
-    low, high = _percentiles(ours - theirs)
+    low, high = percentiles(model.resampled - baseline.resampled)
     verdict: Verdict = "better" if low > 0 else "worse" if high < 0 else "no verdict"
-    figure = float(tables[0].mean() - tables[1].mean())
-    return Difference(figure=figure, interval=(low, high), verdict=verdict)
-
-
-def _resampled(
-    tables: "Sequence[NDArray[np.float64]]", seeds: Sequence[Sequence[int]], seed: int
-) -> "list[NDArray[np.float64]]":
-    """`[RESAMPLES]` mean accuracies for each table `[seeds, images]`: the same images for all of them."""
-    generator = np.random.default_rng(seed)
-    images = tables[0].shape[1]
-    block = max(1, CELLS_AT_ONCE // images)
-    shares: list[list[NDArray[np.float64]]] = [[] for _ in tables]
-    for start in range(0, RESAMPLES, block):
-        size = min(block, RESAMPLES - start)
-        weights = generator.multinomial(images, np.full(images, 1 / images), size) / images
-        for found, table in zip(shares, tables, strict=True):
-            found.append(weights @ table.T)
-    drawn = generator.random((RESAMPLES, max(len(of_one) for of_one in seeds)))
-    together = all(of_one == seeds[0] for of_one in seeds)
-    means = []
-    for found, of_one in zip(shares, seeds, strict=True):
-        if not together:
-            drawn = generator.random((RESAMPLES, len(of_one)))
-        picked = (drawn[:, : len(of_one)] * len(of_one)).astype(int)
-        means.append(np.take_along_axis(np.concatenate(found), picked, 1).mean(1))
-    return means
-
-
-def _percentiles(values: "NDArray[np.float64]") -> Interval:
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+    ours, theirs = (statistics.fmean(one.figures.values()) for one in (model, baseline))
+    return Difference(figure=ours - theirs, interval=(low, high), verdict=verdict)
 
 
 def comparison(result: Comparison) -> "Figure":

@@ -63,24 +63,24 @@ def _figures(result: Measured) -> dict[str, str]:
     """The figures of a row, by column."""
     if isinstance(result, MultiLabelEvaluation):
         return {
-            "macro mAP": _figure(result.macro_map, result.macro_map_interval),
+            "macro mAP": _figure(result.figure, result.interval),
             "micro mAP": _figure(result.micro_map, result.micro_map_interval),
             "weighted mAP": _figure(result.weighted_map, result.weighted_map_interval),
-            "zero-shot macro mAP": _figure(result.zero_shot_macro_map, None),
+            "zero-shot macro mAP": _figure(result.zero_shot, None),
         }
     if isinstance(result, TaggerEvaluation):
         return {
-            "macro F1": _figure(result.each.macro_f1, result.each.macro_f1_interval),
+            "macro F1": _figure(result.figure, result.interval),
             "micro F1": _figure(result.each.micro_f1, result.each.micro_f1_interval),
             "macro F1 of one threshold for all": _figure(result.one.macro_f1, result.one.macro_f1_interval),
             "macro mAP": _figure(result.macro_map, None),
         }
     assert isinstance(result, Evaluation)
     return {
-        "top-1": _figure(result.acc1, result.acc1_interval),
+        "top-1": _figure(result.figure, result.interval),
         "top-5": _figure(result.acc5, result.acc5_interval),
         "mean recall": _figure(result.mean_per_class_recall, result.mean_per_class_recall_interval),
-        "zero-shot": _figure(result.zero_shot_acc1, result.zero_shot_acc1_interval),
+        "zero-shot": _figure(result.zero_shot, result.zero_shot_interval),
     }
 
 
@@ -95,6 +95,19 @@ def _figure(value: float | None, interval: Interval | None) -> str:
 
 def _train_sizes(found: Found, result: TrainSizes) -> Section:
     control = ", untrained tower" if result.random_backbone else ""
+    tables = [_sizes_table(result, name) for name in dict.fromkeys(s.protocol for s in result.by_train_size)]
+    figure = Figure(
+        lambda: train_sizes(
+            result.by_train_size, zero_shot=result.zero_shot_acc1, chance=result.majority_share
+        )
+    )
+    parts: list[Part] = [figure, *tables]
+    if result.zero_shot_acc1 is not None:
+        parts.append(f"Without any label {result.zero_shot_acc1:.1%} are recognised.")
+    return Section(f"{found.name}{control}", [*parts, found.beside()])
+
+
+def _sizes_table(result: TrainSizes, protocol: str) -> Table:
     rows = [
         [
             score.train_size,
@@ -104,17 +117,11 @@ def _train_sizes(found: Found, result: TrainSizes) -> Section:
             str(score.seeds),
         ]
         for score in result.by_train_size
+        if score.protocol == protocol
     ]
-    caption = f"{result.protocol}. Test images: {result.split}. Intervals of 95 % over the seeds."
-    figure = Figure(
-        lambda: train_sizes(
-            result.by_train_size, zero_shot=result.zero_shot_acc1, chance=result.majority_share
-        )
-    )
-    parts: list[Part] = [figure, Table(["train size", "images", "init", "top-1", "seeds"], rows, caption)]
-    if result.zero_shot_acc1 is not None:
-        parts.append(f"Without any label {result.zero_shot_acc1:.1%} are recognised.")
-    return Section(f"{found.name}{control}", [*parts, found.beside()])
+    told = result.protocol if protocol == "fast" else f"Linear probe by training, protocol {protocol}"
+    caption = f"{told}. Test images: {result.split}. Intervals of 95 % over the seeds."
+    return Table(["train size", "images", "init", "top-1", "seeds"], rows, caption)
 
 
 def _evaluation(found: Found, result: Measured) -> Section:

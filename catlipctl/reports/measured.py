@@ -2,21 +2,29 @@
 
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasPath, BaseModel, ConfigDict, Field
 
 Interval = tuple[float, float]
 
 
 class Measured(BaseModel):
-    """An evaluation of either kind: which tower, which images, and by which protocol.
+    """An evaluation of any kind: which tower, which images, by which protocol, and its figure.
 
-    measure: what its `figure` is. rival: whose figure is `chance`, what one without any knowledge has.
+    Each kind reads the figures that all have from fields of its own. measure: what `figure` is, the one by
+    which models are compared. rival: whose figure `chance` is, what one without any knowledge has. zero_shot:
+    the same measure without any label.
     """
 
     model_config = ConfigDict(extra="ignore")
 
     measure: ClassVar[str]
     rival: ClassVar[str]
+
+    figure: float
+    interval: Interval | None = None
+    chance: float
+    zero_shot: float | None = None
+    zero_shot_interval: Interval | None = None
 
     protocol: str
     classes: int
@@ -28,52 +36,23 @@ class Measured(BaseModel):
     random_backbone: bool = False
     init: str = ""
 
-    @property
-    def figure(self) -> float:
-        """The one by which models are compared."""
-        raise NotImplementedError
-
-    @property
-    def interval(self) -> Interval | None:
-        """Of the figure, as the result has it."""
-        raise NotImplementedError
-
-    @property
-    def chance(self) -> float:
-        """The figure of no knowledge."""
-        raise NotImplementedError
-
 
 class Evaluation(Measured):
-    """Of classes that exclude each other."""
+    """Of classes that exclude each other: top-1 accuracy, beside the largest class's share."""
 
     measure: ClassVar = "top-1"
     rival: ClassVar = "largest class"
 
-    acc1: float
-    acc1_interval: Interval | None = None
+    figure: float = Field(validation_alias="acc1")
+    interval: Interval | None = Field(None, validation_alias="acc1_interval")
+    chance: float = Field(validation_alias="majority_share")
+    zero_shot: float | None = Field(None, validation_alias="zero_shot_acc1")
+    zero_shot_interval: Interval | None = Field(None, validation_alias="zero_shot_acc1_interval")
+
     acc5: float
     acc5_interval: Interval | None = None
     mean_per_class_recall: float
     mean_per_class_recall_interval: Interval | None = None
-    zero_shot_acc1: float | None = None
-    zero_shot_acc1_interval: Interval | None = None
-    majority_share: float
-
-    @property
-    def figure(self) -> float:
-        """The top-1 accuracy."""
-        return self.acc1
-
-    @property
-    def interval(self) -> Interval | None:
-        """Of the top-1 accuracy."""
-        return self.acc1_interval
-
-    @property
-    def chance(self) -> float:
-        """The largest class's share."""
-        return self.majority_share
 
 
 class ClassPrecision(BaseModel):
@@ -85,37 +64,23 @@ class ClassPrecision(BaseModel):
 
 
 class MultiLabelEvaluation(Measured):
-    """Of images with several labels each."""
+    """Of images with several labels each: the macro mean of average precision, beside answers at random."""
 
     measure: ClassVar = "macro mAP"
     rival: ClassVar = "chance"
 
-    macro_map: float
-    macro_map_interval: Interval | None = None
+    figure: float = Field(validation_alias="macro_map")
+    interval: Interval | None = Field(None, validation_alias="macro_map_interval")
+    chance: float = Field(validation_alias="chance_map")
+    zero_shot: float | None = Field(None, validation_alias="zero_shot_macro_map")
+
     micro_map: float
     micro_map_interval: Interval | None = None
     weighted_map: float
     weighted_map_interval: Interval | None = None
-    zero_shot_macro_map: float | None = None
-    chance_map: float
     empty_classes: int = 0
     labels_per_image: float
     per_class: list[ClassPrecision] = []
-
-    @property
-    def figure(self) -> float:
-        """The macro mean."""
-        return self.macro_map
-
-    @property
-    def interval(self) -> Interval | None:
-        """Of the macro mean."""
-        return self.macro_map_interval
-
-    @property
-    def chance(self) -> float:
-        """Of answers at random."""
-        return self.chance_map
 
 
 class Tags(BaseModel):
@@ -138,31 +103,19 @@ class ClassTags(BaseModel):
 
 
 class TaggerEvaluation(Measured):
-    """Of labels that captions name, told by thresholds."""
+    """Of labels that captions name: macro F1 by a threshold a label, beside every label told."""
 
     measure: ClassVar = "macro F1"
     rival: ClassVar = "every label told"
+
+    figure: float = Field(validation_alias=AliasPath("each", "macro_f1"))
+    interval: Interval | None = Field(None, validation_alias=AliasPath("each", "macro_f1_interval"))
+    chance: float = Field(validation_alias="all_told")
 
     each: Tags
     one: Tags
     gain: float
     gain_interval: Interval
-    all_told: float
     macro_map: float
     measured_classes: int
     per_class: list[ClassTags]
-
-    @property
-    def figure(self) -> float:
-        """Macro F1 by a threshold a label."""
-        return self.each.macro_f1
-
-    @property
-    def interval(self) -> Interval | None:
-        """Of macro F1."""
-        return self.each.macro_f1_interval
-
-    @property
-    def chance(self) -> float:
-        """Where every image is told to have every label."""
-        return self.all_told

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ZERO_SHOT = "zero-shot"
-NAMES = {"transfer": "Transfer Init", "random": "tuned random"}
+NAMES = {("fast", "transfer"): "Transfer Init", ("fast", "random"): "tuned random"}
 
 
 class SizeScore(BaseModel):
@@ -20,6 +20,7 @@ class SizeScore(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    protocol: str = "fast"
     init: str
     train_size: str
     train_images: int
@@ -48,27 +49,29 @@ def train_sizes(
     chance: float | None = None,
     subtitle: str = "",
 ) -> "Figure":
-    """Top-1 accuracy by training images, a line an init, its interval over the seeds as a band.
+    """Top-1 accuracy by training images, a line a protocol and init, its interval over the seeds as a band.
 
     zero_shot: a flat line. chance: share of the largest class, a dashed one. Raises MachineError without
     matplotlib.
     """
     figure, axes = canvas("What labels are worth", subtitle)
-    inits = list(dict.fromkeys(score.init for score in scores))
-    names = {init: NAMES.get(init, init) for init in inits}
+    lines = dict.fromkeys((score.protocol, score.init) for score in scores)
+    names = {line: NAMES.get(line, f"{line[1]}, {line[0]}") for line in lines}
     flat = {ZERO_SHOT: zero_shot} if zero_shot is not None else {}
     colour = colours([*names.values(), *flat])
     images = [score.train_images for score in scores]
     ends, top = {}, max([chance or 0, *flat.values()])
-    for init in inits:
-        line = sorted((score for score in scores if score.init == init), key=lambda s: s.train_images)
+    for key in lines:
+        line = sorted((s for s in scores if (s.protocol, s.init) == key), key=lambda s: s.train_images)
         x, bands = [s.train_images for s in line], [s.acc1_interval or (s.acc1, s.acc1) for s in line]
-        shade = colour[names[init]]
-        axes.plot(x, [s.acc1 for s in line], "o-", color=shade, markersize=5, gid=f"train-sizes-{init}")
+        shade = colour[names[key]]
+        axes.plot(
+            x, [s.acc1 for s in line], "o-", color=shade, markersize=5, gid="train-sizes-" + "-".join(key)
+        )
         axes.fill_between(
             x, [low for low, _ in bands], [high for _, high in bands], color=shade, alpha=0.13, linewidth=0
         )
-        ends[names[init]] = (float(x[-1]), line[-1].acc1)
+        ends[names[key]] = (float(x[-1]), line[-1].acc1)
         top = max(top, *(high for _, high in bands))
     for name, value in flat.items():
         axes.axhline(value, color=colour[name], linewidth=1.6, gid="train-sizes-zero-shot")

@@ -13,6 +13,7 @@ from catlipctl.settings.training import Length, OptimiserSettings, ScheduleSetti
 
 Init = Literal["transfer", "random"]
 Mapping = Literal["heads", "paper"]
+Rows = Literal["plain", "calibrated"]
 Loss = Literal["cross_entropy", "bce"]
 Learns = Literal["all", "classifier"]
 
@@ -37,6 +38,9 @@ class FinetuneRecipe(TrainingSettings):
     """The classifier at the start: rows of the pre-training head, or fresh ones. [CatLIP 4.2]"""
     mapping: Mapping = "heads"
     """How class names meet the vocabulary: by their head nouns, or as in the paper. [CatLIP 4.2]"""
+    rows: Rows = "plain"
+    """The rows of Transfer Init: copies of the head's, or smoothed over WordNet and of one length. Where an
+    image may have several classes they are plain. `--rows` [plain in CatLIP 4.2]"""
     loss: Loss | None = None
     """`cross_entropy` of classes that exclude each other, or `bce`, summed over the classes, where an image
     may have several; null: as the label set or the images say. `--multi-label`, `--exclusive`.
@@ -102,6 +106,7 @@ FIXED_ON_RESUME = {
     "random_backbone": "the weights began so",
     "init": "the classifier began by it",
     "mapping": "the classifier began by it",
+    "rows": "the classifier began by them",
     "learns": "the optimiser's moments are of what learns",
     "classifier_norm": "the classifier learned on such features",
     "image_size": "its positions are of this size",

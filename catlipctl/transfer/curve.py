@@ -6,20 +6,23 @@ subsets, which a seed decides: what an init gains is told by the differences, su
 
 import hashlib
 import json
-import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
 from catlipctl.errors import CatlipctlError, DataError, UsageError
-from catlipctl.labels.targets import LabelSet, Mapping
+from catlipctl.labels.targets import LabelSet
+from catlipctl.labels.targets import Mapping as Reading
 from catlipctl.progress import SILENT, Progress
+from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.training.world import World
 from catlipctl.transfer.curve_points import Curve, Point, gains, scores
+from catlipctl.transfer.curve_trained import Wanted, spelled, trained
 from catlipctl.transfer.features import untrained
 from catlipctl.transfer.features.cache import identity
 from catlipctl.transfer.initialise import Rows, prior_rows
@@ -47,7 +50,7 @@ def curve(
     root: Path = Path("runs"),
     name: str = "curve",
     target: LabelSet | None = None,
-    mapping: Mapping = "heads",
+    mapping: Reading = "heads",
     rows: Rows = "calibrated",
     random_backbone: bool = False,
     seed: int = 0,
@@ -56,13 +59,16 @@ def curve(
     cache: Path | None = None,
     cpu: bool = False,
     workers: int = 0,
+    recipes: Mapping[str, FinetuneRecipe] = MappingProxyType({}),
+    fast: bool = True,
     progress: Progress = SILENT,
 ) -> Curve:
     """Probes of every train size, init and seed (`seed` and the next ones), into `out` or ROOT/NAME.
 
-    A finished point is a file of the folder, and is not made again; a folder of another tower or of other
-    data is refused (UsageError), and of ROOT/NAME the next number is taken. `seed` alone decides the split.
-    Other arguments are those of `linear_probe`.
+    recipes: by which to train probes of the same images too, as the paper does (`curve_trained`). fast: make
+    points from features, too. A finished point is a file of the folder, and is not made again; a folder of
+    another tower or of other data is refused (UsageError), and of ROOT/NAME the next number is taken. `seed`
+    alone decides the split. Other arguments are those of `linear_probe`.
     """
     sizes = [TrainSize.parse(text) for text in train_sizes]
     tower = untrained(checkpoint, seed) if random_backbone else checkpoint.tower
@@ -94,7 +100,22 @@ def curve(
         workers=workers,
         progress=progress,
     )
-    result = world.on_main(lambda: _drawn(found, folder, sizes, inits, seeds, progress))
+    if recipes and world.size > 1:
+        raise UsageError(
+            "protocols by training draw a curve in one process", "leave out --gpus and --processes"
+        )
+    if found.sets.classes.multi_label:
+        raise UsageError(
+            "there is no curve where an image may have several labels",
+            "give one train size, one init and one seed",
+        )
+    wanted = [(size, init, seed + draw) for size in sizes for draw in range(seeds) for init in inits]
+
+    def by_training(wanted: Sequence[Wanted]) -> list[Point]:
+        options: dict[str, Any] = {"target": target, "seed": seed, "cpu": cpu, "progress": progress}
+        return trained(recipes, checkpoint, train, test, wanted, folder, **options)
+
+    result = world.on_main(lambda: _drawn(found, folder, wanted, by_training, progress, fast=fast))
     world.close()
     return result
 
@@ -124,23 +145,20 @@ def _same(path: Path, about: dict[str, Any]) -> bool:
 def _drawn(
     found: Frozen,
     folder: Path,
-    sizes: Sequence[TrainSize],
-    inits: Sequence[Init],
-    seeds: int,
+    wanted: Sequence[Wanted],
+    by_training: Callable[[Sequence[Wanted]], list[Point]],
     progress: Progress,
+    *,
+    fast: bool,
 ) -> Curve:
-    """Make the points that are missing, and sum up all of them."""
+    """Make the points that are missing, and sum up all of them, with those that were trained."""
     sets, started = found.sets, time.monotonic()
-    if sets.classes.multi_label:
-        raise UsageError(
-            "there is no curve where an image may have several labels",
-            "give one train size, one init and one seed",
-        )
     head = found.head(progress)
-    if head is None and "transfer" in inits:
+    if head is None and any(init == "transfer" for _, init, _ in wanted):
         progress.warn("without rows that fit there is no line of init transfer")
-        inits = ("random",)
-    wanted = [(size, init, found.seed + draw) for size in sizes for draw in range(seeds) for init in inits]
+        wanted = [(size, init, seed) for size, init, seed in wanted if init == "random"]
+    others = by_training(wanted)
+    wanted = wanted if fast else []
     missing = [each for each in wanted if _read(folder, *each, progress) is None]
     with progress.task("probes", len(wanted), "probes", done=len(wanted) - len(missing)) as task:
         for size, init, seed in missing:
@@ -161,7 +179,9 @@ def _drawn(
             files.write_json(_path(folder, size, init, seed), point.model_dump(mode="json"))
             task.advance(acc1=scored.acc1)
     points = [KIND.read_json(path, Point) for path in sorted((folder / POINTS).glob("*.json"))]
-    points.sort(key=lambda point: (point.train_images, point.train_size, point.init, point.seed))
+    reused = len(points) - len(missing)
+    points += others
+    points.sort(key=lambda p: (p.protocol, p.train_images, p.train_size, p.init, p.seed))
     figures: dict[str, Any] = {}
     if head is not None:
         figures = answers(zero_shot(sets.train.values, prior_rows(head)), sets).figures(found.seed)
@@ -172,7 +192,7 @@ def _drawn(
         by_train_size=scores(points),
         gains=gains(points),
         points=points,
-        reused=len(points) - len(missing),
+        reused=reused,
         zero_shot_acc1=figures.get("acc1"),
         zero_shot_acc1_interval=figures.get("acc1_interval"),
         majority_share=majority_share(sets.test.labels),
@@ -186,8 +206,7 @@ def _drawn(
 
 
 def _path(folder: Path, size: TrainSize, init: Init, seed: int) -> Path:
-    spelled = re.sub(r"[^0-9a-z.]+", "-", str(size).replace("%", "-percent"))
-    return folder / POINTS / f"{spelled}-{init}-{seed}.json"
+    return folder / POINTS / f"{spelled(size)}-{init}-{seed}.json"
 
 
 def _read(folder: Path, size: TrainSize, init: Init, seed: int, progress: Progress) -> Point | None:

@@ -9,10 +9,17 @@ from catlipctl.transfer.metrics import Interval, mean_interval
 from catlipctl.transfer.probes.frozen import Probed
 from catlipctl.transfer.probes.linear import PROTOCOL, Init
 
+FAST = "fast"
+
 
 class Point(BaseModel):
-    """One fitted classifier; `seed` drew its training images. Accuracies in 0..1."""
+    """One fitted classifier; `seed` drew its training images. Accuracies in 0..1.
 
+    protocol: `fast`, or the name of a recipe by which it was trained. regularisation, prior_scale: of a fast
+    one. solver_seconds: to fit it.
+    """
+
+    protocol: str = FAST
     init: Init
     train_size: str
     seed: int
@@ -20,14 +27,15 @@ class Point(BaseModel):
     acc1: float
     acc5: float
     mean_per_class_recall: float
-    regularisation: float | str
-    prior_scale: float
+    regularisation: float | str | None = None
+    prior_scale: float | None = None
     solver_seconds: float
 
 
 class SizeScore(BaseModel):
     """An init's mean top-1 accuracy over the seeds; the interval is Student's t's, None of one seed."""
 
+    protocol: str = FAST
     init: Init
     train_size: str
     train_images: int
@@ -39,6 +47,7 @@ class SizeScore(BaseModel):
 class SizeGain(BaseModel):
     """How far `transfer` is above `random` on the same subsets: mean over the seeds, and its interval."""
 
+    protocol: str = FAST
     train_size: str
     seeds: int
     gain: float
@@ -68,12 +77,13 @@ class Curve(Probed, Measurement):
 
 
 def scores(points: Sequence[Point]) -> list[SizeScore]:
-    """The mean of each init at each train size, over the seeds."""
-    series: dict[tuple[str, Init], list[Point]] = {}
+    """The mean of each protocol and init at each train size, over the seeds."""
+    series: dict[tuple[str, str, Init], list[Point]] = {}
     for point in points:
-        series.setdefault((point.train_size, point.init), []).append(point)
+        series.setdefault((point.protocol, point.train_size, point.init), []).append(point)
     return [
         SizeScore(
+            protocol=protocol,
             init=init,
             train_size=size,
             train_images=round(sum(point.train_images for point in found) / len(found)),
@@ -81,21 +91,29 @@ def scores(points: Sequence[Point]) -> list[SizeScore]:
             acc1=sum(point.acc1 for point in found) / len(found),
             acc1_interval=mean_interval([point.acc1 for point in found]),
         )
-        for (size, init), found in series.items()
+        for (protocol, size, init), found in series.items()
     ]
 
 
 def gains(points: Sequence[Point]) -> list[SizeGain]:
-    """What `transfer` gains at each train size, where a seed has both inits."""
-    pairs: dict[str, dict[int, dict[Init, float]]] = {}
+    """What `transfer` gains by each protocol at each train size, where a seed has both inits."""
+    pairs: dict[tuple[str, str], dict[int, dict[Init, float]]] = {}
     for point in points:
-        pairs.setdefault(point.train_size, {}).setdefault(point.seed, {})[point.init] = point.acc1
+        pairs.setdefault((point.protocol, point.train_size), {}).setdefault(point.seed, {})[point.init] = (
+            point.acc1
+        )
     sums = []
-    for size, seeds in pairs.items():
+    for (protocol, size), seeds in pairs.items():
         found = [both["transfer"] - both["random"] for both in seeds.values() if len(both) == 2]
         if found:
             mean = sum(found) / len(found)
             sums.append(
-                SizeGain(train_size=size, seeds=len(found), gain=mean, gain_interval=mean_interval(found))
+                SizeGain(
+                    protocol=protocol,
+                    train_size=size,
+                    seeds=len(found),
+                    gain=mean,
+                    gain_interval=mean_interval(found),
+                )
             )
     return sums

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -192,6 +193,39 @@ def test_a_point_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None
     assert "error: 1 of 2 points failed" in done.stderr
     assert [row["state"] for row in document["result"]["rows"]] == ["failed", "finished"]
     assert "labels occur more than 1,000,000 times" in rows(tmp_path / "swept")[0]["error"]
+
+
+@pytest.mark.slow
+def test_runs_and_probes_are_those_of_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is started in two; a point that fails in them is told, and what is done is not done again."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    for number in range(8):
+        path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (30 * number, 90, 120)).save(path)
+
+    def swept(values: str, *words: str, code: int = 0) -> Any:
+        command = ["sweep", "demo", f"vocabulary.threshold={values}", *SETTINGS, "--out", "swept", *words]
+        monkeypatch.setattr(sys, "argv", ["catlipctl", *command, "--processes", "2", "--json"])
+        return json.loads(call(*sys.argv[1:], code=code).stdout)["result"]["rows"]
+
+    failed, finished = swept("1000000,5", code=1)
+    assert (failed["state"], finished["state"], finished["steps"]) == ("failed", "finished", 3)
+    assert "labels occur more than 1,000,000 times" in failed["error"]
+    assert "(exit 3; " in failed["error"]
+    run = Path(finished["run"])
+    (start,) = [json.loads(line) for line in (run / "starts.jsonl").read_text().splitlines()]
+    assert start["processes"] == 2
+    before = files_of(run)
+
+    (row,) = swept("5", "--probe", "pets")
+    assert row["state"] == "finished"
+    result = json.loads((run / "eval" / "lp-pets" / "result.json").read_text())
+    assert (row["probes"]["pets"]["figure"], result["test_images"]) == (result["acc1"], 2)
+    assert before.items() <= files_of(run).items()
 
 
 def test_the_figure_has_a_point_for_each_run(

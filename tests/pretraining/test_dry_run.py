@@ -22,7 +22,8 @@ from catlipctl.errors import UsageError
 from catlipctl.objectives import Clip, Context
 from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Place
-from catlipctl.pretraining.dry_run import DryRun, dry_run
+from catlipctl.pretraining.dry_run import dry_run
+from catlipctl.pretraining.estimate import DryRun
 from catlipctl.recipe import Loaded, Override, find, load
 from catlipctl.recipe.schema import leaves
 from catlipctl.settings.models import ModelSettings, TextSettings
@@ -226,7 +227,7 @@ def test_a_probe_takes_three_real_steps_and_leaves_nothing(
 
 def test_memory_that_this_machine_has_not_is_told_in_units() -> None:
     has = psutil.virtual_memory().total
-    (warning,) = cost.shortages({"weights": 2 * has}, 0, 1, Devices(1, cpu=True))
+    (warning,) = cost.shortages({"weights": 2 * has}, 0, 1, Devices(1, cpu=True), "workers")
     needed, there = (f"{size / 2**30:,.1f} GiB" for size in (2 * has, has))
     assert f"needs about {needed}, and this machine has {there}: " in warning
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import open_clip
 import pytest
 import timm
@@ -27,7 +26,7 @@ from catlipctl.data.batch import share
 from catlipctl.pretraining import pretrain
 from catlipctl.pretraining.checks import Place
 from catlipctl.pretraining.dry_run import dry_run
-from catlipctl.pretraining.validation import Portions, average_precision
+from catlipctl.pretraining.validation import Portions
 from catlipctl.recipe import Loaded
 from catlipctl.recipe.schema import leaves
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -63,15 +62,6 @@ def held_out(pairs: Path) -> dict[str, Any]:
 
 def recipe(document: dict[str, Any], *changes: dict[str, Any]) -> PretrainRecipe:
     return PretrainRecipe.model_validate({k: v for part in (document, *changes) for k, v in part.items()})
-
-
-@pytest.mark.parametrize("levels", [3, 1000])
-def test_average_precision_is_scikit_learns_with_equal_scores_too(levels: int) -> None:
-    draw = np.random.default_rng(levels)
-    scores, positive = draw.integers(0, levels, (40, 9)) / 7, draw.random((40, 9)) < 0.2
-    positive[0] = True
-    found = average_precision(torch.from_numpy(scores), torch.from_numpy(positive))
-    np.testing.assert_allclose(found, average_precision_score(positive, scores, average=None), rtol=1e-6)
 
 
 @given(samples=st.integers(1, 60), batch=st.integers(1, 20), world=st.integers(1, 5))

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from catlipctl.cli.evaluation.accuracies import with_interval
+from catlipctl.cli.evaluation.fine_tuning import TRAINED
 from catlipctl.cli.output import Output
 from catlipctl.cli.plots import Kinds, save
 from catlipctl.cli.tables import facts, table
@@ -16,12 +17,25 @@ if TYPE_CHECKING:
     from catlipctl.transfer import Curve
     from catlipctl.transfer.probes.linear import Init
 
+FAST = "fast"
+
 
 def sizes(text: str) -> list[str]:
     """The train sizes of a list, `1%,5/class`, each once; UsageError for what is none."""
     from catlipctl.transfer.labelled import TrainSize
 
     return list(dict.fromkeys(str(TrainSize.parse(part.strip())) for part in text.split(",")))
+
+
+def protocols(text: str) -> list[str]:
+    """The protocols of a list, each once; UsageError for what is none."""
+    found = list(dict.fromkeys(part.strip() for part in text.split(",")))
+    known = (FAST, *TRAINED)
+    if not set(found) <= set(known):
+        raise UsageError(
+            f"--protocol {text}: a protocol is one of {', '.join(known)}", "--protocol fast,paper takes both"
+        )
+    return found
 
 
 def inits(text: str) -> "list[Init]":
@@ -37,12 +51,19 @@ def inits(text: str) -> "list[Init]":
 
 def shown(result: "Curve", plots: Kinds, out: Output) -> "list[Table | str]":
     """The curve's tables, and where it lies, with a plot."""
+    # A table a protocol: their accuracies never stand in one column.
     numbers = ("images", "seeds", "top-1 accuracy", "gain over random")
-    gains = {gain.train_size: gain for gain in result.gains}
-    made = table("train size", "init", *numbers, numbers=numbers)
+    gains = {(gain.protocol, gain.train_size): gain for gain in result.gains}
+    protocols = dict.fromkeys(score.protocol for score in result.by_train_size)
+    made = {
+        name: table(
+            f"{name}: train size" if len(protocols) > 1 else "train size", "init", *numbers, numbers=numbers
+        )
+        for name in protocols
+    }
     for score in result.by_train_size:
-        gain = gains.get(score.train_size) if score.init == "transfer" else None
-        made.add_row(
+        gain = gains.get((score.protocol, score.train_size)) if score.init == "transfer" else None
+        made[score.protocol].add_row(
             score.train_size,
             score.init,
             f"{score.train_images:,}",
@@ -61,7 +82,7 @@ def shown(result: "Curve", plots: Kinds, out: Output) -> "list[Table | str]":
         "points": f"{len(result.points):,}, of which {result.reused:,} were there",
         "protocol": result.protocol,
     }
-    return [made, facts(rest), f"wrote {folder}", *_plots(result, folder, plots, out)]
+    return [*made.values(), facts(rest), f"wrote {folder}", *_plots(result, folder, plots, out)]
 
 
 def _plots(result: "Curve", folder: Path, plots: Kinds, out: Output) -> list[str]:

@@ -1,7 +1,8 @@
 """`catlipctl eval ft`: the whole tower trained on labelled images."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
@@ -23,6 +24,9 @@ from catlipctl.cli.options import (
 )
 from catlipctl.cli.output import command, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Plots
+
+if TYPE_CHECKING:
+    from catlipctl.training.directory import RunDirectory
 
 
 def fine_tune(
@@ -51,6 +55,12 @@ def fine_tune(
         Literal["heads", "paper"] | None,
         typer.Option(
             help="How class names meet the vocabulary, as in eval lp. Default: heads.", show_default=False
+        ),
+    ] = None,
+    rows: Annotated[
+        Literal["plain", "calibrated"] | None,
+        typer.Option(
+            help="The rows of Transfer Init, as in eval zero-shot. Default: plain.", show_default=False
         ),
     ] = None,
     train_size: Annotated[
@@ -91,7 +101,6 @@ def fine_tune(
     """Train the whole tower on labelled images, with a classifier from Transfer Init, and test it."""
     with command("eval ft", json=json) as out:
         from catlipctl import recipe
-        from catlipctl.data import emoji
         from catlipctl.data.sources.locate import slug
         from catlipctl.settings.finetuning import FinetuneRecipe
 
@@ -101,44 +110,37 @@ def fine_tune(
         checkpoint = inputs.either(checkpoint, word, "--checkpoint")
         written = {} if file is None else recipe.read(file)
         data = data or next(iter(written.get("sources") or ()), None)
-        name, further = f"ft-{slug(data) if data else Path(file or 'data').stem}", list[str]()
+        name = f"ft-{slug(data) if data else Path(file or 'data').stem}"
+        of = _Of(checkpoint, data, test, target)
         run = resuming.fine_tuning(name, checkpoint, out_dir, out) if resume else None
         if run is not None:
-            # What is not named is as the run has it.
-            settled = recipe.load(FinetuneRecipe, run.recipe, environment={}).value
-            checkpoint, target = checkpoint or settled.checkpoint, target or settled.target
-            data = data or next(iter(settled.sources), None)
-            if settled.sources[:1] == [data]:
-                test = test or next(iter(settled.sources[1:]), None)
-            further = [] if out_dir else ["--out", str(run.path)]
-        if target is None and "target" not in written and data and data.startswith(emoji.TRANSFER):
-            target = "emoji"
-        named = inputs.checkpoint(checkpoint or written.get("checkpoint"), None, out)
-        if checkpoint is None:
-            further += ["--checkpoint", named]  # told once, and the same in all processes
-        overrides = [recipe.Override.parse(text) for text in set_ or []]
+            of = of.or_as_in(run)
+        named = inputs.checkpoint(of.checkpoint or written.get("checkpoint"), None, out)
         flags = {
             "checkpoint": named,
-            "target": target,
+            "target": of.named_target(written),
             "init": init,
             "mapping": mapping,
+            "rows": rows,
             "loss": fine_tuning.loss_of(multi_label),
             "label_base": label_base,
             "train_size": train_size,
             "random_backbone": random_backbone or None,
         }
+        given = {key: value for key, value in flags.items() if value is not None}
+        overrides = [recipe.Override.parse(text) for text in set_ or []]
         overrides += [
-            recipe.Override(key, value, "--" + key.replace("_", "-"))
-            for key, value in flags.items()
-            if value is not None
+            recipe.Override(key, value, "--" + key.replace("_", "-")) for key, value in given.items()
         ]
-        if data:
-            sources = [data, *([test] if test else (written.get("sources") or [])[1:])]
-            overrides.append(recipe.Override("sources", sources, "--data"))
+        if of.data:
+            overrides.append(recipe.Override("sources", of.sources(written), "--data"))
         loaded = recipe.load(FinetuneRecipe, file or (run.recipe if run else None), overrides)
         # After the recipe, which is refused without torch.
         from catlipctl.pretraining.checks import Place
 
+        # What was chosen is told once, and is the same in all processes.
+        further = ["--out", str(run.path)] if run and not out_dir else []
+        further += [] if of.checkpoint else ["--checkpoint", named]
         out_dir = run.path if run else out_dir
         place = Place(gpus, processes, out_dir, name, resume, allow_recipe_change, cache_dir)
         images = fine_tuning.Images(label_key, image_key, cache_dir)
@@ -146,3 +148,36 @@ def fine_tune(
             fine_tuning.show_dry_run(out, loaded, images, place)
         else:
             fine_tuning.run(out, loaded, images, place, plots, further)
+
+
+class _Of(NamedTuple):
+    """What a run is of, as options name it; None: as the recipe says."""
+
+    checkpoint: str | None
+    data: str | None
+    test: str | None
+    target: str | None
+
+    def or_as_in(self, run: "RunDirectory") -> "_Of":
+        """What is not named is as the run has it."""
+        from catlipctl import recipe
+        from catlipctl.settings.finetuning import FinetuneRecipe
+
+        settled = recipe.load(FinetuneRecipe, run.recipe, environment={}).value
+        data, test = self.data or next(iter(settled.sources), None), self.test
+        if settled.sources[:1] == [data]:
+            test = test or next(iter(settled.sources[1:]), None)
+        return _Of(self.checkpoint or settled.checkpoint, data, test, self.target or settled.target)
+
+    def named_target(self, written: Mapping[str, Any]) -> str | None:
+        """The label set; that of the embedded images where neither an option nor the recipe names one."""
+        from catlipctl.data import emoji
+
+        if self.target or "target" in written or not (self.data or "").startswith(emoji.TRANSFER):
+            return self.target
+        return "emoji"
+
+    def sources(self, written: Mapping[str, Any]) -> list[str]:
+        """The training images, and the test images where they are another source."""
+        test = [self.test] if self.test else list(written.get("sources") or [])[1:]
+        return [*([self.data] if self.data else []), *test]

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catlipctl.cli import dry_run as dry_runs
 from catlipctl.cli import inputs
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from catlipctl.recipe import Loaded
     from catlipctl.settings.finetuning import FinetuneRecipe
     from catlipctl.transfer import FinetuneResult, MultiLabelFinetuneResult
-
-
-Trained = Literal["paper", "mae"]
-"""Protocols of a linear probe by training."""
 
 
 class Images(NamedTuple):
@@ -124,40 +120,30 @@ def run(
         out.result(result, fine_tuned(result, _plot(result, plots, out)), next_step(result.run))
 
 
-RECIPES = {"paper": "in1k-lp", "mae": "in1k-lp-mae"}
+TRAINED = {"paper": "in1k-lp", "mae": "in1k-lp-mae"}
 """Protocols of a linear probe by training -> their recipes."""
 PAPERS_SIZE = 224
 
 
-def probe(
-    out: Output,
-    protocol: Trained,
-    given: Mapping[str, Any],
-    changes: list[str],
-    images: Images,
-    place: "Place",
-    plots: Kinds,
-    further: list[str],
-) -> None:
-    """`eval lp --protocol paper` or `mae`: their recipes on any data.
+def probe_recipe(
+    out: Output, protocol: str, given: Mapping[str, Any], changes: list[str]
+) -> "Loaded[FinetuneRecipe]":
+    """The recipe of a protocol of `TRAINED`, for any data. given: keys that options of the same name set.
 
-    given: keys that options of the same name set.
     A tower of another size than the paper's 224 px is trained at its own size alone.
     """
-    from catlipctl import recipe
+    from catlipctl import checkpoints, recipe
     from catlipctl.settings.finetuning import FinetuneRecipe
 
     overrides = [recipe.Override("precision", "auto", "--protocol")]
     overrides += [recipe.Override(key, value, "--" + key.replace("_", "-")) for key, value in given.items()]
-    file = recipe.find(RECIPES[protocol])
-    from catlipctl import checkpoints
-
+    file = recipe.find(TRAINED[protocol])
     size = checkpoints.load(given["checkpoint"], weights=False).tower.preprocessing.size
     if size != PAPERS_SIZE:
         out.note(f"the tower is one of {size} px, not {PAPERS_SIZE}: it sees images of that size alone")
         overrides += [recipe.Override(key, None, "--protocol") for key in ("image_size", "sizes")]
     overrides += [recipe.Override.parse(text) for text in changes]
-    run(out, recipe.load(FinetuneRecipe, file, overrides), images, place, plots, further)
+    return recipe.load(FinetuneRecipe, file, overrides)
 
 
 def next_step(checkpoint: str) -> str:

@@ -36,10 +36,11 @@ def linear_probe(
     test: Test = None,
     target: Target = None,
     protocol: Annotated[
-        Literal["fast", "paper", "mae"],
+        str,
         typer.Option(
             help="fast: features once, and the best regularisation. paper: 30 epochs of augmented passes "
-            "(CatLIP Table 7a, recipe in1k-lp). mae: SuperClass's, by LARS (recipe in1k-lp-mae)."
+            "(CatLIP Table 7a, recipe in1k-lp). mae: SuperClass's, by LARS (recipe in1k-lp-mae). Several "
+            "(fast,paper) draw lines of one curve."
         ),
     ] = "fast",
     train_size: Annotated[
@@ -99,47 +100,46 @@ def linear_probe(
         from catlipctl.data.sources.locate import slug
         from catlipctl.pretraining.checks import Place
 
-        sizes, inits = (
-            curves.sizes(train_size),
-            curves.inits(init or ("random" if protocol == "mae" else "transfer")),
-        )
+        sizes, protocols = curves.sizes(train_size), curves.protocols(protocol)
+        inits = curves.inits(init or ("random" if protocols == ["mae"] else "transfer"))
         if target is None and data.startswith(emoji.TRANSFER):
             target = "emoji"
-        several = len(sizes) * len(inits) * seeds > 1
-        if protocol != "fast":
-            if several:
-                raise UsageError(
-                    f"--protocol {protocol} fits one classifier, and several are asked for",
-                    "give one train size, one init and one seed",
-                )
-            if rows == "calibrated":
-                raise UsageError(
-                    f"--rows calibrated with --protocol {protocol}",
-                    "the paper's protocol copies the head's rows, MAE's takes none",
-                )
+        several = len(sizes) * len(inits) * len(protocols) * seeds > 1
+        by_training = [name for name in protocols if name != curves.FAST]
+        if set_ and not by_training:
+            raise UsageError("--set with --protocol fast", "the fast protocol has no recipe to change")
+        if rows == "calibrated" and protocols == by_training:
+            raise UsageError(
+                f"--rows calibrated with --protocol {protocol}",
+                "the paper's protocol copies the head's rows, MAE's takes none",
+            )
+        recipes = {}
+        further: list[str] = []
+        if by_training:
             named = inputs.checkpoint(checkpoint, word, out)
+            further = [] if checkpoint or word else ["--checkpoint", named]
+            checkpoint, word = named, None
             only_main_speaks()
             given = {
                 "sources": [data, *([test] if test else [])],
                 "target": target,
                 "checkpoint": named,
-                "init": inits[0],
                 "mapping": mapping,
-                "train_size": train_size,
                 "random_backbone": random_backbone,
                 "seed": seed,
                 "workers": workers,
                 "loss": fine_tuning.loss_of(multi_label),
                 "label_base": label_base,
             }
+            if not several:
+                given |= {"init": inits[0], "train_size": train_size}
+            recipes = {name: fine_tuning.probe_recipe(out, name, given, set_ or []) for name in by_training}
+        if by_training and not several:
             images = fine_tuning.Images(label_key, image_key, cache_dir)
-            name = f"lp-{protocol}-{slug(data)}" + ("-untrained" if random_backbone else "")
-            place = Place(gpus, processes, out_dir, name, cache_dir=cache_dir)
-            further = [] if checkpoint or word else ["--checkpoint", named]
-            fine_tuning.probe(out, protocol, given, set_ or [], images, place, plots, further)
+            folder_name = f"lp-{protocol}-{slug(data)}" + ("-untrained" if random_backbone else "")
+            place = Place(gpus, processes, out_dir, folder_name, cache_dir=cache_dir)
+            fine_tuning.run(out, recipes[protocol], images, place, plots, further)
             return
-        if set_:
-            raise UsageError("--set with --protocol fast", "the fast protocol has no recipe to change")
         opened = opened_for(
             out,
             data=data,
@@ -171,6 +171,8 @@ def linear_probe(
                 train_sizes=sizes,
                 inits=inits,
                 seeds=seeds,
+                recipes={name: loaded.value for name, loaded in recipes.items()},
+                fast=curves.FAST in protocols,
                 out=out_dir,
                 root=opened.checkpoint.run / "eval",
                 name=f"curve-{slug(data)}" + ("-untrained" if random_backbone else ""),

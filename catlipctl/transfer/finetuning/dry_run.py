@@ -1,23 +1,22 @@
 """What a fine-tuning run would be refused for, and what it would cost, without starting it."""
 
 import copy
-import os
 from collections.abc import Callable
 
 from catlipctl import models
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
-from catlipctl.data.loader import shared_memory_bytes
 from catlipctl.labels.targets import LabelSet
+from catlipctl.models import Tower
 from catlipctl.objectives import Objective
 from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Checks, Place
-from catlipctl.pretraining.dry_run import DryRun, by_shape, checkpoint_bytes, values
+from catlipctl.pretraining.estimate import Counts, DryRun, Plan, estimate
 from catlipctl.progress import SILENT, Progress
 from catlipctl.recipe import Loaded
 from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.training import launch
-from catlipctl.training.steps import cut, planned
+from catlipctl.training.steps import planned
 from catlipctl.training.utilisation import BACKWARD
 from catlipctl.transfer.finetuning.assembly import (
     base_size,
@@ -52,74 +51,60 @@ def dry_run(
     sizes = recipe.image_sizes(base)
     checks = Checks()
     devices, _, start = checks.of_a_run(recipe, RULES, base, place, progress)
-    processes = launch.world_size(place.gpus, place.processes)
     sets = checks.of(lambda: _sets(recipe, opened, target), elsewhere=not recipe.sources)
     classes = len(sets.classes) if sets else len(target) if target else None
-    tower = make_tower(recipe, checkpoint.tower, classes or 2)
-    size, assumed = TrainSize.parse(recipe.train_size), list[str]()
-    images = None if recipe.sources else TRAIN_IMAGES.get(recipe.target or "")
-    if images is not None and classes is not None:
-        images = size.of(images) if size.images is None else size.images * classes
-        assumed = [f"no images are named: the cost is that of {images:,} of {recipe.target}"]
-    if sets is not None:
-        images = len(subset(sets.train.labels[sets.train.indices], size, recipe.seed))
+    images, assumed = _train_images(recipe, sets, classes)
     schedule = checks.of(lambda: planned(recipe, base, images, (start.step, start.samples)))
-    pieces = cut(recipe.global_batch_size, processes - 1, processes, recipe.device_batch_size)
+    processes = launch.world_size(place.gpus, place.processes)
+    plan = Plan(loaded, base, schedule, start.step, processes, devices, ("workers", recipe.workers))
+    several = sets.classes.multi_label if sets else recipe.loss == "bce"
+    augmented = recipe.range_augment is not None
+
+    def memory(step: cost.Pieces) -> dict[str, int] | None:
+        def objective() -> Objective:
+            return _rehearsed(recipe, checkpoint.tower, classes or 2, step, multi_label=several)
+
+        return cost.needed(recipe, objective, step, base, devices, augmented=augmented)
+
+    found = estimate(plan, _counts(recipe, checkpoint.tower, classes, sizes), checks, memory)
+    found.warnings = [*assumed, *found.warnings]
+    return found
+
+
+def _train_images(
+    recipe: FinetuneRecipe, sets: LabelledSets | None, classes: int | None
+) -> tuple[int | None, list[str]]:
+    """How many there are, and what is assumed of them; of a published set where none are named."""
+    size = TrainSize.parse(recipe.train_size)
+    if sets is not None:
+        return len(subset(sets.train.labels[sets.train.indices], size, recipe.seed)), []
+    whole = None if recipe.sources else TRAIN_IMAGES.get(recipe.target or "")
+    if whole is None or classes is None:
+        return whole, []
+    images = size.of(whole) if size.images is None else size.images * classes
+    return images, [f"no images are named: the cost is that of {images:,} of {recipe.target}"]
+
+
+def _counts(recipe: FinetuneRecipe, of_checkpoint: Tower, classes: int | None, sizes: list[int]) -> Counts:
+    tower = make_tower(recipe, of_checkpoint, classes or 2)
     total = sum(parameter.numel() for parameter in tower.module.parameters())
     learned = sum(p.numel() for p in tower.module.parameters() if p.requires_grad)
     per_class = sum(parameter.numel() for parameter in tower.head.parameters()) // (classes or 2)
-    forward = models.flops(tower, sizes)
-    rows = by_shape(schedule, start.step, forward) if schedule is not None and forward else []
+    if classes is None:
+        total = learned = total - 2 * per_class
     # Through a frozen tower no backward pass goes.
     passes = BACKWARD if recipe.learns == "all" else 1
-    flops = float(sum(passes * row.steps * row.images * row.flops_per_image for row in rows)) or None
-    speed = cost.speed(recipe, devices, processes)
-    found = DryRun(
-        values=values(loaded),
-        refusals=[],
-        steps=None if schedule is None else len(schedule),
-        images=None if schedule is None else schedule.samples(),
-        steps_before=start.step,
-        sizes=rows,
-        batch_over_base=None
-        if schedule is None
-        else schedule.samples() / len(schedule) / recipe.global_batch_size,
-        processes=processes,
-        process_batch=sum(map(len, pieces)),
-        micro_batch=max(map(len, pieces)),
-        accumulation=len(pieces),
-        vocabulary_size=classes,
-        parameters=total if classes else total - 2 * per_class,
-        parameters_per_class=per_class,
-        learned_parameters=learned if recipe.learns == "classifier" and classes else None,
-        checkpoint_bytes=checkpoint_bytes(total, learned, averaged=recipe.ema.momentum is not None)
-        if classes
-        else None,
-        flops=flops,
-        gpu_hours=flops and flops / (cost.PEAK_FLOPS * cost.UTILISATION) / 3600,
-        device=speed.device,
-        device_flops=speed.flops,
-        seconds=flops and flops / (speed.flops * cost.UTILISATION),
-        memory=None,
-        shared_memory_bytes=max(shared_memory_bytes(recipe.workers, size) for size in sizes),
-        warnings=[*assumed, *([] if schedule is None else recipe.warnings(len(schedule)))],
-    )
-    step = cost.Pieces(max(sizes), found.micro_batch, len(pieces), processes, found.steps or 1)
-    several = sets.classes.multi_label if sets else recipe.loss == "bce"
+    return Counts(classes, total, per_class, learned, models.flops(tower, sizes) or {}, passes)
 
-    def objective() -> Objective:
-        plain = recipe.model_copy(update={"image_size": step.size, "sizes": None, "range_augment": None})
-        made = make_tower(plain, checkpoint.tower, classes or 2)
-        on_meta = models.TimmTower(copy.deepcopy(made.module).to("meta"))
-        return make_objective(plain, on_meta, lambda _: [], step.steps, multi_label=several)
 
-    augmented = recipe.range_augment is not None
-    found.memory = checks.of(lambda: cost.needed(recipe, objective, step, base, devices, augmented=augmented))
-    found.refusals = checks.refusals
-    if recipe.workers * processes > (os.cpu_count() or 1) and devices is not None:
-        found.warnings.append(f"workers: {recipe.workers * processes} share {os.cpu_count()} cores")
-    found.warnings += cost.shortages(found.memory, found.shared_memory_bytes, processes, devices)
-    return found
+def _rehearsed(
+    recipe: FinetuneRecipe, tower: Tower, classes: int, step: cost.Pieces, *, multi_label: bool
+) -> Objective:
+    """The objective at the step's size, on the meta device."""
+    plain = recipe.model_copy(update={"image_size": step.size, "sizes": None, "range_augment": None})
+    made = make_tower(plain, tower, classes)
+    on_meta = models.TimmTower(copy.deepcopy(made.module).to("meta"))
+    return make_objective(plain, on_meta, lambda _: [], step.steps, multi_label=multi_label)
 
 
 def _sets(recipe: FinetuneRecipe, opened: Callable[[], Opened], target: LabelSet | None) -> LabelledSets:

@@ -12,13 +12,14 @@ from torch import Tensor
 from catlipctl import checkpoints, training
 from catlipctl import recipe as recipes
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
 from catlipctl.data.batch import Shape
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Selection
 from catlipctl.data.transform import TrainTransform
-from catlipctl.files import write_text
+from catlipctl.files import replacing, write_text
 from catlipctl.labels.targets import LabelSet
 from catlipctl.models import Tower, flops
 from catlipctl.objectives import Objective
@@ -130,7 +131,12 @@ def settled(recipe: FinetuneRecipe, run: Run, checkpoint: Checkpoint, sets: Labe
     prior = None
     if recipe.init == "transfer" and not recipe.random_backbone:
         prior = prior_head(
-            checkpoint, sets.classes, recipe.seed, mapping=recipe.mapping, progress=run.progress
+            checkpoint,
+            sets.classes,
+            recipe.seed,
+            mapping=recipe.mapping,
+            rows=recipe.rows,
+            progress=run.progress,
         )
     base = base_size(recipe, checkpoint.tower)
     recipe.must_share_out(base, run.world.size)
@@ -240,15 +246,16 @@ class FineTuning:
     def result(
         self, state: RunState, weights: Mapping[str, Tensor], inputs: dict[str, str], *, averaged: bool
     ) -> FinetuneResult | MultiLabelFinetuneResult:
-        """Evaluate the weights, write `result.json` and `predictions.csv`, and tell of the run."""
+        """Evaluate the weights, write `result.json` and what each image was answered, and tell of the run."""
         directory, sets = self.run.directory, self.sets
         first_loss, final_loss = first_and_final_loss(directory.metrics)
         answered, unreadable = self.answers(weights)
         kind = MultiLabelFinetuneResult if sets.classes.multi_label else FinetuneResult
+        rows = None if self.prior is None else self.prior.rows
         found = kind(
             **figures(answered, self.recipe.seed, self.names),
             confused=answered.confused(self.names) if isinstance(answered, Answers) else [],
-            protocol=protocol(self.recipe, multi_label=sets.classes.multi_label),
+            protocol=protocol(self.recipe, rows, multi_label=sets.classes.multi_label),
             unreadable=unreadable,
             checkpoint=str(checkpoints.latest(directory.path)),
             run=str(directory.path),
@@ -257,6 +264,7 @@ class FineTuning:
             split=sets.split,
             weights="average" if averaged else "raw",
             prior={} if self.prior is None else self.prior.counts(),
+            rows=rows,
             steps=state.step,
             seconds=round(state.totals["seconds"], 3),
             first_loss=first_loss,
@@ -275,4 +283,7 @@ class FineTuning:
         found.write(directory.path / RESULT)
         for name, text in answered.files(self.names).items():
             write_text(directory.path / name, text)
+        for name, tensors in answered.tensors().items():
+            with replacing(directory.path / name) as temporary:
+                save_tensors(tensors, temporary)
         return found

@@ -59,6 +59,10 @@ class Answers:
             found[MISTAKES] = thumbnails(mistakes, self.images, self.samples, classes)
         return found
 
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What an evaluation keeps of them as safetensors files: nothing that the table has not."""
+        return {}
+
     def table(self, classes: Sequence[str]) -> str:
         """As CSV: sample, truth, predicted and probability (softmax) of what is predicted; labels by name."""
         stream = io.StringIO(newline="")

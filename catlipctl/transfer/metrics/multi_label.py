@@ -11,14 +11,17 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from catlipctl.transfer.metrics.answers import PREDICTIONS
-from catlipctl.transfer.metrics.average_precision import (
+from catlipctl.transfer.metrics.intervals import Interval
+from catlipctl.transfer.metrics.mean_average_precision import (
     mean_average_precision,
     mean_average_precision_intervals,
 )
-from catlipctl.transfer.metrics.intervals import Interval
 
 LIKELIEST = 5
 """Labels of an image that the table of answers tells."""
+SCORES = "scores.safetensors"
+MOST_SCORES = 2**28
+"""Bytes of the largest such file; of more images and classes none is kept."""
 
 
 class ClassPrecision(BaseModel):
@@ -30,7 +33,7 @@ class ClassPrecision(BaseModel):
 
 
 class Precisions(BaseModel):
-    """Mean average precisions in 0..1, each with its interval (`average_precision` says which they are).
+    """Mean average precisions in 0..1, each with its interval (`metrics.mean_average_precision`).
 
     empty_classes: without a positive test image, and so left out of the macro mean. chance_map: the macro
     mean of answers at random: the mean share of images that have a class. labels_per_image: of the test
@@ -86,6 +89,15 @@ class MultiLabelAnswers:
     def files(self, classes: Sequence[str]) -> dict[str, str]:
         """What an evaluation keeps of them, by file name."""
         return {PREDICTIONS: self.table(classes)}
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What an evaluation keeps of them as safetensors files, so that models can be compared in pairs.
+
+        scores: the logits `[N, K]`, float16, of the images in the order of the table. labels: `[N, K]`, bool.
+        """
+        if 3 * self.logits.numel() > MOST_SCORES:
+            return {}
+        return {SCORES: {"scores": self.logits.half(), "labels": self.labels}}
 
     def table(self, classes: Sequence[str]) -> str:
         """As CSV: sample, truth, and the likeliest labels, each with its probability (sigmoid).

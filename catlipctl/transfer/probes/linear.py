@@ -13,6 +13,7 @@ from torch import nn
 
 from catlipctl import checkpoints, files
 from catlipctl.checkpoints import Checkpoint
+from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
 from catlipctl.errors import DataError
 from catlipctl.labels.targets import How, LabelSet, Mapping
@@ -265,10 +266,10 @@ def _write(
 ) -> None:
     """Write the result and the answers, with a checkpoint where the tower's head can be the classifier."""
     names = [label.name for label in sets.classes.labels]
-    answered = several.answers if sets.classes.multi_label else answers
+    answered = several.answers(fit, sets) if sets.classes.multi_label else answers(fit, sets)
     written = {
         RESULT: json.dumps(result.document(), indent=2, ensure_ascii=False) + "\n",
-        **answered(fit, sets).files(names),
+        **answered.files(names),
     }
     weight, bias = fit.weight.float(), fit.bias.float()
     if result.checkpoint is not None:
@@ -280,6 +281,7 @@ def _write(
             label_names=names,
             problem_type=checkpoints.MULTI_LABEL if sets.classes.multi_label else checkpoints.SINGLE_LABEL,
             files=written,
+            tensors=answered.tensors(),
         )
         return
     with files.replacing(out) as temporary:
@@ -287,3 +289,5 @@ def _write(
         save_head(temporary / HEAD, weight, bias)
         for name, text in written.items():
             files.write_text(temporary / name, text)
+        for name, tensors in answered.tensors().items():
+            save_tensors(tensors, temporary / name)

@@ -4,11 +4,10 @@ Lambda and s are those of the least binary cross-entropy on held-out training im
 classes: most classes have too few images to choose by. Held-out mAP chose as well, and no better.
 """
 
-import math
+from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,42 +19,18 @@ from catlipctl.transfer.initialise import TransferredHead, prior_rows
 from catlipctl.transfer.labelled import ALL, TrainSize, folds, subset
 from catlipctl.transfer.metrics import MultiLabelAnswers, Precisions
 from catlipctl.transfer.probes.logistic import LogisticProblem
+from catlipctl.transfer.probes.selection import FOLDS, Choice, Fold, Scores, on_held_out
 from catlipctl.transfer.probes.solver import Fit, threads_for
 
 PROTOCOL = "multi-label linear probe, fast: features once, logistic regressions, prior s W0"
 Init = Literal["transfer", "random"]
 
-STRENGTHS = [math.inf, *(10 ** (1 - i / 2) for i in range(17))]
-"""Lambda, descending: infinite, then 10 to 1e-7 in half decades."""
 PRIOR_SCALES = (1 / 4, 1 / 2, 1.0, 2.0)
 """s, besides 0. The pre-training head was learned by the same loss, so its own scale is among the best."""
-FOLDS = 4
-ONE_FOLD_FROM = 2000
-"""With so many training images one fold of them decides."""
 FEWEST = 8
 """With fewer images that can be, nothing is held out, and these constants are taken:"""
 FEW_WITHOUT_PRIOR = (1e-2, 0.0)
 FEW_WITH_PRIOR = (1e-2, 1.0)
-TOLERANCE = 1e-3
-PATIENCE = 3
-"""A path towards smaller lambda ends when the held-out loss has not fallen for so many steps."""
-
-
-class HeldOutLoss(BaseModel):
-    """One point of the grid: binary cross-entropy summed over the classes, a held-out training image."""
-
-    prior_scale: float
-    regularisation: float | Literal["infinite"]
-    cross_entropy: float
-
-
-class MultiLabelChoice(BaseModel):
-    """The chosen lambda (`regularisation`) and s (`prior_scale`), how they were chosen, and the grid."""
-
-    regularisation: float | Literal["infinite"]
-    prior_scale: float
-    how: str
-    grid: list[HeldOutLoss]
 
 
 class MultiLabelScores(Precisions, Measurement):
@@ -70,7 +45,7 @@ class MultiLabelScores(Precisions, Measurement):
     init: Init
     train_size: str
     zero_shot_macro_map: float | None
-    choice: MultiLabelChoice
+    choice: Choice
     converged: bool
     train_images: int
     classes: int
@@ -94,8 +69,7 @@ def probe(
     used = prior if init == "transfer" else None
     with threads_for(values):
         choice = choose(values, labels, used, seed=seed, progress=progress)
-        strength = math.inf if choice.regularisation == "infinite" else choice.regularisation
-        fit = LogisticProblem(values, labels, used).fit(strength, choice.prior_scale)
+        fit = LogisticProblem(values, labels, used).fit(choice.strength, choice.prior_scale)
     if not fit.converged:
         progress.warn("the solver ended before its minimum: the fitted classifier is only near the best one")
     zero_shot = None
@@ -123,50 +97,23 @@ def answers(fit: Fit, sets: ProbeSets) -> MultiLabelAnswers:
 
 def choose(
     features: Tensor, targets: Tensor, prior: Tensor | None, *, seed: int = 0, progress: Progress = SILENT
-) -> MultiLabelChoice:
+) -> Choice:
     """Lambda and s for training features `[N, D]`, targets `[N, K]`, a prior `[K, D]`; s is 0 without one."""
-    fold = folds(targets, FOLDS, seed)
-    if int((fold >= 0).sum()) < FEWEST:
+    fold_of = folds(targets, FOLDS, seed)
+    if int((fold_of >= 0).sum()) < FEWEST:
         strength, s = FEW_WITHOUT_PRIOR if prior is None else FEW_WITH_PRIOR
         how = f"constants: fewer than {FEWEST} images can be held out"
-        return MultiLabelChoice(regularisation=strength, prior_scale=s, how=how, grid=[])
-    used = 1 if len(targets) >= ONE_FOLD_FROM else FOLDS
-    parts = []
-    for number in range(used):
-        out = fold == number
+        return Choice(regularisation=strength, prior_scale=s, how=how, grid=[])
+
+    def fold(out: Tensor) -> Fold:
         problem = LogisticProblem(features[~out], targets[~out], prior, dtype=torch.float32)
-        parts.append((problem, features[out], targets[out]))
-    grid: list[HeldOutLoss] = []
+        return Fold(problem, int(out.sum()), partial(_scores, features[out], targets[out]))
+
     scales = (0.0,) if prior is None else (0.0, *PRIOR_SCALES)
-    with progress.task("choosing lambda and s", len(scales), "paths") as task:
-        for s in scales:
-            grid += _path(parts, s)
-            task.advance()
-    best = min(grid, key=lambda point: point.cross_entropy)
-    return MultiLabelChoice(
-        regularisation=best.regularisation,
-        prior_scale=best.prior_scale,
-        how=f"held-out binary cross-entropy, {used} of {FOLDS} folds",
-        grid=grid,
-    )
+    return on_held_out(fold_of, fold, scales, "binary cross-entropy", progress)
 
 
-def _path(parts: list[tuple[LogisticProblem, Tensor, Tensor]], s: float) -> list[HeldOutLoss]:
-    """The held-out losses along descending lambda, over all folds at once."""
-    points: list[HeldOutLoss] = []
-    images = sum(len(targets) for _, _, targets in parts)
-    paths = [problem.path(STRENGTHS, s, TOLERANCE) for problem, _, _ in parts]
-    for strength, fits in zip(STRENGTHS, zip(*paths, strict=True), strict=True):
-        loss = sum(
-            float(functional.binary_cross_entropy_with_logits(logits, targets.double(), reduction="sum"))
-            for logits, targets in (
-                (fit.logits(features), targets)
-                for fit, (_, features, targets) in zip(fits, parts, strict=True)
-            )
-        )
-        regularisation: float | Literal["infinite"] = "infinite" if math.isinf(strength) else strength
-        points.append(HeldOutLoss(prior_scale=s, regularisation=regularisation, cross_entropy=loss / images))
-        losses = [point.cross_entropy for point in points]
-        if len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses):
-            break
-    return points
+def _scores(features: Tensor, targets: Tensor, fit: Fit) -> Scores:
+    logits = fit.logits(features)
+    loss = functional.binary_cross_entropy_with_logits(logits, targets.double(), reduction="sum")
+    return Scores(float(loss), None)

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from catlipctl.pretraining.validation import average_precision
+from catlipctl.average_precision import average_precision
 from catlipctl.progress import Progress
 from catlipctl.transfer.metrics.intervals import Interval
 from catlipctl.transfer.tagging.fitting import Fit

@@ -21,6 +21,7 @@ app.command("lp")(linear_probe)
 app.command("ft")(fine_tune)
 
 VIT = {"embed_dim": 24, "depth": 1, "num_heads": 2}
+FEW = ["--set", "length.epochs=4", "--set", "global_batch_size=4"]
 
 
 @pytest.fixture(autouse=True)
@@ -84,7 +85,8 @@ def test_a_dry_run_of_a_papers_recipe_needs_neither_data_nor_weights() -> None:
 
 def test_a_dry_run_with_data_is_of_these_and_refuses_what_the_run_refuses() -> None:
     arguments = ["ft", "vit", "--data", "photos", "--set", "global_batch_size=5", "--set", "length.epochs=2"]
-    found = answered(*arguments, "--train-size", "50%", "--dry-run")
+    found = answered(*arguments, "--train-size", "50%", "--rows", "calibrated", "--dry-run")
+    assert {"key": "rows", "value": "calibrated", "origin": "--rows"} in found["values"]
     assert (found["steps"], found["images"], found["vocabulary_size"]) == (math.ceil(24 / 5), 25, 2)
     assert found["refusals"] == []
     error = answered(*arguments, "--target", "cifar10", "--dry-run", code=3)
@@ -133,6 +135,21 @@ def test_the_papers_probe_leaves_the_tower_and_says_its_protocol() -> None:
     assert mae["protocol"].startswith("linear probe, mae: ")
     assert "90 epochs, batch 24, lr 0.009375" in mae["protocol"]
     assert (mae["run"], mae["init"]) == ("eval/lp-mae-photos", "random")
+
+    drawn = ["lp", "vit", "--data", "photos", "--train-size", "2/class,100%", "--init", "transfer,random"]
+    drawn += ["--protocol", "fast,paper,mae", "--out", "curve", *FEW]
+    lines = answered(*drawn)["by_train_size"]
+    # No row of the tower's fits: there is no line of init transfer.
+    assert sorted((line["protocol"], line["train_size"], line["init"]) for line in lines) == [
+        (name, size, "random") for name in ("fast", "mae", "paper") for size in ("100%", "2/class")
+    ]
+    written = {path: path.stat().st_mtime_ns for path in Path("curve/runs").rglob("*.safetensors")}
+    assert answered(*drawn)["by_train_size"] == lines
+    assert {path: path.stat().st_mtime_ns for path in Path("curve/runs").rglob("*.safetensors")} == written
+    # A point is what the command alone gives by the same seed.
+    alone = answered(*drawn[:4], "--train-size", "2/class", "--protocol", "paper", "--init", "random", *FEW)
+    point = next(line for line in lines if (line["protocol"], line["train_size"]) == ("paper", "2/class"))
+    assert point["acc1"] == alone["acc1"]
 
     control = answered(*arguments[:-2], "--random-backbone", "--train-size", "2/class", "--set", "seed=3")
     assert (control["random_backbone"], control["train_images"], control["seed"]) == (True, 4, 3)

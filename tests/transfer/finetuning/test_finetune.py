@@ -171,13 +171,21 @@ def test_a_random_classifier_is_not_the_priors(
 ) -> None:
     still = {"length": {"steps": 1}, "optimiser": {"lr": 1e-12}, "schedule": {"warmup_lr": 1e-12}}
     head = transfer.transfer_init(checkpoint, labelled_sets(*sets, None, 0).classes)
-    found = {}
-    for init in ("transfer", "random"):
-        result = finetune(recipe(checkpoint, init=init, **still), checkpoint, *sets, out=tmp_path / init)
-        assert result.init == init
-        found[init] = saved(tmp_path / init)["fc.weight"]
+    found, protocols = {}, {}
+    for name, rows in (("transfer", "plain"), ("random", "plain"), ("calibrated", "calibrated")):
+        init = "random" if name == "random" else "transfer"
+        wanted = recipe(checkpoint, init=init, rows=rows, **still)
+        result = finetune(wanted, checkpoint, *sets, out=tmp_path / name)
+        assert (result.init, result.rows) == (init, rows if init == "transfer" else None)
+        found[name], protocols[name] = saved(tmp_path / name)["fc.weight"], result.protocol
         assert bool(result.prior) == (init == "transfer")
     torch.testing.assert_close(found["transfer"], head.weight, rtol=1e-5, atol=1e-6)
+    # Calibrated rows have one length, that of the pre-training head's rows on average.
+    length = checkpoint.tower.linear_head().weight.detach().norm(dim=1).mean()
+    torch.testing.assert_close(found["calibrated"].norm(dim=1), length.expand(4), rtol=1e-4, atol=0)
+    assert not torch.allclose(found["transfer"].norm(dim=1), length.expand(4), rtol=1e-2)
+    assert protocols["transfer"] == protocols["random"]
+    assert protocols["calibrated"] == f"{protocols['transfer']}, from calibrated rows"
     assert not torch.allclose(found["random"], head.weight, atol=0.1)
 
 

@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 from catlipctl import checkpoints, transfer
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import open_source
+from catlipctl.reports import scores
 from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.training.report import read_metrics
 from catlipctl.transfer.classifier import log_odds
@@ -45,6 +46,9 @@ def test_it_learns_and_timm_counts_the_same(checkpoint: Checkpoint, scenes: Path
     for average in ("macro", "micro", "weighted"):
         theirs = average_precision_score(targets.numpy(), logits.numpy(), average=average)
         assert getattr(result, f"{average}_map") == pytest.approx(theirs, abs=2e-3)
+    kept = scores.read(tmp_path / "ft" / scores.FILE)
+    assert torch.allclose(torch.from_numpy(kept.scores).float(), logits, rtol=1e-3, atol=0.02)
+    assert torch.equal(torch.from_numpy(kept.labels), targets)
     assert [row["step"] for row in result.history] == [18, 36]
     assert result.history[-1]["macro_map"] == result.macro_map
     loaded = checkpoints.load(tmp_path / "ft")

@@ -15,6 +15,7 @@ from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import open_source
 from catlipctl.errors import DataError
 from catlipctl.labels.targets import Label, LabelSet
+from catlipctl.reports import scores as kept_scores
 from catlipctl.transfer import MultiLabelProbeResult, linear_probe, predict
 from catlipctl.transfer.features import LabelledFeatures, ProbeSets
 from catlipctl.transfer.initialise import AccountRow, TransferredHead
@@ -108,6 +109,9 @@ def test_timm_opens_what_was_written_and_counts_the_same(
         theirs = average_precision_score(targets.numpy(), logits.numpy(), average=average)
         assert getattr(result, f"{average}_map") == pytest.approx(theirs, abs=2e-3)
     assert result.macro_map > 2 * result.chance_map
+    kept = kept_scores.read(tmp_path / "lp" / kept_scores.FILE)
+    assert torch.allclose(torch.from_numpy(kept.scores).float(), logits, rtol=1e-3, atol=0.02)
+    assert torch.equal(torch.from_numpy(kept.labels), targets)
     rows = list(csv.DictReader((tmp_path / "lp" / "predictions.csv").open()))
     assert [row["truth"] for row in rows] == ["; ".join(sorted(names or ())) for names in test.labels()]
 

@@ -1,4 +1,4 @@
-"""Average precision against scikit-learn's."""
+"""Mean average precisions against scikit-learn's."""
 
 import csv
 import io
@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from catlipctl.transfer.metrics import average_precision
-from catlipctl.transfer.metrics.average_precision import (
+from catlipctl import average_precision
+from catlipctl.transfer.metrics.mean_average_precision import (
     mean_average_precision,
     mean_average_precision_intervals,
 )
