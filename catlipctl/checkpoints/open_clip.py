@@ -1,4 +1,4 @@
-"""Two towers, of images and of texts, as open_clip has them in a folder: read, and a CLIP run's written.
+"""Two towers, of images and of texts, as open_clip has them in a folder: read, and a run's written.
 
 `open_clip.create_model("local-dir:DIRECTORY")` opens what is written.
 """
@@ -13,13 +13,15 @@ from open_clip.tokenizer import DEFAULT_CONTEXT_LENGTH
 from pydantic import BaseModel, ConfigDict, Field
 from timm.data import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from timm.models import get_model_args
-from torch import Tensor
+from torch import Tensor, nn
 
 from catlipctl.errors import CheckpointError, UsageError
 from catlipctl.files import FileKind
 from catlipctl.models import Tower
 from catlipctl.models.text import TextTower, text_tower_of
-from catlipctl.objectives.clip import LARGEST_SCALE, Clip
+from catlipctl.objectives.contrastive import LARGEST_SCALE, Contrastive
+from catlipctl.objectives.siglip import INITIAL_BIAS, Siglip
+from catlipctl.objectives.superclip import Superclip
 
 
 class _Open(BaseModel):
@@ -76,6 +78,19 @@ class BothTowers:
         module.load_state_dict({key: tensors[prefix + key] for key in module.state_dict()})
         return TextTower(module.eval(), int(model.text_cfg.get("context_length", DEFAULT_CONTEXT_LENGTH)))
 
+    def projection(self, tower: Tower) -> nn.Module:
+        """What makes an embedding of what the tower's head is given: the head, or what stands in its place.
+
+        In a SuperCLIP run's checkpoint the head is the classifier.
+        """
+        tensors = self.tensors()
+        weight, bias = (tensors.get(name) for _, name in projection_names(tower))
+        if weight is None:
+            return tower.head
+        made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+        made.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+        return made
+
 
 def other_text(model: ModelConfig) -> str:
     """Why a text tower of open_clip's can't be used here; '' where it can."""
@@ -92,7 +107,7 @@ def text_prefix(keys: Iterable[str]) -> str:
 
 
 def open_clip_files(
-    objective: Clip, weights: Mapping[str, Tensor] | None = None
+    objective: Contrastive, weights: Mapping[str, Tensor] | None = None
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The content of `open_clip_config.json` and of `open_clip_model.safetensors`.
 
@@ -101,8 +116,10 @@ def open_clip_files(
     Raises UsageError, which says why, for a tower that open_clip cannot make: it hands timm a name, a number
     of outputs and a kind of pooling, and nothing else.
     """
+    bias = {"init_logit_bias": INITIAL_BIAS} if isinstance(objective, Siglip) else {}
     config = {
         "model_cfg": {
+            **bias,
             "embed_dim": objective.settings.embed_dim,
             "custom_text": True,  # the text tower's names begin with `text.`, as ours do
             "vision_cfg": _vision(objective.tower),
@@ -114,11 +131,23 @@ def open_clip_files(
     for name, value in (objective.state_dict() if weights is None else weights).items():
         if name.startswith("model."):
             state[name.replace("model.", "visual.trunk.", 1)] = value
-        elif name.startswith("text."):
+        elif name.startswith("text.") or name == "logit_bias":
             state[name] = value
         elif name == "logit_scale":
             state[name] = value.clamp(0, math.log(LARGEST_SCALE))
+    if isinstance(objective, Superclip):
+        # Where the projection is the head of a CLIP run, this one has its classifier.
+        values = objective.state_dict() if weights is None else weights
+        state |= {name: values[f"projection.{end}"] for end, name in projection_names(objective.tower)}
     return config, state
+
+
+def projection_names(tower: Tower) -> list[tuple[str, str]]:
+    """`weight` and `bias` of a projection that is timm's own classifier, and what open_clip calls them."""
+    module: Any = tower.module
+    return [
+        (end, f"visual.trunk.{module.pretrained_cfg.get('classifier')}.{end}") for end in ("weight", "bias")
+    ]
 
 
 def _vision(tower: Tower) -> dict[str, Any]:

@@ -27,12 +27,14 @@ from catlipctl.settings.models import ModelSettings
 
 class Counts(NamedTuple):
     """parameters: of the tower with its head. flops: of one image's forward pass, by its shape.
+    features: numbers that the head is given.
 
     A multiplication with its addition is two; what is neither convolution nor matrix product is left out.
     """
 
     parameters: int
     flops: dict[Shape, int]
+    features: int
 
 
 # What timm knows of the weights that it has for a name; a tower made here has none of them.
@@ -93,7 +95,8 @@ def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = (
     flops = _flops(module, every)
     if settings.token_drop:
         flops |= _flops(module, every, add_token_drop(TimmTower(module), 0), settings.token_drop)
-    return Counts(sum(parameter.numel() for parameter in module.parameters()), flops)
+    features: Any = getattr(module, "head_hidden_size", None) or module.num_features
+    return Counts(sum(parameter.numel() for parameter in module.parameters()), flops, features)
 
 
 def flops(tower: Tower, sizes: Collection[int]) -> dict[Shape, int]:

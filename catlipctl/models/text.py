@@ -12,12 +12,9 @@ from open_clip.model import CLIPTextCfg, _build_text_tower
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor, nn
 
-from catlipctl.data.draws import GOLDEN, MASK, hashed, uniform
 from catlipctl.data.sample import Sample
 from catlipctl.settings.models import TextSettings
 
-CAPTION_DRAW = 1 << 32
-"""Draw of a position that chooses its caption; the first few are the crop's."""
 REMEMBERED_WORDS = 1 << 17
 
 
@@ -52,24 +49,24 @@ def text_tower_of(model_config: Mapping[str, Any]) -> nn.Module:
 
 @dataclass(frozen=True)
 class TokenCollate:
-    """One caption a sample as `tokens [B, L]`, int64, ended and padded as open_clip does.
+    """A sample's first captions as `tokens [B, L]`, int64, ended and padded as open_clip does.
 
-    Of several captions one is taken, as a function of seed and position. No caption is an empty one.
+    captions: how many; of several the tokens are `[B, C, L]`. A sample that has fewer begins anew with its
+    first one. No caption is an empty one.
     """
 
     context_length: int
-    seed: int
+    captions: int = 1
 
-    def __call__(self, samples: Sequence[Sample], positions: NDArray[np.int64]) -> dict[str, Tensor]:
-        pairs = zip(samples, positions, strict=True)
-        texts = [self._chosen(sample.captions, int(position)) for sample, position in pairs]
-        return {"tokens": tokenise(texts, self.context_length)}
-
-    def _chosen(self, captions: Sequence[str], position: int) -> str:
-        if len(captions) < 2:
-            return captions[0] if captions else ""
-        key = hashed((hashed(self.seed & MASK) + position * GOLDEN) & MASK)
-        return captions[int(uniform(key, CAPTION_DRAW) * len(captions))]
+    def __call__(
+        self,
+        samples: Sequence[Sample],
+        positions: NDArray[np.int64],  # noqa: ARG002
+    ) -> dict[str, Tensor]:
+        each = [sample.captions or ("",) for sample in samples]
+        texts = [own[number % len(own)] for own in each for number in range(self.captions)]
+        tokens = tokenise(texts, self.context_length)
+        return {"tokens": tokens if self.captions == 1 else tokens.unflatten(0, (len(each), self.captions))}
 
 
 def tokenise(texts: Sequence[str], context_length: int) -> Tensor:

@@ -7,10 +7,19 @@ from catlipctl.errors import UsageError
 from catlipctl.objectives.catlip import Catlip
 from catlipctl.objectives.classification import Classification, NormedClassification
 from catlipctl.objectives.clip import Clip
+from catlipctl.objectives.contrastive import Contrastive
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output, unchanged_buffers
+from catlipctl.objectives.siglip import Siglip
 from catlipctl.objectives.superclass import Superclass
+from catlipctl.objectives.superclip import Superclip
 
-OBJECTIVES: dict[str, type[Objective]] = {"catlip": Catlip, "clip": Clip, "superclass": Superclass}
+OBJECTIVES: dict[str, type[Objective]] = {
+    "catlip": Catlip,
+    "clip": Clip,
+    "siglip": Siglip,
+    "superclass": Superclass,
+    "superclip": Superclip,
+}
 """Those that `settings.objectives` names."""
 
 
@@ -44,11 +53,14 @@ __all__ = [
     "Classification",
     "Clip",
     "Context",
+    "Contrastive",
     "LabelCollate",
     "NormedClassification",
     "Objective",
     "Output",
+    "Siglip",
     "Superclass",
+    "Superclip",
     "find",
     "unchanged_buffers",
 ]

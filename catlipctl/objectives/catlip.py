@@ -25,7 +25,7 @@ class Catlip(Objective):
     def __init__(self, settings: LabelSettings, context: Context) -> None:
         super().__init__(context)
         assert context.encode is not None
-        self.collate = LabelCollate(context.encode)
+        self.collate = LabelCollate(context.encode, context.captions)
         self.loss = label_loss(settings)
         self.exclusive = settings.loss in EXCLUSIVE
         self.idf = InverseDocumentFrequency(context.tower.num_classes) if settings.idf else None
@@ -50,7 +50,8 @@ class Catlip(Objective):
         """The loss, RangeAugment's included; labels an image, and the share of images that have none."""
         images, losses = self.pixels(batch)
         classes, counts = batch.targets["classes"], batch.targets["counts"]
-        pairs = Pairs.of_counts(classes, counts, self.rarity if self.idf is None else self.idf.weights())
+        weights = self.rarity if self.idf is None else self.idf.weights()
+        pairs = Pairs.of_counts(classes, counts, weights, batch.targets.get("weights"))
         logits = self.model(images)
         loss = self.loss(logits, pairs)
         parts = {"labels": counts.float().mean(), "unlabelled": (counts == 0).float().mean(), **losses}

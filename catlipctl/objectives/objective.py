@@ -28,16 +28,35 @@ class Collate(Protocol):
 
 @dataclass(frozen=True)
 class LabelCollate:
-    """Class ids, `classes [P]`, one sample's after another's; and how many each sample has, `counts [B]`."""
+    """Class ids, `classes [P]`, one sample's after another's; and how many each sample has, `counts [B]`.
+
+    captions: how much the first caption weighs, the second, ...; then `weights [P]`, float32, say which part
+    of a sample's captions has the class, by their weights.
+    """
 
     encode: Encode
+    captions: tuple[float, ...] = ()
 
     def __call__(self, samples: Sequence[Sample], positions: NDArray[np.int64]) -> Targets:  # noqa: ARG002
-        ids = [self.encode(sample) for sample in samples]
-        return {
+        ids = [self._weighed(sample) for sample in samples]
+        targets = {
             "classes": torch.tensor([i for one in ids for i in one], dtype=torch.int64),
             "counts": torch.tensor([len(one) for one in ids], dtype=torch.int64),
         }
+        if self.captions:
+            targets["weights"] = torch.tensor([w for one in ids for w in one.values()], dtype=torch.float32)
+        return targets
+
+    def _weighed(self, sample: Sample) -> dict[int, float]:
+        """The sample's class ids, ascending, and how much each weighs."""
+        weights = self.captions[: len(sample.captions)]
+        if not any(weights):
+            return dict.fromkeys(self.encode(sample), 1.0)
+        found: dict[int, float] = {}
+        for caption, weight in zip(sample.captions, weights, strict=False):
+            for i in self.encode(sample._replace(captions=(caption,))) if weight else ():
+                found[i] = found.get(i, 0.0) + weight / sum(weights)
+        return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +68,8 @@ class Context:
     counts: of each class in the vocabulary; None: not known.
     range_augment: what is done to images in [0, 1] on the device before they are normalised, if anything.
     token_drop: what leaves out patches in the tower, if anything does.
+    captions: how much an image's first caption weighs, the second, ..., where all are learned from at once.
+    Empty: a text tower has the first, and labels are those of all captions.
     rank, world: this process among those that train together. seed: of the run.
     """
 
@@ -57,6 +78,7 @@ class Context:
     counts: Sequence[int] | None = None
     range_augment: RangeAugment | None = None
     token_drop: TokenDrop | None = None
+    captions: tuple[float, ...] = ()
     rank: int = 0
     world: int = 1
     seed: int = 0
@@ -109,14 +131,17 @@ class Objective(nn.Module, ABC):
         assert classes is not None
         return classes
 
-    @staticmethod
-    def parameters_beside(settings: Any) -> int:  # noqa: ARG004
-        """How many numbers learn beside the tower with its head; nothing is allocated."""
+    @classmethod
+    def parameters_beside(cls, settings: Any, features: int) -> int:  # noqa: ARG003
+        """How many numbers learn beside the tower with its head, which is given `features`; none is made."""
         return 0
 
-    @staticmethod
-    def flops_beside(settings: Any) -> int:  # noqa: ARG004
-        """Operations of a pair's forward pass beside the tower's; nothing is allocated."""
+    @classmethod
+    def flops_beside(cls, settings: Any, features: int, captions: int = 1) -> int:  # noqa: ARG003
+        """Operations of a pair's forward pass beside the tower's, whose head is given `features`.
+
+        captions: of an image, that are learned from at once.
+        """
         return 0
 
     def stand_ins(self, rows: int) -> Targets:

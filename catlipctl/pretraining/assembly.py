@@ -19,7 +19,8 @@ from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
 from catlipctl.errors import UsageError
 from catlipctl.models.range_augment import RangeAugment
-from catlipctl.objectives import Clip, Context, Objective
+from catlipctl.objectives import Context, Contrastive, Objective
+from catlipctl.objectives.captions import OneCaption
 from catlipctl.objectives.objective import Encode
 from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -86,9 +87,13 @@ def head_bias(recipe: PretrainRecipe, classes: Vocabulary | None) -> NDArray[np.
 
 def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[Shape, int]:
     """Operations of a pair's forward pass, by the image's shape. outputs: of the head."""
-    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)).flops
-    beside = objectives.find(recipe.objective).flops_beside(recipe.objective_settings)
-    return {shape: flops + beside for shape, flops in counted.items()}
+    counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size))
+    beside = objectives.find(recipe.objective).flops_beside(
+        recipe.objective_settings,
+        counted.features,
+        1 if recipe.one_caption else len(recipe.data.captions.weights),
+    )
+    return {shape: flops + beside for shape, flops in counted.flops.items()}
 
 
 def make_objective(
@@ -111,17 +116,22 @@ def make_objective(
     bias = None if classes is None else head_bias(recipe, classes)
     if bias is not None:
         models.start_bias(tower, bias)
+    weights = tuple(recipe.data.captions.weights)
     context = Context(
         tower=tower,
         encode=encode,
         counts=None if classes is None else classes.counts,
         range_augment=augment,
         token_drop=models.add_token_drop(tower, recipe.seed) if recipe.model.token_drop else None,
+        captions=() if recipe.one_caption else weights,
         rank=world.rank if world else 0,
         world=world.size if world else 1,
         seed=recipe.seed,
     )
-    return objectives.find(recipe.objective).build(recipe.objective_settings, context)
+    objective = objectives.find(recipe.objective).build(recipe.objective_settings, context)
+    if recipe.one_caption:
+        objective.collate = OneCaption(objective.collate, recipe.seed, weights)
+    return objective
 
 
 def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
@@ -146,13 +156,12 @@ def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
 
 def beside(objective: Objective, weights: Mapping[str, Tensor]) -> dict[str, Any]:
     """What a checkpoint says of the head's outputs; of a text tower what open_clip opens, where it can."""
-    if objective.exclusive:
-        return {"problem_type": checkpoints.SINGLE_LABEL}
-    if not isinstance(objective, Clip):
-        return {}
+    found = {"problem_type": checkpoints.SINGLE_LABEL} if objective.exclusive else {}
+    if not isinstance(objective, Contrastive):
+        return found
     try:
         config, tensors = checkpoints.open_clip_files(objective, weights)
     except UsageError:
-        return {}
+        return found
     files = {checkpoints.OPEN_CLIP_CONFIG: json.dumps(config, indent=2) + "\n"}
-    return {"files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}
+    return {**found, "files": files, "tensors": {checkpoints.OPEN_CLIP_WEIGHTS: tensors}}

@@ -54,8 +54,9 @@ def _counts(recipe: PretrainRecipe, classes: int | None, sizes: list[int]) -> Co
     bare, with_one = (models.counts(recipe.model, count, [base]) for count in (2, 3))
     per_class = with_one.parameters - bare.parameters
     total = bare.parameters + per_class * ((classes or 0) - 2)
-    total += objectives.find(recipe.objective).parameters_beside(recipe.objective_settings)
-    return Counts(classes, total, per_class, total, models.counts(recipe.model, classes or 2, sizes).flops)
+    whole = models.counts(recipe.model, classes or 2, sizes)
+    total += objectives.find(recipe.objective).parameters_beside(recipe.objective_settings, whole.features)
+    return Counts(classes, total, per_class, total, whole.flops)
 
 
 def _validation(

@@ -10,10 +10,10 @@ from catlipctl.labels import EXTRACTORS
 from catlipctl.recipe.schema import Section
 from catlipctl.settings import Images, Steps, Workers
 from catlipctl.settings import training as settings
-from catlipctl.settings.data import Augmentation, Decode
+from catlipctl.settings.data import Augmentation, CaptionSettings, Decode
 from catlipctl.settings.losses import CatlipSettings, SuperclassSettings
 from catlipctl.settings.models import ModelSettings, RangeAugmentSettings
-from catlipctl.settings.objectives import OBJECTIVES, ClipSettings
+from catlipctl.settings.objectives import OBJECTIVES, WITH_TEXT, ClipSettings, SuperclipSettings
 from catlipctl.settings.training import TrainingSettings
 
 _OWN = re.compile(r"(?!\d)\w+(\.(?!\d)\w+)*:(?!\d)\w+")
@@ -29,6 +29,7 @@ class DataSettings(Section):
     """Column or extension that holds the image; null: the usual ones. `--image-key`."""
     caption_keys: list[str] = Field(default_factory=list)
     """Where captions are; none: the usual places. `--caption-key`."""
+    captions: CaptionSettings = Field(default_factory=CaptionSettings)
     strict: bool = False
     """Stop at the first damaged shard. `--strict`."""
     workers: Workers = 0
@@ -52,7 +53,8 @@ class VocabularySettings(Section):
     """A vocabulary.json; null: counted over the sources. `--vocab`."""
     extractor: str | None = None
     """What makes labels of captions; null: that of the file, or the objective's:
-    corenet, or subword of superclass, which learns all 49,408 sub-words where nothing else is said here."""
+    corenet, or subword of superclass and superclip, which learn all 49,408 sub-words where nothing else
+    is said here."""
     threshold: Annotated[int, Field(ge=0, le=10**13)] | None = None
     """Keys that count more are kept; null: 500, or 0 where `max_size` is given. [CatLIP 3.2]"""
     max_size: Annotated[int, Field(ge=1, le=10**7)] | None = None
@@ -89,14 +91,19 @@ class PretrainRecipe(TrainingSettings):
     vocabulary: VocabularySettings = Field(default_factory=VocabularySettings)
     objective: str = "catlip"
     """`catlip`: the labels of the captions, by binary cross-entropy. `clip`: the captions, by contrast.
-    `superclass`: the sub-words of the captions, by a softmax. `package.module:Class`: one of your own.
-    [CatLIP 3.1; Radford et al. 2021; SuperClass]"""
+    `siglip`: the captions, pair by pair. `superclass`: the sub-words of the captions, by a softmax.
+    `superclip`: `clip` and `superclass` at once. `package.module:Class`: one of your own.
+    [CatLIP 3.1; Radford et al. 2021; Zhai et al. 2023; SuperClass; SuperCLIP]"""
     catlip: CatlipSettings | None = None
     """Of objective catlip: the loss over classes, and the weights of labels."""
     superclass: SuperclassSettings | None = None
     """Of objective superclass: the loss over classes, and the weights of labels."""
     clip: ClipSettings | None = None
     """Of objective clip: its text tower."""
+    siglip: ClipSettings | None = None
+    """Of objective siglip: its text tower."""
+    superclip: SuperclipSettings | None = None
+    """Of objective superclip: its text tower, and the classification beside."""
     objective_args: dict[str, Any] = Field(default_factory=dict)
     """Of an objective of your own: what its `build` is given."""
     range_augment: RangeAugmentSettings | None = None
@@ -116,11 +123,23 @@ class PretrainRecipe(TrainingSettings):
                 raise ValueError(f"section {name}: the objective is {self.objective}, which does not read it")
         if self.objective_args and self.objective in OBJECTIVES:
             raise ValueError(f"objective_args: objective {self.objective} reads section {self.objective}")
+        captions = self.data.captions
+        if captions.use == "each" and not captions.weights and self.objective in WITH_TEXT:
+            raise ValueError(
+                "data.captions.use: each: give data.captions.weights, one for each caption: "
+                f"{self.objective} has a loss on each, of as many for every image"
+            )
         return self
 
     def token_drop(self) -> tuple[float, float]:
         """As the tower's section says."""
         return self.model.token_drop, self.model.unmasked_tuning
+
+    @property
+    def one_caption(self) -> bool:
+        """Whether one of an image's captions is learned from at a time."""
+        use = self.data.captions.use
+        return self.objective in WITH_TEXT if use is None else use == "one"
 
     @property
     def objective_settings(self) -> Section | dict[str, Any] | None:
@@ -160,6 +179,10 @@ FIXED_ON_RESUME = {
     },
     "objective": "the weights were learned by this one",
     "clip": "the weights are of this text tower",
+    "siglip": "the weights are of this text tower",
+    "superclip.embed_dim": "the weights are of this projection",
+    "superclip.text": "the weights are of this text tower",
+    "superclip.idf": "the counts of labels are a part of the run's state",
     "catlip.idf": "the counts of labels are a part of the run's state",
     "superclass.idf": "the counts of labels are a part of the run's state",
     "range_augment": "its ranges are learned with the weights",

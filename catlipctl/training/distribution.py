@@ -219,8 +219,7 @@ def units(objective: Objective) -> list[nn.Module]:
     largest = max(map(size, repeated), default=0)
     # A stem's few layers are not worth a gathering of their own.
     found = [block for block in repeated if size(block) >= largest / 10]
-    head = objective.tower.head
-    return [*found, head] if isinstance(head, nn.Linear) else found
+    return [*found, *(part for part in objective.tower.head.modules() if isinstance(part, nn.Linear))]
 
 
 def blocks(module: nn.Module) -> list[nn.Module]:

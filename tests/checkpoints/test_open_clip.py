@@ -16,23 +16,30 @@ from catlipctl import models
 from catlipctl.checkpoints import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
 from catlipctl.data.sample import Sample
 from catlipctl.errors import UsageError
-from catlipctl.objectives import Clip, Context
+from catlipctl.objectives import OBJECTIVES, Context, Contrastive, Superclip
 from catlipctl.settings.models import ModelSettings, TextSettings
-from catlipctl.settings.objectives import ClipSettings
+from catlipctl.settings.objectives import ClipSettings, SuperclipSettings
 
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=9))
 
 
-def built(name: str, size: int, **model_args: Any) -> Clip:
+def built(name: str, size: int, kind: str = "clip", **model_args: Any) -> Contrastive:
     torch.manual_seed(0)
     settings = ModelSettings(name=name, image_size=size, model_args=model_args)
-    return Clip.build(SETTINGS, Context(tower=models.create(settings, SETTINGS.embed_dim)))
+    made = SuperclipSettings(**SETTINGS.model_dump()) if kind == "superclip" else SETTINGS
+    tower = models.create(settings, OBJECTIVES[kind].head_size(made, 7))
+    found = OBJECTIVES[kind].build(made, Context(tower=tower, encode=lambda _: []))
+    assert isinstance(found, Contrastive)
+    return found
 
 
 @pytest.mark.parametrize(
     ("name", "size", "model_args"),
     [
         ("resnet10t", 32, {}),
+        ("resnet10t", 32, {"kind": "siglip"}),
+        ("resnet10t", 32, {"kind": "superclip"}),
+        ("test_vit", 160, {"kind": "superclip"}),
         ("test_vit", 160, {"drop_path_rate": 0.1}),
         ("test_vit", 160, {"global_pool": "avg"}),
         ("test_vit", 160, {"dynamic_img_size": True}),
@@ -43,7 +50,7 @@ def test_round_trip(name: str, size: int, model_args: dict[str, Any], tmp_path: 
     objective = built(name, size, **model_args)
     with torch.no_grad():
         for parameter in objective.parameters():
-            if parameter.ndim == 1:
+            if parameter.ndim < 2:
                 nn.init.normal_(parameter, mean=0.5, std=0.05)
         objective.model.train()(torch.rand(4, 3, size, size))  # BatchNorm's statistics are no fresh one's
         objective.eval()
@@ -60,6 +67,8 @@ def test_round_trip(name: str, size: int, model_args: dict[str, Any], tmp_path: 
     tokens = open_clip.get_tokenizer(f"local-dir:{tmp_path}")(captions)
     samples = [Sample(caption, None, (caption,)) for caption in captions]
     assert torch.equal(objective.collate(samples, np.arange(3))["tokens"], tokens)
+    if isinstance(objective, Superclip):
+        assert objective.model(torch.rand(1, 3, size, size)).shape == (1, 7)
 
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8))
     pixels = torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1)[None]
@@ -70,8 +79,12 @@ def test_round_trip(name: str, size: int, model_args: dict[str, Any], tmp_path: 
     images = torch.cat([prepared, torch.rand(2, 3, size, size)])
     with torch.no_grad():
         logits, _ = model.eval().get_logits(images, tokens)
-        ours = [nn.functional.normalize(f, dim=-1) for f in (objective.model(images), objective.text(tokens))]
-    torch.testing.assert_close(logits, ours[0] @ ours[1].T / 0.07, rtol=1e-5, atol=1e-5)
+        ours = [
+            nn.functional.normalize(f, dim=-1) for f in (objective.embedded(images), objective.text(tokens))
+        ]
+    scaled = ours[0] @ ours[1].T * objective.logit_scale.exp()
+    wanted = scaled + getattr(objective, "logit_bias", 0.0)
+    torch.testing.assert_close(logits, wanted, rtol=1e-5, atol=1e-5)
 
 
 def test_other_weights_can_be_given_and_the_scale_is_bounded() -> None:

@@ -59,6 +59,15 @@ def test_the_cost_of_the_released_vit_is_the_papers_count() -> None:
     assert total / 1e6 == pytest.approx(104.66, abs=0.005)
 
 
+def test_the_cost_of_superclass_is_its_codes_count_before_anything_is_counted() -> None:
+    code, out, _ = invoke("superclass-datacomp-vit-b16-512m", "--dry-run", "--json")
+    assert code == 0
+    result = json.loads(out)["result"]
+    # Reference B4: 123.80 M with 49,408 classes.
+    assert result["vocabulary_size"] == 49_408
+    assert result["parameters"] / 1e6 == pytest.approx(123.80, abs=0.005)
+
+
 def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
     code, _, err = invoke("demo", "--dry-run", "--set", "ema.momentum=5e-4", "--set", "length={steps: 1500}")
     assert code == 0
@@ -73,6 +82,9 @@ def test_a_dry_run_warns_of_an_average_too_long_for_the_run() -> None:
         (["shards.tar"], 2, "quote the pattern"),
         (["demo", "shards.tar"], 2, "quote the pattern"),
         (["dmeo"], 2, "did you mean demo?"),
+        (["demo", "--set", "objective=no.such:Objective"], 2, "no.such:Objective cannot be imported"),
+        (["demo", "--set", "objective_args={a: 1}"], 2, "objective catlip reads section catlip"),
+        (["demo", "--set", "superclass.loss=bce"], 2, "section superclass: the objective is catlip"),
         (["demo", "--set", "optimiser.lrr=1"], 2, "did you mean optimiser.lr?"),
         (["demo", "--set", "length={}"], 2, "give one of samples, epochs and steps"),
         (["demo", "--dry-run", "--set", "optimiser.betas=[0.9, 1]"], 2, "optimiser.betas"),

@@ -91,6 +91,41 @@ def test_cc3m_counts_epochs_of_data_that_nobody_opened() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "gpus", "each", "length"),
+    [
+        ("cc3m", 4, 512, ("length.epochs", 100)),
+        ("datacomp", 256, 256, ("length.steps", 200_001)),
+    ],
+)
+def test_the_clip_recipes_are_the_papers(name: str, gpus: int, each: int, length: tuple[str, int]) -> None:
+    """CatLIP Table 6, columns CLIP; Table 2 has 149 M parameters."""
+    found = dry(f"clip-{name}-vit-b16", gpus)
+    assert (found.process_batch, found.accumulation) == (each, 1)
+    assert found.parameters / 1e6 == pytest.approx(149, abs=1)
+    assert found.warnings == []
+    values = {value.key: value.value for value in found.values}
+    table = {
+        "global_batch_size": gpus * each,
+        "optimiser.lr": 5e-4,
+        "optimiser.betas": (0.9, 0.98),
+        "optimiser.weight_decay": 0.2,
+        "schedule.min_lr": 1e-6,
+        length[0]: length[1],
+    }
+    assert {key: tuple(v) if isinstance(v := values[key], list) else v for key in table} == table
+    # All else is the same for CatLIP: the comparison is of the objectives.
+    same = {value.key: value.value for value in dry(f"catlip-{name}-vit-b16", gpus).values}
+    differing = {key for key in values.keys() & same.keys() if values[key] != same[key]}
+    assert differing - set(table) <= {
+        "objective",
+        "sizes.unit",
+        "device_batch_size",
+        "vocabulary.threshold",
+        "vocabulary.max_size",
+    }
+
+
+@pytest.mark.parametrize(
     ("name", "gpus", "gibibytes", "hours"),
     [("vit-b16-photos", 1, 24, 24), ("cc12m-vit-b16", 8, 24, 12)],
 )

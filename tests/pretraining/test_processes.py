@@ -13,6 +13,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from catlipctl import checkpoints, transfer
 from catlipctl.data.batch import Batch, Step
 from catlipctl.errors import CheckpointError, Stopped, UsageError
 from catlipctl.labels import targets
-from catlipctl.objectives import OBJECTIVES, Clip
+from catlipctl.objectives import OBJECTIVES
 from catlipctl.pretraining import pretrain
 from catlipctl.settings.losses import SuperclassSettings
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -53,6 +54,9 @@ CLIP = {
     "global_batch_size": 7,
     "length": {"steps": 5},
 }
+SIGLIP = {**CLIP, "objective": "siglip", "clip": None, "siglip": CLIP["clip"]}
+SUPERCLIP = {key: value for key, value in CLIP.items() if key not in ("clip", "vocabulary")}
+SUPERCLIP |= {"objective": "superclip", "superclip": CLIP["clip"]}
 SOFTMAX = {"catlip": {"loss": "softmax", "idf": True}, "length": {"steps": 5}}
 SUPERCLASS = {
     "objective": "superclass",
@@ -70,6 +74,10 @@ JOBS = {
     "nine": NINE,
     "clip": CLIP,
     "clip in pieces": {**CLIP, "device_batch_size": 1},
+    "siglip": SIGLIP,
+    "siglip in pieces": {**SIGLIP, "device_batch_size": 1},
+    "superclip": SUPERCLIP,
+    "superclip in pieces": {**SUPERCLIP, "device_batch_size": 1},
     "softmax": {**NINE, **SOFTMAX},
     "superclass in pieces": {**SUPERCLASS, "device_batch_size": 2},
     "superclass sharded": {**SUPERCLASS, "sharding": "full"},
@@ -217,9 +225,10 @@ def test_a_sharded_run_goes_on_in_one_process_that_shards_nothing(runs: Path, tm
     assert opened.num_classes == 10
 
 
-def test_clip_in_pieces_has_the_losses_of_one_batch(runs: Path) -> None:
-    assert losses(runs / "clip in pieces" / "1") == pytest.approx(losses(runs / "clip" / "1"), rel=1e-5)
-    assert not (runs / "clip" / "1" / "vocabulary.json").exists()
+@pytest.mark.parametrize("name", ["clip", "siglip", "superclip"])
+def test_contrast_in_pieces_has_the_losses_of_one_batch(runs: Path, name: str) -> None:
+    assert losses(runs / f"{name} in pieces" / "1") == pytest.approx(losses(runs / name / "1"), rel=1e-5)
+    assert (runs / name / "1" / "vocabulary.json").exists() == (name == "superclip")
 
 
 def test_superclass_counts_a_step_once_however_it_is_taken(runs: Path) -> None:
@@ -249,24 +258,31 @@ def test_superclass_goes_on_exactly_with_its_counts(
         pretrain(changed, out=tmp_path / "parts", resume=True, allow_changes=True)
 
 
-@pytest.mark.parametrize("most", [None, 3])
-def test_clip_goes_on_exactly(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int | None
+@pytest.mark.parametrize(("sections", "most"), [(CLIP, None), (CLIP, 3), (SIGLIP, 3), (SUPERCLIP, 3)])
+def test_contrast_goes_on_exactly(
+    document: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    sections: dict[str, Any],
+    most: int | None,
 ) -> None:
-    recipe = PretrainRecipe.model_validate({**document, **CLIP, "device_batch_size": most})
+    recipe = PretrainRecipe.model_validate({**document, **sections, "device_batch_size": most})
     pretrain(recipe, out=tmp_path / "whole")
     stopped_and_resumed(recipe, tmp_path / "parts", 2, monkeypatch)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     assert_same_state(tmp_path / "parts", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("sections", [CLIP, SIGLIP, SUPERCLIP], ids=["clip", "siglip", "superclip"])
 def test_open_clip_opens_both_towers_of_the_average(
-    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sections: dict[str, Any]
 ) -> None:
     kept: dict[str, Any] = {}
     weights = Learner.weights
 
-    class Kept(Clip):
+    kind = OBJECTIVES[sections["objective"]]
+
+    class Kept(kind):  # type: ignore[valid-type, misc]
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
             kept["objective"] = self
@@ -275,18 +291,40 @@ def test_open_clip_opens_both_towers_of_the_average(
         kept["weights"] = {name: value.clone() for name, value in weights(self).items()}
         return weights(self)
 
-    monkeypatch.setitem(OBJECTIVES, "clip", Kept)
+    monkeypatch.setitem(OBJECTIVES, sections["objective"], Kept)
     monkeypatch.setattr(Learner, "weights", last)
-    found = pretrain(PretrainRecipe.model_validate({**document, **CLIP}), out=tmp_path / "run")
+    found = pretrain(PretrainRecipe.model_validate({**document, **sections}), out=tmp_path / "run")
     objective = kept["objective"].eval()
     objective.load_state_dict(kept["weights"])
     model, _ = open_clip.create_model_from_pretrained(f"local-dir:{found.checkpoint}")
     images = torch.rand(3, 3, 160, 160)
     tokens = open_clip.tokenize(["a dog", "two cats", ""], TEXT["context_length"])
     with torch.no_grad():
-        torch.testing.assert_close(model.encode_image(images), objective.model(images))
+        torch.testing.assert_close(model.encode_image(images), objective.embedded(images))
         torch.testing.assert_close(model.encode_text(tokens), objective.text(tokens))
-        torch.testing.assert_close(model.logit_scale, objective.logit_scale)
+        for name, value in objective.named_parameters():
+            if value.ndim == 0 and not name.startswith("range_augment"):
+                torch.testing.assert_close(model.get_parameter(name), value)
+
+
+@pytest.mark.parametrize("sections", [CLIP, {"length": {"steps": 5}}], ids=["clip", "catlip"])
+def test_two_captions_that_are_one_have_its_losses(
+    document: dict[str, Any], tmp_path: Path, sections: dict[str, Any]
+) -> None:
+    found = []
+    for captions in ({"use": "one"}, {"use": "each", "weights": [3, 1]}):
+        data = {**document["data"], "caption_keys": ["txt", "txt"], "captions": captions}
+        out = tmp_path / captions["use"]  # type: ignore[operator]
+        pretrain(PretrainRecipe.model_validate({**document, **sections, "data": data}), out=out)
+        found.append(losses(out))
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
+def test_a_text_tower_reads_a_number_of_captions_that_is_said(document: dict[str, Any]) -> None:
+    data = {**document["data"], "captions": {"use": "each"}}
+    with pytest.raises(ValidationError, match=r"give data\.captions\.weights, one for each caption"):
+        PretrainRecipe.model_validate({**document, **CLIP, "data": data})
+    assert not PretrainRecipe.model_validate({**document, "data": data}).one_caption
 
 
 def test_a_clip_run_is_used_without_a_vocabulary(document: dict[str, Any], tmp_path: Path) -> None:

@@ -38,9 +38,11 @@ NEW_KEYS = {
         "save_minutes",
         "keep_last",
         "clip",
+        "siglip",
+        "superclip",
         "range_augment",
     ),
-    "data": ("decode", "window"),
+    "data": ("captions", "decode", "window"),
     "schedule": ("decimals",),
 }
 """What recipes have got since version 0.1."""

@@ -49,7 +49,7 @@ def run_and_list_modules(*arguments: str, folder: Path) -> tuple[int, str, list[
         ),
         (
             ("pretrain", "--set", "objective=clap", "--dry-run"),
-            "objective: 'clap' is not one of: catlip, clip",
+            "objective: 'clap' is not one of: catlip, clip, siglip, superclass, superclip, ",
         ),
         (
             ("eval", "ft", "--data", "photos", "--checkpoint", "timm:x", "--set", "layer_decay=2"),

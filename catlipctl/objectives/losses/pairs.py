@@ -27,15 +27,18 @@ class Pairs(NamedTuple):
     weights: Tensor | None = None
 
     @classmethod
-    def of_counts(cls, classes: Tensor, counts: Tensor, weights: Tensor | None = None) -> "Pairs":
+    def of_counts(
+        cls, classes: Tensor, counts: Tensor, weights: Tensor | None = None, own: Tensor | None = None
+    ) -> "Pairs":
         """classes: `[P]`, one image's after another's. counts: `[B]`, how many each image has.
 
-        weights: `[V]`, of each class.
+        weights: `[V]`, of each class. own: `[P]`, of each pair; both are multiplied.
         """
         rows = torch.arange(len(counts), device=counts.device)
         # Told the output's size, the host need not wait for the device to know it.
         rows = rows.repeat_interleave(counts, output_size=len(classes))
-        return cls(rows, classes, None if weights is None else weights[classes])
+        pairs = cls(rows, classes, None if weights is None else weights[classes])
+        return pairs if own is None else pairs._replace(weights=pairs.weighted(own))
 
     def of(self, logits: Tensor) -> Tensor:
         """The logits at the pairs: `[P]`, exact."""

@@ -41,6 +41,8 @@ def text_rows(checkpoint: Checkpoint, classes: LabelSet) -> Tensor:
 
 def text_logits(checkpoint: Checkpoint, values: Tensor, classes: LabelSet) -> Tensor:
     """`[N, K]`, float64: cosines of images and classes. values: `[N, D]`, what the projection is given."""
+    assert checkpoint.both_towers is not None, "who asks has asked has_text_tower"
+    projection = checkpoint.both_towers.projection(checkpoint.tower)
     with torch.inference_mode():
-        embedded = checkpoint.tower.head(values).double()
+        embedded = projection(values).double()
         return F.normalize(embedded, dim=1) @ text_rows(checkpoint, classes).T

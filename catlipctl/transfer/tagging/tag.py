@@ -109,7 +109,7 @@ def fit_tagger(
     if vocabulary is None or checkpoint.activation != "sigmoid":
         raise UsageError(
             f"{checkpoint.name} does not tell by itself what captions name",
-            "take a run of objective catlip, which has a vocabulary",
+            "take a run of objective catlip whose loss is of each class by itself, as bce is",
         )
     naming = captions.of_vocabulary(vocabulary)
     tagger = checkpoint

@@ -12,9 +12,9 @@ from PIL import Image
 from catlipctl import checkpoints, models
 from catlipctl.checkpoints import OPEN_CLIP_CONFIG, OPEN_CLIP_WEIGHTS, open_clip_files
 from catlipctl.labels.targets import Label, LabelSet
-from catlipctl.objectives import Clip, Context
+from catlipctl.objectives import OBJECTIVES, Context, Contrastive
 from catlipctl.settings.models import ModelSettings, TextSettings
-from catlipctl.settings.objectives import ClipSettings
+from catlipctl.settings.objectives import ClipSettings, SuperclipSettings
 from catlipctl.transfer import evaluate
 from catlipctl.transfer.labelled import open_splits
 from catlipctl.transfer.probes.text import PROTOCOL, class_names, text_rows
@@ -22,11 +22,17 @@ from catlipctl.transfer.probes.text import PROTOCOL, class_names, text_rows
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=24))
 
 
-def test_a_clip_checkpoint_says_what_open_clip_says(folders: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["clip", "superclip"])
+def test_a_checkpoint_with_a_text_tower_says_what_open_clip_says(
+    kind: str, folders: Path, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
-    made = models.create(ModelSettings(name="resnet10t", image_size=32, crop_pct=1.0), SETTINGS.embed_dim)
+    settings = SuperclipSettings(**SETTINGS.model_dump()) if kind == "superclip" else SETTINGS
+    outputs = OBJECTIVES[kind].head_size(settings, 7)
+    made = models.create(ModelSettings(name="resnet10t", image_size=32, crop_pct=1.0), outputs)
     made.module.train()(torch.rand(8, 3, 32, 32))
-    objective = Clip.build(SETTINGS, Context(tower=made)).eval()
+    objective = OBJECTIVES[kind].build(settings, Context(tower=made, encode=lambda _: [])).eval()
+    assert isinstance(objective, Contrastive)
     config, tensors = open_clip_files(objective)
     files, weights = {OPEN_CLIP_CONFIG: json.dumps(config)}, {OPEN_CLIP_WEIGHTS: tensors}
     checkpoints.write(tmp_path / "clip", tower=made, config={}, files=files, tensors=weights)

@@ -1,56 +1,74 @@
-"""CLIP against open_clip's own model and loss: values, gradients, steps; in pieces and on two processes."""
+"""CLIP and SigLIP against open_clip's own models and losses: in pieces and on several processes."""
 
-import copy
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import open_clip
 import pytest
 import torch
+from open_clip.loss import SigLipLoss
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from catlipctl import models, objectives
+from catlipctl import models
 from catlipctl.data.batch import Batch, Step, share
-from catlipctl.objectives import Clip, Context
+from catlipctl.objectives import OBJECTIVES, Clip, Context
+from catlipctl.objectives.contrastive import Contrastive
 from catlipctl.settings.models import ModelSettings, TextSettings
 from catlipctl.settings.objectives import ClipSettings
 
 SETTINGS = ClipSettings(embed_dim=16, text=TextSettings(width=24, heads=2, layers=2, context_length=9))
-CASES = [(8, None), (8, 2), (7, None), (7, 2), (5, 2), (1, None)]
+SHARES = [(8, None), (8, 2), (7, None), (7, 2), (5, 2), (1, None)]
 """Rows of a step, most in a piece. Of 5 rows in pieces of 2, one of two processes has an empty piece."""
+CASES = [
+    *(("clip", *rows, exact) for rows in SHARES for exact in (True, False)),
+    *(("siglip", *rows, True) for rows in SHARES),
+    ("siglip", 7, 2, False),
+]
+RING = [("siglip", 8, None, True), ("siglip", 7, 2, True), ("siglip", 2, None, True)]
+LOSSES = {"clip": open_clip.ClipLoss, "siglip": SigLipLoss}
 
 # open_clip gathers by torch's older name for it.
 pytestmark = pytest.mark.filterwarnings("ignore:torch.distributed.nn")
 
 
-def built(name: str = "test_vit", *, rank: int = 0, world: int = 1, exact: bool = True) -> Clip:
+def built(
+    kind: str = "clip",
+    name: str = "test_vit",
+    *,
+    rank: int = 0,
+    world: int = 1,
+    exact: bool = True,
+    captions: tuple[float, ...] = (),
+) -> Contrastive:
     """Our objective; `exact` makes it float64, with images that are."""
     torch.manual_seed(0)
     size = {"test_vit": 160, "resnet10t": 32}[name]
-    objective = objectives.Clip
+    objective = OBJECTIVES[kind]
     tower = models.create(ModelSettings(name=name, image_size=size), objective.head_size(SETTINGS, None))
-    found = objective.build(SETTINGS, Context(tower=tower, rank=rank, world=world))
-    assert isinstance(found, Clip)
+    found = objective.build(SETTINGS, Context(tower=tower, rank=rank, world=world, captions=captions))
+    assert isinstance(found, Contrastive)
     if exact:
         found.double()
         found.pixels = lambda batch: (pixels(found, batch).double(), {})  # type: ignore[method-assign]
     return found
 
 
-def pixels(objective: Clip, batch: Batch) -> Tensor:
+def pixels(objective: Contrastive, batch: Batch) -> Tensor:
     preprocessing = objective.tower.preprocessing
     mean, std = (torch.tensor(v)[:, None, None] for v in (preprocessing.mean, preprocessing.std))
     return (batch.images.float() / 255 - mean) / std
 
 
-def reference(objective: Clip) -> nn.Module:
+def reference(objective: Contrastive) -> nn.Module:
     """open_clip's model of the same weights: timm's tower without a classifier, then its projection."""
     tower = objective.tower
     vision = {
@@ -60,7 +78,9 @@ def reference(objective: Clip) -> nn.Module:
         "timm_proj": "linear",
         "timm_proj_bias": True,
     }
-    model = open_clip.CustomTextCLIP(SETTINGS.embed_dim, vision, SETTINGS.text.model_dump(), output_dict=True)
+    bias = objective.logit_bias.item() if hasattr(objective, "logit_bias") else None
+    text = SETTINGS.text.model_dump()
+    model = open_clip.CustomTextCLIP(SETTINGS.embed_dim, vision, text, init_logit_bias=bias, output_dict=True)
     model.to(objective.logit_scale.dtype)
     model.load_state_dict({theirs(name): value for name, value in objective.state_dict().items()})
     return model
@@ -107,17 +127,17 @@ def pieces(batch: Batch, most: int | None, rank: int = 0, world: int = 1) -> Ite
         )
 
 
-def learn(objective: Clip, module: nn.Module, parts: list[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
-    """What the loop does: this process's part of the mean loss, and the gradients."""
+def learn(objective: Contrastive, module: nn.Module, parts: list[Batch]) -> tuple[Tensor, dict[str, Tensor]]:
+    """What the loop does: this process's part of the mean loss and of the accuracy; and the gradients."""
     rows, world = parts[0].step.rows, objective.world
     objective.prepare(parts[0].step, parts)
-    total = torch.zeros((), dtype=torch.float64)
+    total = torch.zeros(2, dtype=torch.float64)
     for index, part in enumerate(parts):
         last = index == len(parts) - 1
         with nullcontext() if last or module is objective else module.no_sync():  # type: ignore[operator]
-            loss = module(part).loss
-            (loss * (part.counted * world / rows)).backward()
-        total += loss.detach() * (part.counted / rows)
+            output = module(part)
+            (output.loss * (part.counted * world / rows)).backward()
+        total += torch.stack([output.loss.detach(), output.parts["accuracy"]]) * (part.counted / rows)
     return total, gradients(objective)
 
 
@@ -125,13 +145,21 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
     return {theirs(name): value.grad for name, value in module.named_parameters() if value.grad is not None}
 
 
-def expected(objective: Clip, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """open_clip's loss of one big batch, and its gradients."""
+def expected(objective: Contrastive, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """open_clip's loss of one big batch and how many images find their text; and the gradients."""
     model = reference(objective)
     images = pixels(objective, batch).to(objective.logit_scale.dtype)
-    loss = open_clip.ClipLoss()(**model(images, batch.targets["tokens"]))
+    output = model(images, batch.targets["tokens"])
+    loss = LOSSES[type(objective).__name__.lower()]()(**output)
     loss.backward()
-    return loss.detach(), gradients(model)
+    nearest = (output["image_features"] @ output["text_features"].T).argmax(1)
+    accuracy = (nearest == torch.arange(len(batch))).double().mean()
+    return torch.stack([loss.detach(), accuracy]), gradients(model)
+
+
+def assert_told(found: Tensor, wanted: Tensor, exact: bool) -> None:
+    assert found[0].item() == pytest.approx(wanted[0].item(), abs=1e-10 if exact else 1e-5)
+    assert found[1].item() == pytest.approx(wanted[1].item(), abs=1e-6)
 
 
 def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor], exact: bool) -> None:
@@ -141,89 +169,116 @@ def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor], exact: bool
         torch.testing.assert_close(found[name], value, rtol=0, atol=tolerance, msg=lambda m, n=name: n + m)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize(("rows", "most"), CASES)
-def test_one_process(rows: int, most: int | None, exact: bool) -> None:
-    objective = built(exact=exact)
+@pytest.mark.parametrize(("kind", "rows", "most", "exact"), CASES)
+def test_one_process(kind: str, rows: int, most: int | None, exact: bool) -> None:
+    objective = built(kind, exact=exact)
     batch = whole(rows, 160)
-    loss, found = learn(objective, objective, [*pieces(batch, most)])
-    wanted_loss, wanted = expected(objective, batch)
-    assert loss.item() == pytest.approx(wanted_loss.item(), abs=1e-10 if exact else 1e-5)
+    told, found = learn(objective, objective, [*pieces(batch, most)])
+    wanted_told, wanted = expected(objective, batch)
+    assert_told(told, wanted_told, exact)
     assert_same(found, wanted, exact)
 
 
+Processes = dict[int, list[dict[str, Tensor]]]
+"""What each of two and of three gloo processes found of every case, by `CASE/NAME`."""
+
+
 @pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """What each of two gloo processes found of every case, by `CASE/NAME`."""
-    folder = tmp_path_factory.mktemp("two")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Processes:
+    folder = tmp_path_factory.mktemp("processes")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [
-        subprocess.Popen([sys.executable, __file__, str(rank), str(folder)], env=environment)
-        for rank in range(2)
-    ]
-    assert [process.wait(timeout=300) for process in running] == [0, 0]
-    return load_file(folder / "0.safetensors"), load_file(folder / "1.safetensors")
+    subprocess.run([sys.executable, __file__, str(folder)], env=environment, check=True, timeout=300)
+    return {
+        world: [load_file(folder / f"{rank} of {world}.safetensors") for rank in range(world)]
+        for world in (2, 3)
+    }
 
 
-def worker(rank: int, folder: Path) -> None:
+def launch(folder: Path) -> None:
+    """Forked, not started anew: to import torch, timm and open_clip takes longer than what they do here."""
+    fork = multiprocessing.get_context("fork")
+    for world in (2, 3):
+        workers = [fork.Process(target=worker, args=(rank, world, folder)) for rank in range(world)]
+        for one in workers:
+            one.start()
+        for one in workers:
+            one.join()
+            assert one.exitcode == 0
+
+
+def worker(rank: int, world: int, folder: Path) -> None:
     torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+        "gloo", init_method=f"file://{folder}/meeting of {world}", rank=rank, world_size=world
     )
     found: dict[str, Tensor] = {}
 
-    def keep(case: str, loss: Tensor, by_name: dict[str, Tensor]) -> None:
-        found[f"{case}/loss"] = loss
+    def keep(case: str, told: Tensor, by_name: dict[str, Tensor]) -> None:
+        found[f"{case}/told"] = told
         found.update({f"{case}/{name.removeprefix('module.')}": value for name, value in by_name.items()})
 
-    for exact in (True, False):
-        for rows, most in CASES:
-            objective = built(rank=rank, world=2, exact=exact)
-            parts = [*pieces(whole(rows, 160), most, rank, 2)]
-            keep(f"ours {exact} {rows} {most}", *learn(objective, DistributedDataParallel(objective), parts))
-    objective = built()
-    model = DistributedDataParallel(reference(objective))
-    (part,) = pieces(whole(8, 160), None, rank, 2)
-    criterion = open_clip.ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=2)
-    loss = criterion(**model(pixels(objective, part).double(), part.targets["tokens"]))
-    loss.backward()
-    keep("theirs", loss.detach() / 2, gradients(model))
-    save_file(found, folder / f"{rank}.safetensors")
+    for kind, rows, most, exact in CASES if world == 2 else RING:
+        objective = built(kind, rank=rank, world=world, exact=exact)
+        parts = [*pieces(whole(rows, 160), most, rank, world)]
+        name = f"ours {kind} {rows} {most} {exact}"
+        keep(name, *learn(objective, DistributedDataParallel(objective), parts))
+    options = {"clip": {"local_loss": True, "gather_with_grad": True}, "siglip": {}}
+    for kind in options if world == 2 else ():
+        objective = built(kind)
+        model = DistributedDataParallel(reference(objective))
+        (part,) = pieces(whole(4 * world, 160), None, rank, world)
+        criterion = LOSSES[kind](rank=rank, world_size=world, **options[kind])
+        loss = criterion(**model(pixels(objective, part).double(), part.targets["tokens"]))
+        loss.backward()
+        keep(f"theirs {kind}", loss.detach() / world, gradients(model))
+    save_file(found, folder / f"{rank} of {world}.safetensors")
     torch.distributed.destroy_process_group()
 
 
 def case(found: dict[str, Tensor], name: str) -> tuple[Tensor, dict[str, Tensor]]:
     prefix = name + "/"
     values = {key.removeprefix(prefix): value for key, value in found.items() if key.startswith(prefix)}
-    return values.pop("loss"), values
+    return values.pop("told"), values
 
 
-@pytest.mark.parametrize("exact", [True, False])
-@pytest.mark.parametrize(("rows", "most"), CASES)
+@pytest.mark.parametrize(("kind", "rows", "most", "exact"), CASES)
 def test_two_processes_have_the_gradients_of_one_big_batch(
-    two_processes: tuple[dict[str, Tensor], ...], rows: int, most: int | None, exact: bool
+    processes: Processes, kind: str, rows: int, most: int | None, exact: bool
 ) -> None:
-    wanted_loss, wanted = expected(built(exact=exact), whole(rows, 160))
-    found = [case(one, f"ours {exact} {rows} {most}") for one in two_processes]
-    total = sum(loss.item() for loss, _ in found)
-    assert total == pytest.approx(wanted_loss.item(), abs=1e-10 if exact else 1e-5)
+    assert_one_big_batch(processes[2], kind, rows, most, exact)
+
+
+def assert_one_big_batch(
+    found_by: list[dict[str, Tensor]], kind: str, rows: int, most: int | None, exact: bool
+) -> None:
+    wanted_told, wanted = expected(built(kind, exact=exact), whole(rows, 160))
+    found = [case(one, f"ours {kind} {rows} {most} {exact}") for one in found_by]
+    total = torch.stack([told for told, _ in found]).sum(0)
+    assert_told(total, wanted_told, exact)
     for _, values in found:
         assert_same(values, wanted, exact)
 
 
-def test_two_processes_have_the_gradients_of_open_clip_on_two(
-    two_processes: tuple[dict[str, Tensor], ...],
-) -> None:
-    for one in two_processes:
-        loss, values = case(one, "ours True 8 None")
-        wanted_loss, wanted = case(one, "theirs")
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_two_processes_have_the_gradients_of_open_clip_on_two(processes: Processes, kind: str) -> None:
+    for one in processes[2]:
+        told, values = case(one, f"ours {kind} 8 None True")
+        wanted_loss, wanted = case(one, f"theirs {kind}")
         # Each process's mean of its rows, and the gradient of all.
-        assert loss.item() == pytest.approx(wanted_loss.item(), abs=1e-10)
+        assert told[0].item() == pytest.approx(wanted_loss.item(), abs=1e-10)
         assert_same(values, wanted, exact=True)
+
+
+@pytest.mark.parametrize(("kind", "rows", "most", "exact"), RING)
+def test_texts_go_round_a_ring_of_three(
+    processes: Processes, kind: str, rows: int, most: int | None, exact: bool
+) -> None:
+    """Of 2 rows one process has none."""
+    assert_one_big_batch(processes[3], kind, rows, most, exact)
 
 
 def test_accumulation_with_batch_statistics_sees_each_image_once() -> None:
     """Each piece is normalised by its own statistics, which move the running ones once."""
-    objective = built("resnet10t")
+    objective = built(name="resnet10t")
     model = reference(objective)
     parts = [*pieces(whole(8, 32), 4)]
     _, found = learn(objective, objective, parts)
@@ -266,15 +321,20 @@ def test_training_steps_are_open_clips_where_the_scale_is_clamped() -> None:
     assert scales[-1] < 95
 
 
-def test_accuracy_is_the_share_of_images_nearest_to_their_own_text() -> None:
-    objective, batch = built(), whole(8, 160)
-    output = reference(objective)(pixels(objective, batch).double(), batch.targets["tokens"])
-    nearest = (output["image_features"] @ output["text_features"].T).argmax(1)
-    share_right = (nearest == torch.arange(8)).double().mean().item()
-    parts = [*pieces(batch, 3)]
-    objective.prepare(batch.step, parts)
-    told = [objective(part).parts["accuracy"].item() * len(part) / 8 for part in parts]
-    assert sum(told) == pytest.approx(share_right)
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_of_several_captions_each_has_its_loss(kind: str) -> None:
+    """The mean by weight of open_clip's loss with the first captions, and of that with the second."""
+    objective, first = built(kind, captions=(3.0, 1.0)), whole(7, 160)
+    tokens = [first.targets["tokens"], open_clip.tokenize([f"so {i}" for i in range(7)], 9)]
+    both = replace(first, targets={"tokens": torch.stack(tokens, dim=1)})
+    told, found = learn(objective, objective, [*pieces(both, 3)])
+    model, total = reference(objective), torch.zeros((), dtype=torch.float64)
+    for one, weight in zip(tokens, (0.75, 0.25), strict=True):
+        total = total + weight * LOSSES[kind]()(**model(pixels(objective, first).double(), one))
+    total.backward()
+    assert told[0].item() == pytest.approx(total.item(), abs=1e-10)
+    assert_same(found, gradients(model), exact=True)
+    assert objective.stand_ins(4)["tokens"].shape == (4, *both.targets["tokens"].shape[1:])
 
 
 def test_pieces_under_autocast_learn_as_one_batch_does() -> None:
@@ -295,17 +355,25 @@ def test_pieces_under_autocast_learn_as_one_batch_does() -> None:
         torch.testing.assert_close(found[1][name], value, rtol=0, atol=0.05 * scale, msg=name)
 
 
-def test_what_is_without_weight_decay_has_that_name() -> None:
-    objective = built()
-    assert objective.undecayed <= dict(objective.named_parameters()).keys()
-    assert objective.logit_scale.item() == pytest.approx(math.log(1 / 0.07))
-    assert copy.deepcopy(objective).logit_scale.ndim == 0
-
-
-if __name__ == "__main__":
-    worker(int(sys.argv[1]), Path(sys.argv[2]))
+@pytest.mark.parametrize(("kind", "scale", "bias"), [("clip", 1 / 0.07, None), ("siglip", 10, -10)])
+def test_scalars_start_as_published_and_are_without_weight_decay(
+    kind: str, scale: float, bias: float | None
+) -> None:
+    objective = built(kind)
+    learned = dict(objective.named_parameters())
+    scalars = {name: value.item() for name, value in learned.items() if value.ndim == 0}
+    wanted = {"logit_scale": math.log(scale)} | ({} if bias is None else {"logit_bias": bias})
+    assert scalars == pytest.approx(wanted)
+    assert objective.undecayed == scalars.keys()
+    assert OBJECTIVES[kind].parameters_beside(SETTINGS, 64) == sum(
+        value.numel() for name, value in learned.items() if not name.startswith("model.")
+    )
 
 
 def test_the_text_tower_has_the_operations_that_open_clip_lists() -> None:
     """open_clip's model profile: 2.98 GMACs of text in its ViT-B models; two operations each."""
-    assert Clip.flops_beside(None) == pytest.approx(2 * 2.98e9, rel=2e-3)
+    assert Clip.flops_beside(None, 768) == pytest.approx(2 * 2.98e9, rel=2e-3)
+
+
+if __name__ == "__main__":
+    launch(Path(sys.argv[1]))
