@@ -66,6 +66,18 @@ def image_size(configuration: Configuration) -> int:
     return int(size if isinstance(size, int) else size[0])
 
 
+def changed(
+    configuration: Configuration, *, image_size: int | None = None, context: int | None = None
+) -> Configuration:
+    """The configuration for images of other pixels a side, or captions of other tokens; None: as it is."""
+    made = copy.deepcopy(configuration)
+    if image_size is not None:
+        made["vision_cfg"]["image_size"] = image_size
+    if context is not None:
+        made["text_cfg"]["context_length"] = context
+    return made
+
+
 def text_settings(configuration: Configuration) -> TextSettings:
     """Its text tower, as a recipe says it."""
     return TextSettings(**configuration["text_cfg"])
@@ -77,6 +89,15 @@ def clip_model(configuration: Configuration) -> nn.Module:
     custom = arguments.pop("custom_text", False)
     model: nn.Module = (CustomTextCLIP if custom else CLIP)(**arguments, output_dict=True)
     return model
+
+
+class WithHead(nn.Sequential):
+    """A trunk and its head, one after the other."""
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute the trunk's blocks again in the backward pass, as timm's towers call it."""
+        trunk: Any = self[0]
+        trunk.set_grad_checkpointing(enable)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +129,12 @@ class OpenClipTower:
         return pooled
 
 
-def image_tower(name: str, outputs: int, *, bias: bool = True) -> OpenClipTower:
-    """The image tower of the configuration of that name, untrained, with a head of so many outputs."""
-    configuration = find(name)
+def image_tower(configuration: Configuration, outputs: int, *, bias: bool = True) -> OpenClipTower:
+    """The configuration's image tower, untrained, with a head of so many outputs."""
     trunk, width = image_trunk(configuration)
     return OpenClipTower(
-        name=name,
-        module=nn.Sequential(trunk, nn.Linear(width, outputs, bias=bias)),
+        name="open_clip's",
+        module=WithHead(trunk, nn.Linear(width, outputs, bias=bias)),
         preprocessing=Preprocessing(image_size(configuration), OPENAI_DATASET_MEAN, OPENAI_DATASET_STD),
     )
 

@@ -1,85 +1,77 @@
-"""What a step makes of a device: of its speed, of its memory, and how much of the step is head and loss."""
+"""How fast a device is, and the largest batch that fits into it."""
 
 import time
 from collections.abc import Callable
 
-import torch
-
-from catlipctl.bench.learners import Comparison
-from catlipctl.bench.loss import LossSettings, learning, made_up_head
-from catlipctl.bench.memory import peak_memory
-from catlipctl.bench.result import DeviceUse, Fitting, Spread
-from catlipctl.errors import OutOfMemory, UsageError
-from catlipctl.objectives.losses import bce
+from catlipctl.bench.comparison import Comparison, Entry
+from catlipctl.bench.memory import trial
+from catlipctl.bench.step_result import Device, Fitting
+from catlipctl.errors import MachineError, OutOfMemory, UsageError
 from catlipctl.pretraining.cost import measured
 from catlipctl.progress import Progress
+from catlipctl.training.tuning import float32_products
 from catlipctl.training.utilisation import Utilisation
 from catlipctl.training.world import World
 
-TRIES = 6
-"""Of head and loss alone, the first of which does not count."""
 MOST_TIMES = 16
 """Times the batch that was asked for, where the search for the largest one ends."""
 GRAIN = 8
 """Images by which the search is exact, or a sixteenth of the batch if that is more."""
+STEPS = 10
+"""At the largest batch, all but the first of which are timed."""
 
 
-def device_use(
-    comparison: Comparison, width: int, recompiled: int, largest: Fitting | None, world: World
-) -> DeviceUse:
-    """width: of the features that the head is given."""
-    precision = world.precision("auto")
-    peak = Utilisation(world, precision, {}).peak
-    return DeviceUse(
-        products=measured(world.device, precision),
-        peak=peak and peak.flops,
-        peak_of=peak and peak.of,
-        head_and_loss=head_and_loss(comparison, width, world),
-        recompiled=recompiled,
-        largest=largest,
-    )
+def speed(comparison: Comparison, world: World) -> Device:
+    """What large matrix products reach here, and what the maker states, in the case's precision."""
+    precision = world.precision(comparison.precision)
+    with float32_products(world.device, comparison.precision):
+        # As steps are timed (`spans.timed`).
+        by_cores = world.device.type == "cpu" and world.size == 1
+        products = measured(world.device, precision, time.process_time if by_cores else time.perf_counter)
+        peak = Utilisation(world, precision, {}).peak
+    return Device(products=products, peak=peak and peak.flops, peak_of=peak and peak.of)
 
 
-def head_and_loss(comparison: Comparison, width: int, world: World) -> Spread:
-    """Seconds of CatLIP's head and loss alone, forward and backward, in one process's shapes of the step."""
-    settings = LossSettings(
-        batch_size=comparison.batch_size, classes=comparison.classes, width=width, seed=comparison.seed
-    )
-    head, features, pairs = made_up_head(settings, world)
-    way = learning(head, features, lambda logits: bce(logits, pairs))
-    seconds = []
-    for _ in range(TRIES):
-        start = time.perf_counter()
-        way(1)
-        if world.device.type == "cuda":
-            torch.cuda.synchronize(world.device)
-        seconds.append(time.perf_counter() - start)
-    return Spread.of(seconds[1:])
-
-
-def find_batch(comparison: Comparison, world: World, progress: Progress) -> Fitting:
-    """The largest batch at which steps of CatLIP fit into memory, each tried in a process of its own.
-
-    UsageError where several processes measure, OutOfMemory where the comparison's own batch does not fit.
-    """
+def must_search(world: World) -> None:
+    """Raise what forbids the search for the largest batch: a CPU (MachineError), several processes."""
+    if world.device.type == "cpu":
+        raise MachineError(
+            "--find-batch-size searches a GPU's memory; this is a CPU, whose memory all programs share",
+            "leave it out, or take a machine with a GPU",
+        )
     if world.size > 1:
         raise UsageError("several processes cannot search the largest batch", "measure with one")
+
+
+def find_batch(entry: Entry, comparison: Comparison, world: World, progress: Progress) -> Fitting:
+    """The largest batch at which steps of an entry fit into memory, each tried in a process of its own.
+
+    OutOfMemory where the comparison's own batch does not fit.
+    """
     peaks: dict[int, int] = {}
+
+    def sized(batch: int) -> Comparison:
+        return comparison.model_copy(update={"batch_size": batch})
 
     def fits(batch: int) -> bool:
         try:
-            peaks[batch] = peak_memory("CatLIP", comparison.model_copy(update={"batch_size": batch}), world)
+            peaks[batch] = trial(entry, sized(batch), world).peak_bytes
         except OutOfMemory:
-            progress.note(f"{batch} images do not fit")
+            progress.note(f"{entry.name}: {batch} images do not fit")
             return False
-        progress.note(f"{batch} images fit, in {peaks[batch] / 2**30:.1f} GiB")
+        progress.note(f"{entry.name}: {batch} images fit, in {peaks[batch] / 2**30:.1f} GiB")
         return True
 
     first = comparison.batch_size
     if not fits(first):
         raise OutOfMemory(f"{first} images a step do not fit into memory", "take a smaller --batch-size")
     found = largest(fits, first, MOST_TIMES * first)
-    return Fitting(batch_size=found, peak_memory_bytes=peaks[found], searched_to=MOST_TIMES * first)
+    return Fitting(
+        batch_size=found,
+        peak_memory_bytes=peaks[found],
+        searched_to=MOST_TIMES * first,
+        images_per_second=found / trial(entry, sized(found), world, STEPS).seconds,
+    )
 
 
 def largest(fits: Callable[[int], bool], first: int, most: int) -> int:

@@ -14,12 +14,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from catlipctl.bench import configuration as configurations
-from catlipctl.bench.learners import OPTIMISER, Comparison, catlip_objective, made_up_batch
+from catlipctl.bench.comparison import CLASSES, MOMENTUM, OPTIMISER, Comparison, made_up_batch
+from catlipctl.bench.learners import catlip_objective
 from catlipctl.bench.result import LoopBenchmark, LoopRow, Spread
-from catlipctl.bench.step import StepSettings
 from catlipctl.bench.turns import Way, in_turns
 from catlipctl.objectives.losses import Pairs, bce
 from catlipctl.progress import SILENT, Progress
@@ -36,18 +37,35 @@ from catlipctl.training.tuning import float32_products, garbage_frozen
 from catlipctl.training.utilisation import Utilisation
 from catlipctl.training.world import World
 
-MOMENTUM = 5e-4
-"""Of the average (CatLIP Table 6)."""
 FEWEST_STEPS = 3
 """Of a turn: ours reads a step when the next one is launched."""
 ROUNDS = 12
 
 
-class LoopSettings(StepSettings):
-    """Settings of `bench loop`: `bench step`'s, for CatLIP alone. compile: both towers."""
+class LoopSettings(BaseModel):
+    """Settings of `bench loop`. rounds: turns of each that count. compile: both towers.
 
-    rounds: int | None = ROUNDS
+    model, batch_size: ViT-B-16 and 256 images on a GPU, ViT-S-16 and 8 elsewhere, where there are none.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = None
+    batch_size: int | None = Field(default=None, ge=2)
+    classes: int = Field(default=CLASSES, ge=1)
+    rounds: int = Field(default=ROUNDS, ge=1)
     compile: bool = False
+    seed: int = 0
+
+    def comparison(self, device: torch.device) -> Comparison:
+        """What both loops have in common."""
+        model, batch_size = ("ViT-B-16", 256) if device.type == "cuda" else ("ViT-S-16", 8)
+        return Comparison(
+            model=self.model or model,
+            batch_size=self.batch_size or batch_size,
+            classes=self.classes,
+            seed=self.seed,
+        )
 
 
 def loop(settings: LoopSettings, progress: Progress = SILENT) -> LoopBenchmark:
@@ -60,17 +78,17 @@ def loop(settings: LoopSettings, progress: Progress = SILENT) -> LoopBenchmark:
             "loop": ours(comparison, world, Path(folder) / "metrics.jsonl", compiled=settings.compile),
             "bare loop": bare(comparison, world, compiled=settings.compile),
         }
-        taken = in_turns(ways, settings.rounds or ROUNDS, world.device, progress, fewest=FEWEST_STEPS)
+        taken = in_turns(ways, settings.rounds, world.device, progress, fewest=FEWEST_STEPS)
     speeds = {name: [comparison.batch_size / seconds for seconds in all_] for name, all_ in taken.items()}
     kind = str(world.precision("auto")).removeprefix("torch.")
     return LoopBenchmark(
-        protocol=f"loop of training steps, same batch: {comparison.model}, {comparison.classes} classes, "
+        protocol=f"loop of training steps, same batch: {comparison.model}, {settings.classes} classes, "
         f"{comparison.batch_size} images, {kind} on {world.device.type}",
         seed=comparison.seed,
         data={"images": "synthetic", "labels": "synthetic"},
         model=comparison.model,
-        image_size=configurations.image_size(configurations.find(comparison.model)),
-        classes=comparison.classes,
+        image_size=configurations.image_size(comparison.configuration()),
+        classes=settings.classes,
         batch_size=comparison.batch_size,
         device=world.device.type,
         precision=kind,
@@ -153,11 +171,11 @@ def bare(comparison: Comparison, world: World, *, compiled: bool) -> Way:
     """Forward, loss, backward, clipping, optimiser, average, as one writes them by hand."""
     device, precision = world.device, world.precision("auto")
     torch.manual_seed(comparison.seed)
-    tower = configurations.image_tower(comparison.model, comparison.classes)
+    tower = configurations.image_tower(comparison.configuration(), comparison.classes_of("catlip"))
     module = tower.module.to(device).train()
     optimiser = create(OPTIMISER, parameter_groups(dict(module.named_parameters()), OPTIMISER.weight_decay))
     if compiled:
-        Compilation(module)
+        Compilation([module])
     parameters: list[Tensor] = list(module.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]
     batch = made_up_batch(comparison, world).to(device)

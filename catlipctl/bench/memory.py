@@ -1,15 +1,18 @@
-"""The peak memory of training one objective, in a process of its own: a high-water mark never falls."""
+"""Steps of one contestant in a process of its own, for its peak memory: a high-water mark never falls."""
 
 import json
 import os
+import statistics
 import subprocess
 import sys
+from typing import NamedTuple
 
 import torch
 from accelerate.utils.other import get_free_port
 
-from catlipctl.bench.contestants import CONTESTANTS
-from catlipctl.bench.learners import Comparison
+from catlipctl.bench.comparison import Comparison, Entry
+from catlipctl.bench.contestants import build
+from catlipctl.bench.spans import timed
 from catlipctl.errors import CatlipctlError, OutOfMemory
 from catlipctl.results import high_water
 from catlipctl.training.world import World
@@ -18,12 +21,20 @@ STEPS = 2
 """From its second step on, an optimiser's state lies beside gradients and activations."""
 
 
-def peak_memory(name: str, comparison: Comparison, world: World) -> int:
-    """Bytes that steps of the contestant of that name (`CatLIP`, ...) take, in each process of `world`.
+class Trial(NamedTuple):
+    """Steps in a fresh process: bytes that they took at their peak, and the last ones' median seconds."""
 
-    OutOfMemory where it does not fit.
+    peak_bytes: int
+    seconds: float
+
+
+def trial(entry: Entry, comparison: Comparison, world: World, steps: int = STEPS) -> Trial:
+    """Take some steps of a contestant, each process of `world` in a child of its own; the largest peak.
+
+    OutOfMemory where they do not fit.
     """
-    job = {"contestant": name, "comparison": comparison.model_dump(), "cpu": world.device.type == "cpu"}
+    cpu = world.device.type == "cpu"
+    job = {"entry": entry.model_dump(), "comparison": comparison.model_dump(), "cpu": cpu, "steps": steps}
     child = subprocess.run(
         [sys.executable, "-m", __name__],
         input=json.dumps(job),
@@ -34,15 +45,16 @@ def peak_memory(name: str, comparison: Comparison, world: World) -> int:
     )
     if child.returncode in (-9, OutOfMemory.exit_code):
         raise OutOfMemory(
-            f"{name} does not fit into memory with {comparison.batch_size} images a step",
+            f"{entry.name} does not fit into memory with {comparison.batch_size} images a step",
             "take a smaller --batch-size",
         )
     if child.returncode:
         last = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise CatlipctlError(
-            f"the process that measures {name}'s memory ended with {child.returncode}: {last}"
+            f"the process that measures {entry.name}'s memory ended with {child.returncode}: {last}"
         )
-    return world.maximum(int(json.loads(child.stdout.strip().splitlines()[-1])["peak_bytes"]))[0]
+    found = json.loads(child.stdout.strip().splitlines()[-1])
+    return Trial(world.maximum(int(found["peak_bytes"]))[0], found["seconds"])
 
 
 def _environment(world: World) -> dict[str, str]:
@@ -55,27 +67,27 @@ def _environment(world: World) -> dict[str, str]:
     return environment
 
 
-def measure(name: str, comparison: Comparison, world: World) -> int:
+def measure(entry: Entry, comparison: Comparison, world: World, steps: int) -> Trial:
     """Train for a few steps in this process, which has done nothing else; bytes beyond those it had."""
     before = high_water()
-    contestant = CONTESTANTS[name](comparison, world)
-    for _ in range(STEPS):
-        contestant.step(lambda _: None)
+    contestant = build(entry, comparison, world)
+    seconds = [sum(timed(contestant, world.device, alone=world.size == 1).values()) for _ in range(steps)]
+    peak = high_water() - before
     if world.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(world.device)
-    return high_water() - before
+        peak = torch.cuda.max_memory_allocated(world.device)
+    return Trial(peak, statistics.median(seconds[STEPS - 1 :]))
 
 
 def main() -> int:
-    """Read the job from stdin, print the peak; exit 7 where memory was too small."""
+    """Read the job from stdin, print the trial; exit 7 where memory was too small."""
     job = json.loads(sys.stdin.read())
     world = World(cpu=job["cpu"])
     try:
-        peak = measure(job["contestant"], Comparison(**job["comparison"]), world)
+        found = measure(Entry(**job["entry"]), Comparison(**job["comparison"]), world, job["steps"])
     except (OutOfMemory, MemoryError, torch.OutOfMemoryError):
         return OutOfMemory.exit_code
     world.close()
-    print(json.dumps({"peak_bytes": peak}))
+    print(json.dumps(found._asdict()))
     return 0
 
 

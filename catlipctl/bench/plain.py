@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from catlipctl.bench import configuration as configurations
-from catlipctl.bench.learners import OPTIMISER, Comparison, Contestant, Mark, made_up_batch
+from catlipctl.bench.comparison import OPTIMISER, Comparison, Entry, made_up_batch
+from catlipctl.bench.spans import Contestant, Mark, Span
 from catlipctl.training.world import World
 
 
@@ -30,6 +31,7 @@ class Plain:
         inputs: Sequence[Tensor],
         loss: Callable[[Any], Tensor],
         world: World,
+        precision: torch.dtype,
     ) -> None:
         self.module = module.to(world.device).train()
         parameters = list(module.parameters())
@@ -50,40 +52,42 @@ class Plain:
             for numbers in (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
         )
         self._mean, self._std = mean, std
-        self._device, self._precision = world.device.type, world.precision("auto")
+        self._device, self._precision = world.device.type, precision
 
     def step(self, mark: Mark) -> float:
         """Take a step; the loss before it, looked at when the step is over."""
         images = self._images.float().div_(255).sub_(self._mean).div_(self._std)
         with torch.autocast(self._device, self._precision, enabled=self._precision != torch.float32):
             outputs = self._wrapped(images, *self._inputs)
-            mark("forward")
+            mark(Span("forward"))
             loss = self._loss(outputs)
-        mark("loss")
+        mark(Span("loss"))
         loss.backward()
-        mark("backward")
+        mark(Span("backward"))
         assert OPTIMISER.clip_norm is not None
         nn.utils.clip_grad_norm_(self.module.parameters(), OPTIMISER.clip_norm)
         self.optimiser.step()
         # Here, as the learner does: memory that one keeps while others step is warm for it alone.
         self.optimiser.zero_grad()
-        mark("optimiser")
+        mark(Span("optimiser"))
         return float(loss.detach())
 
 
-def plain_timm(comparison: Comparison, world: World) -> Contestant:
+def plain_timm(entry: Entry, comparison: Comparison, world: World) -> Contestant:
     """The image tower with its classifier, and timm's binary cross-entropy on targets made dense before."""
     torch.manual_seed(comparison.seed)
-    module = configurations.image_tower(comparison.model, comparison.classes).module
+    classes = comparison.classes_of(entry.objective)
+    module = configurations.image_tower(comparison.configuration(), classes).module
     batch = made_up_batch(comparison, world).to(world.device)
     rows = torch.arange(len(batch), device=world.device).repeat_interleave(batch.targets["counts"])
-    dense = torch.zeros(len(batch), comparison.classes, device=world.device)
+    dense = torch.zeros(len(batch), classes, device=world.device)
     dense[rows, batch.targets["classes"]] = 1
     cross_entropy = BinaryCrossEntropy(smoothing=0.0, sum_classes=True)
-    return Plain(module, batch.images, [], lambda logits: cross_entropy(logits, dense), world)
+    precision = world.precision(comparison.precision)
+    return Plain(module, batch.images, [], lambda logits: cross_entropy(logits, dense), world, precision)
 
 
-def plain_open_clip(comparison: Comparison, world: World) -> Contestant:
+def plain_open_clip(entry: Entry, comparison: Comparison, world: World) -> Contestant:
     """open_clip's model and its contrastive loss, with the flags that cost least over several processes."""
     torch.manual_seed(comparison.seed)
     # open_clip 3.3 gathers by torch's older name for it.
@@ -91,9 +95,10 @@ def plain_open_clip(comparison: Comparison, world: World) -> Contestant:
     contrast = open_clip.ClipLoss(
         local_loss=True, gather_with_grad=True, cache_labels=True, rank=world.rank, world_size=world.size
     )
-    model: Any = configurations.clip_model(configurations.find(comparison.model))
-    batch = made_up_batch(comparison, world).to(world.device)
-    plain = Plain(model, batch.images, [batch.targets["tokens"]], lambda found: contrast(**found), world)
+    model: Any = configurations.clip_model(comparison.configuration(entry.context))
+    batch = made_up_batch(comparison, world, entry.objective, entry.context).to(world.device)
+    precision, tokens = world.precision(comparison.precision), batch.targets["tokens"]
+    plain = Plain(model, batch.images, [tokens], lambda found: contrast(**found), world, precision)
 
     @torch.no_grad()
     def bound(*_: Any) -> None:

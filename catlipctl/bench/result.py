@@ -2,11 +2,14 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from catlipctl.bench.provenance import clocks, revision
 from catlipctl.results import Measurement
+
+RESAMPLES = 2000
 
 
 class Spread(BaseModel):
@@ -27,101 +30,34 @@ class Spread(BaseModel):
         return cls(median=median, low=low, high=high)
 
 
-class ObjectiveRow(BaseModel):
-    """What one objective, or a plain step, costs. Times in seconds, of one step of one process's batch.
-
-    phases: forward, loss, backward, optimiser, in this order. rounds: the seconds of each, round by round.
-    parameters: of all that learns (CLIP: both towers).
-    flops_per_sample: of forward, loss and backward, a multiplication and an addition counted as two.
-    peak_memory_bytes: with parameters, gradients and the optimiser's state; on a GPU what the allocator held
-    at most, on a CPU the peak of resident memory beyond what Python and its libraries take.
-    """
+class Ratio(BaseModel):
+    """One's time over another's: the median of the rounds' ratios, and its 95 % interval by bootstrap."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str
-    step: Spread
-    phases: dict[str, Spread]
-    images_per_second: float
-    parameters: int
-    flops_per_sample: int
-    peak_memory_bytes: int
-    rounds: list[dict[str, float]]
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, ratios: Sequence[float]) -> "Ratio":
+        """Of the rounds' ratios, each of a pair that ran one after the other; the rounds are resampled."""
+        values = np.asarray(ratios)
+        drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
+        low, high = np.percentile(np.median(values[drawn], axis=1), (2.5, 97.5))
+        return cls(median=float(np.median(values)), low=float(low), high=float(high))
 
 
 class Benchmark(Measurement):
-    """Base of the results of benchmarks. files: plots and the result that were written."""
+    """Base of the results of benchmarks. files: plots and the result that were written.
+
+    clocks: of the processor and the GPUs in MHz, where they can be read. revision: of the git checkout that
+    ran, `+` where it had changes; None where it was installed.
+    """
 
     files: list[str] = Field(default_factory=list)
-
-
-class Fitting(BaseModel):
-    """The largest batch of one process that fits into memory. searched_to: no larger one was tried."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    batch_size: int
-    peak_memory_bytes: int
-    searched_to: int
-
-
-class DeviceUse(BaseModel):
-    """What the steps make of a device.
-
-    products: operations a second that a large matrix product reaches on it. peak: those that its maker
-    states, and of what; None where it is not known. head_and_loss: seconds of CatLIP's head and loss alone,
-    forward and backward. recompiled: what was compiled while steps were timed. largest: None where it was
-    not searched.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    products: float
-    peak: float | None
-    peak_of: str | None
-    head_and_loss: Spread
-    recompiled: int
-    largest: Fitting | None
-
-
-class StepBenchmark(Benchmark):
-    """One training step of CatLIP against one of CLIP at the same batch.
-
-    ratio: CLIP's step time over CatLIP's, of each round's pair. plain: objective -> the time of a plain timm
-    or open_clip step over ours, of each round's pair; empty where none was measured.
-    batch_size: images of each process.
-    model: the open_clip configuration, whose image tower both have.
-    context: tokens that the text tower reads of each caption. compiled: the image towers of ours.
-    use: None in results of earlier versions.
-    """
-
-    model: str
-    image_size: int
-    context: int
-    classes: int
-    batch_size: int
-    processes: int
-    device: str
-    precision: str
-    optimiser: dict[str, Any]
-    rows: list[ObjectiveRow]
-    ratio: Spread
-    plain: dict[str, Spread] = Field(default_factory=dict)
-    compiled: bool = False
-    use: DeviceUse | None = None
-
-    def bars(self) -> tuple[dict[str, dict[str, float]], str]:
-        """What `reports.step` draws: medians of the phases by objective; and the ratio of the pairs, in
-        words.
-        """
-        phases = {row.name: {phase: times.median for phase, times in row.phases.items()} for row in self.rows}
-        first, second = self.rows[0].name, self.rows[1].name
-        note = (
-            f"A {second} step takes {self.ratio.median:.2f} times as long as a {first} step (quartiles "
-            f"{self.ratio.low:.2f} to {self.ratio.high:.2f}). This is the median over rounds, each a pair of "
-            "whole steps, so not the ratio of the bars."
-        )
-        return phases, note
+    clocks: dict[str, float] = Field(default_factory=clocks)
+    revision: str | None = Field(default_factory=revision)
 
 
 class LoopRow(BaseModel):
@@ -162,7 +98,8 @@ class LoopBenchmark(Benchmark):
 class LossRow(BaseModel):
     """What one way takes. seconds: of forward and backward, over the rounds; rounds: of each.
 
-    ratio: to the matrix products in the same round; None for these.
+    ratio: to the matrix products in the same round; None for these. memory_bytes: alive at once of what it
+    makes, beside weights, features and targets.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -171,28 +108,43 @@ class LossRow(BaseModel):
     seconds: Spread
     rounds: list[float]
     ratio: Spread | None
+    memory_bytes: int
+
+
+class LossCase(BaseModel):
+    """One batch and vocabulary. flops_per_second: that the products reach."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_size: int
+    classes: int
+    flops_per_second: float
+    rows: list[LossRow]
 
 
 class LossBenchmark(Benchmark):
     """Head and loss, ours and torch's dense one, against the three matrix products of the same shapes.
 
-    width: of the features. flops_per_second: that the products reach. load: of the machine, an average over
-    the last minute, before and after.
+    width: of the features. load: of the machine, an average over the last minute, before and after.
     """
 
-    batch_size: int
-    classes: int
     width: int
     device: str
     precision: str
-    flops_per_second: float
-    rows: list[LossRow]
+    cases: list[LossCase]
     load: tuple[float, float]
 
     def bars(self) -> tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]:
-        """What `reports.head_and_loss` draws: median milliseconds, and median ratios, by way."""
-        times = {row.name: {"": 1000 * row.seconds.median} for row in self.rows}
-        return times, {row.name: {"": row.ratio.median} for row in self.rows if row.ratio is not None}
+        """What `reports.head_and_loss` draws, by way and case: median milliseconds, and median ratios."""
+        times: dict[str, dict[str, float]] = {}
+        ratios: dict[str, dict[str, float]] = {}
+        for case in self.cases:
+            about = "" if len(self.cases) == 1 else f"{case.batch_size} x {case.classes:,}"
+            for row in case.rows:
+                times.setdefault(row.name, {})[about] = 1000 * row.seconds.median
+                if row.ratio is not None:
+                    ratios.setdefault(row.name, {})[about] = row.ratio.median
+        return times, ratios
 
 
 class LabelsRow(BaseModel):

@@ -17,7 +17,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from catlipctl import checkpoints, models
-from catlipctl.bench.learners import CLASSES, OPTIMISER, zipf_labels
+from catlipctl.bench.comparison import CLASSES, OPTIMISER, zipf_labels
 from catlipctl.bench.result import Benchmark, Spread
 from catlipctl.checkpoints.keeping import prune
 from catlipctl.data.batch import Batch, Step

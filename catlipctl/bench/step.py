@@ -1,213 +1,150 @@
-"""`bench step`: one training step of CatLIP against one of CLIP, and each against a plain one.
+"""`bench step`: training steps of objectives beside each other, with one image tower, batch and optimiser."""
 
-They take turns in one process, each round in the other order, so that whatever else the machine does
-meanwhile hits all alike; ratios are taken within each round, of steps that follow each other.
-"""
-
-import time
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from itertools import product
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch.utils.flop_counter import FlopCounterMode
 
-from catlipctl.bench import configuration as configurations
-from catlipctl.bench.contestants import CONTESTANTS, PLAIN, TURNS
-from catlipctl.bench.device import device_use, find_batch
-from catlipctl.bench.learners import CLASSES, OPTIMISER, Comparison, Contestant
-from catlipctl.bench.memory import peak_memory
-from catlipctl.bench.result import DeviceUse, ObjectiveRow, Spread, StepBenchmark
-from catlipctl.errors import OutOfMemory
+from catlipctl.bench.case import Case
+from catlipctl.bench.communication import BETWEEN, INSIDE, Network
+from catlipctl.bench.comparison import OPTIMISER, Comparison
+from catlipctl.bench.contestants import entries
+from catlipctl.bench.device import must_search
+from catlipctl.bench.host import encoders
+from catlipctl.bench.labels import Captions
+from catlipctl.bench.protocols import Cluster
+from catlipctl.bench.step_result import StepBenchmark
+from catlipctl.errors import UsageError
+from catlipctl.objectives.objective import Encode
 from catlipctl.progress import SILENT, Progress
-from catlipctl.training.compilation import compiled
+from catlipctl.settings import Images, Pixels
+from catlipctl.settings.training import Precision
 from catlipctl.training.world import World
-
-PHASES = ("forward", "loss", "backward", "optimiser")
-SECONDS = 15
-"""For each contestant, where no number of rounds is asked for."""
-FEWEST, MOST = 4, 30
-"""Rounds then: as many as fit, within these bounds, and even."""
-
-Seconds = dict[str, float]
-"""Of each phase."""
 
 
 class StepSettings(BaseModel):
-    """Settings of `bench step`; a model and a batch that are None are chosen for the device.
+    """Settings of `bench step`. Of each list all combinations are measured, one after the other.
 
+    models, batch_sizes: where there are none, they are chosen for the device. image_sizes: none for the
+    model's own. contexts: tokens of text towers; None is the model's own.
     rounds: steps of each that count, rounded up to an even number; None takes as many as fit in a quarter of
-    a minute. plain: measure the plain steps too. compile: the image towers of ours. find_batch: search the
-    largest batch at which a CatLIP step fits into memory.
+    a minute. classes: of label objectives; None for each one's own. plain: measure the plain steps too.
+    compile: the towers of ours. find_batch: search the largest batch at which each fits into memory.
+    memory: measure the peak memory of each in a process of its own. captions: by which the host's work is
+    timed; None leaves that out. estimate: devices on which the paper's protocol is estimated; nodes: on how
+    many nodes they are, None for 8 devices each.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = None
-    batch_size: int | None = Field(default=None, ge=2)
+    objectives: list[str] = Field(default=["catlip", "clip"], min_length=1)
+    models: list[str] = Field(default_factory=list)
+    image_sizes: list[Pixels | None] = Field(default=[None], min_length=1)
+    precisions: list[Precision] = Field(default=["auto"], min_length=1)
+    batch_sizes: list[Images] = Field(default_factory=list)
+    contexts: list[int | None] = Field(default=[None], min_length=1)
     rounds: int | None = Field(default=None, ge=1)
-    classes: int = Field(default=CLASSES, ge=1)
+    classes: int | None = Field(default=None, ge=1)
     plain: bool = False
     compile: bool = False
+    activation_checkpointing: bool = False
+    ema: bool = False
     find_batch: bool = False
+    memory: bool = True
+    captions: Captions | None = None
+    estimate: list[int] = Field(default_factory=list)
+    nodes: int | None = Field(default=None, ge=1)
+    inside: Network = INSIDE
+    between: Network = BETWEEN
     seed: int = 0
 
-    def comparison(self, device: torch.device) -> Comparison:
+    def comparisons(self, device: torch.device) -> list[Comparison]:
         """ViT-B-16 and 256 images on a GPU, ViT-S-16 and 8 elsewhere, where nothing else is asked for."""
         model, batch_size = ("ViT-B-16", 256) if device.type == "cuda" else ("ViT-S-16", 8)
-        return Comparison(
-            model=self.model or model,
-            batch_size=self.batch_size or batch_size,
-            classes=self.classes,
-            seed=self.seed,
-            compile=self.compile,
-        )
+        return [
+            Comparison(
+                model=name,
+                image_size=size,
+                precision=precision,
+                batch_size=rows,
+                classes=self.classes,
+                seed=self.seed,
+                compile=self.compile,
+                activation_checkpointing=self.activation_checkpointing,
+                ema=self.ema,
+            )
+            for name, size, precision, rows in product(
+                self.models or [model], self.image_sizes, self.precisions, self.batch_sizes or [batch_size]
+            )
+        ]
+
+    def clusters(self, processes: int) -> list[Cluster]:
+        """Where the paper's protocol is estimated; UsageError where devices don't fit the nodes."""
+        found = []
+        for count in self.estimate or [processes]:
+            if self.nodes is not None and count % self.nodes:
+                raise UsageError(
+                    f"{count} devices are not a multiple of {self.nodes} nodes", "change --nodes"
+                )
+            per_node = 8 if self.nodes is None else count // self.nodes
+            found.append(Cluster(count, per_node, self.inside, self.between))
+        return found
 
 
 def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = False) -> StepBenchmark:
-    """Measure both objectives on this machine, in every process that a launcher has started.
+    """Measure all objectives on this machine, in every process that a launcher has started.
 
     cpu: leave GPUs alone.
-    UsageError for a configuration that cannot be compared, OutOfMemory where the batch does not fit.
+    UsageError for a configuration that cannot be compared, OutOfMemory where a batch does not fit.
     """
     world = World(cpu=cpu)
     progress = progress if world.is_main else SILENT
-    comparison = settings.comparison(world.device)
-    configurations.find(comparison.model)
-    names = [name for name in CONTESTANTS if settings.plain or name in PLAIN]
-    largest = find_batch(comparison, world, progress) if settings.find_batch else None
-    peaks = {}
-    for name in names:
-        progress.note(f"measuring the peak memory of {name} in a separate process")
-        peaks[name] = peak_memory(name, comparison, world)
-    progress.note(f"warming up {comparison.model} with {comparison.batch_size} images a step")
-    try:
-        contestants = {name: CONTESTANTS[name](comparison, world) for name in TURNS if name in names}
-        flops = {name: count_flops(one, world.device) for name, one in contestants.items()}
-        for _ in range(2 if settings.compile else 1):
-            warm = _round(contestants, list(contestants), world)
-        before = compiled()
-        rounds = _rounds(contestants, settings.rounds, warm, world, progress)
-        recompiled = compiled() - before
-    except (OutOfMemory, torch.OutOfMemoryError) as error:
-        raise OutOfMemory(
-            f"{comparison.batch_size} images a step fit into memory for each, but not for all at once",
-            "take a smaller --batch-size",
-        ) from error
-    tower: Any = contestants["CatLIP"].module
-    use = device_use(comparison, tower.tower.linear_head().in_features, recompiled, largest, world)
-    world.close()
-    rows = [
-        ObjectiveRow(
-            name=name,
-            step=(spread := Spread.of([sum(taken[name].values()) for taken in rounds])),
-            phases={phase: Spread.of([taken[name][phase] for taken in rounds]) for phase in PHASES},
-            images_per_second=comparison.batch_size * world.size / spread.median,
-            parameters=sum(parameter.numel() for parameter in contestants[name].module.parameters()),
-            flops_per_sample=flops[name] // comparison.batch_size,
-            peak_memory_bytes=peaks[name],
-            rounds=[taken[name] for taken in rounds],
-        )
-        for name in names
+    comparisons = settings.comparisons(world.device)
+    sides = [
+        entries(settings.objectives, settings.contexts, one, plain=settings.plain) for one in comparisons
     ]
-    plain = {ours: ratios(rounds, other, ours) for ours, other in PLAIN.items() if other in names}
-    return _result(comparison, rows, ratios(rounds, "CLIP", "CatLIP"), plain, use, world)
-
-
-def _rounds(
-    contestants: Mapping[str, Contestant],
-    count: int | None,
-    warm: dict[str, Seconds],
-    world: World,
-    progress: Progress,
-) -> list[dict[str, Seconds]]:
-    """The seconds of all phases, round by round. warm: those of a round that does not count."""
-    turns = list(contestants)
-    fitting = int(len(turns) * SECONDS / sum(sum(seconds.values()) for seconds in warm.values()))
-    if count and count % 2:
-        count += 1
-        progress.note(f"{count} rounds, not {count - 1}: each order as often as the other")
-    count = count or world.on_main(lambda: min(max(fitting // 2 * 2, FEWEST), MOST))
-    rounds: list[dict[str, Seconds]] = []
-    with progress.task("training steps of all", total=count, unit="rounds") as task:
-        for index in range(count):
-            rounds.append(_round(contestants, turns if index % 2 == 0 else turns[::-1], world))
-            task.advance(1, ratio=ratios(rounds, "CLIP", "CatLIP").median)
-    return rounds
-
-
-def _round(contestants: Mapping[str, Contestant], turns: Sequence[str], world: World) -> dict[str, Seconds]:
-    taken = {}
-    for name in turns:
-        world.wait()
-        taken[name] = timed(contestants[name], world.device)
-    return taken
-
-
-def timed(contestant: Contestant, device: torch.device) -> Seconds:
-    """Seconds of each phase of a step. They join without a gap: their sum is the step.
-
-    The device has finished its work at the end of each.
-    """
-    marks: list[tuple[str, float]] = []
-
-    def mark(phase: str) -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        marks.append((phase, time.perf_counter()))
-
-    mark("start")
-    contestant.step(mark)
-    seconds = dict.fromkeys(PHASES, 0.0)
-    for (_, began), (phase, ended) in pairwise(marks):
-        seconds[phase] += ended - began
-    return seconds
-
-
-def ratios(rounds: Sequence[Mapping[str, Seconds]], above: str, below: str) -> Spread:
-    """One's step over the other's, of each round's pair."""
-    return Spread.of([sum(taken[above].values()) / sum(taken[below].values()) for taken in rounds])
-
-
-def count_flops(contestant: Contestant, device: torch.device) -> int:
-    """Floating-point operations of forward, loss and backward on the contestant's batch, as dispatched.
-
-    torch counts matrix products, convolutions and attention; what is done element by element is not in it.
-    """
-    # What is compiled dispatches no operation that could be counted.
-    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
-        timed(contestant, device)
-    return int(counter.get_total_flops())
-
-
-def _result(
-    comparison: Comparison,
-    rows: list[ObjectiveRow],
-    ratio: Spread,
-    plain: dict[str, Spread],
-    use: DeviceUse,
-    world: World,
-) -> StepBenchmark:
-    configuration = configurations.find(comparison.model)
-    kind = str(world.precision("auto")).removeprefix("torch.")
+    if settings.plain and (settings.ema or settings.activation_checkpointing):
+        raise UsageError("plain steps average nothing and compute nothing again", "leave out --plain")
+    clusters = settings.clusters(world.size)
+    if settings.find_batch:
+        must_search(world)
+    encode: dict[str, Encode] = {}
+    if settings.captions is not None and world.is_main:
+        progress.note(f"counting a vocabulary of {len(settings.captions.texts):,} captions")
+        encode = encoders(settings.objectives, settings.captions.texts, settings.captions.name)
+    captions = [] if settings.captions is None else settings.captions.texts
+    measured = [
+        Case(
+            one,
+            found,
+            world,
+            progress,
+            encode=encode,
+            captions=captions,
+            clusters=clusters,
+            find_batch=settings.find_batch,
+            memory=settings.memory,
+        )
+        for one, found in zip(comparisons, sides, strict=True)
+    ]
+    cases = [case.measured(settings.rounds) for case in measured]
+    network = measured[-1].network
+    world.close()
     return StepBenchmark(
-        protocol=f"training step, same batch: {comparison.model}, {comparison.classes} classes, "
-        f"{world.size} x {comparison.batch_size} images, {kind} on {world.device.type}",
-        seed=comparison.seed,
+        protocol="training step, same batch: "
+        + "; ".join(f"{one.model}, {one.image_size} px, {one.precision}, {one.batch_size}" for one in cases),
+        seed=settings.seed,
         data={"images": "synthetic", "labels": "synthetic", "captions": "synthetic"},
-        model=comparison.model,
-        image_size=configurations.image_size(configuration),
-        context=configurations.text_settings(configuration).context_length,
-        classes=comparison.classes,
-        batch_size=comparison.batch_size,
-        processes=world.size,
         device=world.device.type,
-        precision=kind,
+        clock="core time" if world.device.type == "cpu" and world.size == 1 else "wall clock",
+        processes=world.size,
+        classes=settings.classes,
         optimiser={"name": "AdamW", **OPTIMISER.model_dump(mode="json")},
-        rows=rows,
-        ratio=ratio,
-        plain=plain,
-        compiled=comparison.compile,
-        use=use,
+        compiled=settings.compile,
+        activation_checkpointing=settings.activation_checkpointing,
+        ema=settings.ema,
+        captions="" if settings.captions is None else settings.captions.name,
+        network=network,
+        assumed={"inside": settings.inside, "between": settings.between},
+        cases=cases,
     )

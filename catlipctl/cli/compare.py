@@ -1,4 +1,4 @@
-"""`catlipctl compare`: evaluations of several models in one table and plot, with differences tested."""
+"""`catlipctl compare`: evaluations of several models, or two benchmarks, with differences tested."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,12 +10,15 @@ from catlipctl.cli.options import Json
 from catlipctl.cli.output import Output, command
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, endings, save
 from catlipctl.cli.tables import table
+from catlipctl.errors import UsageError
 from catlipctl.files import refuse_taken
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from catlipctl.reports.comparison import Cell, ComparedColumn, Comparison
+    from catlipctl.reports.findings import Findings
+    from catlipctl.reports.regressions import Regressions
 
 STEM = "comparison"
 LOSSES = "losses"
@@ -27,7 +30,7 @@ def compare(
         typer.Argument(
             metavar="RESULT|RUN...",
             help="result.json files of evaluations, folders that hold one, or runs: of these all evaluations "
-            "under them, and their losses in one plot.",
+            "under them, and their losses in one plot. Or two results of bench step, the earlier one first.",
             show_default=False,
             autocompletion=completion.vocabularies,
         ),
@@ -53,6 +56,8 @@ def compare(
 
     Protocols, test sets and train sizes never share a column. Seeds of one model are one figure. A difference
     is told where a 95 % bootstrap interval over test images and seeds leaves out zero.
+
+    Of two benchmarks: what became slower, by objective and part.
     """
     with command("compare", json=json) as out:
         document = None if out_dir is None else out_dir / f"{STEM}.json"
@@ -60,9 +65,13 @@ def compare(
             stems = [f"{stem}{ending}" for stem in (STEM, LOSSES) for ending in endings(plots)]
             refuse_taken(document, *(out_dir / name for name in stems))
         from catlipctl import files, reports
+        from catlipctl.bench.step_result import StepBenchmark
         from catlipctl.reports import comparison
 
         findings = reports.find(paths)
+        if findings.of(StepBenchmark) and not findings.runs:
+            _benchmarks(findings, baseline, out_dir, seed, plots, out)
+            return
         result = comparison.compare(findings, baseline, seed=seed)
         for fault in findings.faults:
             out.warn(fault)
@@ -73,6 +82,47 @@ def compare(
             out.note(f"wrote {', '.join(result.files)}")
         notes = [] if result.columns else ["no evaluation lies under these runs"]
         out.result(result, *(_table(column, result.baseline) for column in result.columns), *notes)
+
+
+def _benchmarks(
+    findings: "Findings", baseline: str | None, folder: Path | None, seed: int, plots: Kinds, out: Output
+) -> None:
+    from catlipctl import files
+    from catlipctl.reports import regressions
+    from catlipctl.reports.measured import Measured
+
+    if findings.of(Measured) or baseline is not None:
+        raise UsageError(
+            "benchmarks are compared with each other alone, the earlier one first",
+            "leave out --baseline, and compare evaluations apart",
+        )
+    result = regressions.regressions(findings, seed=seed)
+    for fault in findings.faults:
+        out.warn(fault)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        drawn = save({folder / STEM: lambda: regressions.changed(result)}, plots, out)
+        document = folder / f"{STEM}.json"
+        result.files = [*map(str, drawn), str(document)]
+        files.write_json(document, result.model_dump(mode="json"))
+        out.note(f"wrote {', '.join(result.files)}")
+    notes = [f"measured by one alone: {name}" for name in result.only]
+    notes += [f"not the same: {name}" for name in result.unlike]
+    out.result(result, *_changes(result), *notes)
+
+
+def _changes(result: "Regressions") -> "list[Table]":
+    shown = {}
+    numbers = ["before, ms", "after, ms", "ratio"]
+    for change in result.changes:
+        if change.case not in shown:
+            headings = ("objective", "part", *numbers, "95 %", "")
+            shown[change.case] = table(*headings, numbers=numbers, title=change.case)
+        before, after = (f"{1000 * seconds:,.2f}" for seconds in (change.before, change.after))
+        interval = f"{change.interval[0]:.3f} to {change.interval[1]:.3f}"
+        cells = (change.name, change.part, before, after, f"{change.ratio:.3f}", interval, change.verdict)
+        shown[change.case].add_row(*cells)
+    return list(shown.values())
 
 
 def _draw(result: "Comparison", folder: Path, plots: Kinds, out: Output) -> list[str]:

@@ -49,7 +49,7 @@ def _shown(result: "DemoResult") -> "list[RenderableType]":
         accuracy.add_row(*row)
     share, found = result.probes.majority_share, result.probes.zero_shot_acc1
     zero_shot = "no class has a row" if found is None else f"{found:.1%}"
-    overlap, init, ratio = result.overlap, result.transfer_init, result.benchmark.ratio
+    overlap, init, ratio = result.overlap, result.transfer_init, result.benchmark.cases[0].ratios["clip"]
     about = {
         "zero-shot": f"{zero_shot}; the largest class is {share:.1%} of the test images",
         "overlap": f"{overlap.exact:,} of {overlap.classes:,} ImageNet classes are in the vocabulary",

@@ -15,6 +15,7 @@ from catlipctl.cli import (
     demo,
     doctor,
     evaluation,
+    frontier,
     labels,
     predict,
     pretrain,
@@ -47,6 +48,7 @@ app.command(cls=Command)(predict.predict)
 app.command(cls=Command)(report.report)
 app.command(cls=Command)(compare.compare)
 app.command(cls=Command)(sweep.sweep)
+app.command(cls=Command)(frontier.frontier)
 app.add_typer(bench.group, name="bench")
 app.add_typer(runs.group, name="runs")
 app.add_typer(evaluation.group, name="eval")

@@ -14,7 +14,7 @@ from catlipctl.cli.options import CacheDir, CaptionKey, Gpus, ImageKey, Json, La
 from catlipctl.cli.output import Output, command, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Kinds, Plots, save
 from catlipctl.cli.tables import table
-from catlipctl.errors import CatlipctlError, Stopped, UsageError
+from catlipctl.errors import Stopped, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -255,13 +255,7 @@ def _show_plan(out: Output, result: "Plan") -> None:
     refused = [(point.name, refusal) for point in result.points for refusal in point.refusals]
     faults = [f"{name} would be refused here: {found.message}; {found.hint}" for name, found in refused]
     about = f"training of all that is left: {total}, estimated, if the loader keeps up; probes come on top"
-    error = next((_refused(found.message, found.hint, found.exit_code) for _, found in refused), None)
+    error = next((found.error() for _, found in refused), None)
     out.result(result, shown, about, *faults, error=error)
     if error is not None:
         raise error
-
-
-def _refused(message: str, hint: str, exit_code: int) -> CatlipctlError:
-    error = CatlipctlError(message, hint)
-    error.exit_code = exit_code
-    return error

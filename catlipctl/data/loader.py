@@ -39,7 +39,10 @@ StepPieces = tuple[Step, Sequence[range]]
 
 
 class Positions(Protocol):
-    """The samples that a run visits, as `data.order` has them."""
+    """The samples that a run visits, as `data.order` has them. samples: visited an epoch."""
+
+    @property
+    def samples(self) -> int: ...
 
     def take(self, start: int, count: int) -> NDArray[np.int64]: ...
 

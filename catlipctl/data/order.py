@@ -1,14 +1,14 @@
 """The order in which samples are visited: a permutation per epoch in closed form, the same on all ranks.
 
 `Order` mixes all samples, which wants random access. `LocalOrder` mixes those of a few shards at a time, for
-what is read as a stream.
+what is read as a stream. `CaptionOrder` mixes distinct captions, each with one of its images.
 
 Position p of a run is in epoch p // n, and that epoch's permutation takes p % n to a sample. It is a Feistel
 network over the next power of two, walked until it lands below n (cycle walking; Black and Rogaway, "Ciphers
 with Arbitrary Finite Domains", 2002): no list of n numbers, no buffer, resuming is arithmetic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +24,8 @@ LEAST_BITS = 6
 MOST_SAMPLES = 2**40
 SHARD_DRAWS = 0x5AA2_0000_0000
 """Tells the order of shards from the order inside a window."""
+IMAGE_DRAWS = 0x13A6E_0000_0000
+"""Tells which image of a caption comes first from all other draws of the seed."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,37 @@ class LocalOrder:
         ends = np.cumsum(self._sizes[shards])
         last = np.arange(self.window, len(ends) + self.window, self.window).clip(max=len(ends)) - 1
         return shards, ends, ends[last]
+
+
+class CaptionOrder:
+    """Visits each distinct caption once an epoch, with one of the images that have it, in turn.
+
+    captions: of every sample, in storage order; a sample of several counts as one that has just these. With k
+    images of a caption, k epochs in a row show each of them; which one is first the seed decides. So no
+    contrast is between two images of one caption, but at the seam of two epochs. samples: visited an epoch.
+    """
+
+    def __init__(self, captions: Iterable[tuple[str, ...]], seed: int) -> None:
+        numbers: dict[tuple[str, ...], int] = {}
+        of_sample = np.fromiter((numbers.setdefault(told, len(numbers)) for told in captions), np.int64)
+        self.samples, self.seed = len(numbers), seed
+        self._order = Order(self.samples, seed)
+        self._images = np.argsort(of_sample, kind="stable")
+        self._counts = np.bincount(of_sample)
+        self._first = np.cumsum(self._counts) - self._counts
+
+    def __call__(self, position: int) -> tuple[int, int]:
+        """The epoch and the sample at a position (samples consumed before it)."""
+        return position // self.samples, int(self.take(position, 1)[0])
+
+    def take(self, start: int, count: int) -> NDArray[np.int64]:
+        """The samples at positions `start` to `start + count - 1`: int64 `[count]`."""
+        epochs = np.arange(start, start + count) // self.samples
+        captions = self._order.take(start, count)
+        keys = hashed(captions.astype(np.uint64) ^ np.uint64(hashed((self.seed ^ IMAGE_DRAWS) & MASK)))
+        # Halved, so that it is a number with a sign; which half does not matter.
+        turns = (keys >> np.uint64(1)).astype(np.int64) % self._counts[captions]
+        return self._images[self._first[captions] + (turns + epochs) % self._counts[captions]]
 
 
 def _permuted(values: NDArray[np.uint64], keys: NDArray[np.uint64], samples: int) -> NDArray[np.uint64]:

@@ -12,7 +12,7 @@ SPARE_BYTES = 2 * 2**30
 SHARED_BYTES = 2**30
 """What a loader with 16 workers holds at most."""
 MEMORY_BYTES = 4 * 2**30
-"""The CPU benchmark's CLIP step takes 1.7 GiB beside Python and torch."""
+"""The CPU benchmark's three learners take about 3 GiB beside Python and torch."""
 
 
 def devices() -> Check:

@@ -1,1 +1,1 @@
-"""What runs many of the other parts: the demo, sweeps."""
+"""What runs many of the other parts: the demo, sweeps, frontiers."""

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 from catlipctl import checkpoints, files, recipe, reports
 from catlipctl import vocabulary as vocabularies
-from catlipctl.bench.result import StepBenchmark
 from catlipctl.bench.step import StepSettings, step
+from catlipctl.bench.step_result import StepBenchmark
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source, emoji
 from catlipctl.labels import targets

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from catlipctl import checkpoints
 from catlipctl import vocabulary as vocabularies
 from catlipctl.data import Source, emoji
 from catlipctl.data.sources.locate import slug
 from catlipctl.errors import CatlipctlError, UsageError
+from catlipctl.experiments import usage
 from catlipctl.experiments.points import Point
 from catlipctl.labels import targets
 from catlipctl.labels.targets import LabelSet
@@ -24,8 +26,9 @@ from catlipctl.training.directory import RunDirectory
 from catlipctl.training.report import read_metrics
 from catlipctl.transfer import linear_probe
 from catlipctl.transfer.labelled import described, open_splits
+from catlipctl.transfer.probes.linear import Init
 
-RESULT = "sweep.json"
+M = TypeVar("M", bound=BaseModel)
 State = Literal["waiting", "interrupted", "failed", "finished"]
 
 
@@ -48,7 +51,9 @@ class Probed(BaseModel):
 class Row(BaseModel):
     """A point as it stands. steps, seconds of training and loss: of the last row of its `metrics.jsonl`.
 
-    values: by swept key. probes: by the data set's short name. error: why this call could not finish it.
+    values: by swept key. cpu_seconds: of all cores, with what comes before and after the steps; None where a
+    kill has lost some, or several processes trained. probes: by the data set's short name. error: why this
+    call could not finish it.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Row(BaseModel):
     state: State
     steps: int = 0
     seconds: float = 0
+    cpu_seconds: float | None = None
     final_loss: float | None = None
     vocabulary_size: int | None = None
     probes: dict[str, Probed] = Field(default_factory=dict)
@@ -100,47 +106,51 @@ def open_probes(
     return opened
 
 
-class _Begun(BaseModel):
-    """What of an earlier `sweep.json` must be the same."""
+def earlier(folder: Path, result: str, schema: type[M]) -> M | None:
+    """What an earlier call has written of itself to a folder; None where nothing lies there yet.
 
-    model_config = ConfigDict(extra="ignore")
+    UsageError where something else does.
+    """
+    if (folder / result).exists():
+        return findings.KIND.read_json(folder / result, schema)
+    # A kill may have come between the lock and the first summary.
+    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    if not there <= {"lock", "lock.json"} or (folder.exists() and not folder.is_dir()):
+        raise UsageError(f"{folder} holds no {result}, but something else", "name another folder by --out")
+    return None
 
-    keys: list[str]
+
+@lru_cache(1000)
+def _classes(vocabulary: Path, written: int) -> int:  # noqa: ARG001
+    """How many a vocabulary has; written: when, for a run that is begun anew may have another one."""
+    return len(vocabularies.load(vocabulary))
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A sweep's folder: what of each point is done there."""
+    """An experiment's folder: what of each point is done there.
+
+    init: of the probes. classifiers: keep each probe's classifier with its tower, a checkpoint of its own.
+    """
 
     path: Path
     probes: Sequence[ProbeData]
+    init: Init = "transfer"
+    classifiers: bool = True
 
     def run(self, point: Point) -> RunDirectory:
         """The point's run."""
         return RunDirectory(self.path / point.name)
 
     def must_fit(self, points: Sequence[Point]) -> None:
-        """UsageError where something else lies in the folder, or a point was begun by another recipe."""
-        if self.path.exists() and not self._is_sweep_of(list(points[0].values)):
-            raise UsageError(
-                f"{self.path} holds something else than this sweep", "name another folder by --out"
-            )
+        """UsageError where a point was begun by another recipe."""
         for point in points:
             run = self.run(point)
             if run.is_run and run.started:
                 try:
                     RULES.changes(run.recipe, point.recipe, allowed=False)
                 except UsageError as error:
-                    raise UsageError(error.message, "sweep by another recipe into another --out") from None
-
-    def _is_sweep_of(self, keys: list[str]) -> bool:
-        if not self.path.is_dir():
-            return False
-        summary = self.path / RESULT
-        if summary.exists():
-            return findings.KIND.read_json(summary, _Begun).keys == keys
-        # A kill may have come between the lock and the first summary.
-        return {entry.name for entry in self.path.iterdir()} <= {"lock", "lock.json"}
+                    raise UsageError(error.message, "give another --out to other recipes") from None
 
     def missing(self, point: Point) -> list[ProbeData]:
         """The probes that the point still needs."""
@@ -172,7 +182,6 @@ class Folder:
         """The point as it stands."""
         run = self.run(point)
         last: dict[str, Any] = next(reversed(read_metrics(run.metrics)), {})
-        has = run.vocabulary.exists()
         found = {data.name.removeprefix("lp-"): self.probed(point, data) for data in self.probes}
         begun: State = "interrupted" if run.started else "waiting"
         return Row(
@@ -183,8 +192,11 @@ class Folder:
             state="failed" if error else "finished" if self.is_finished(point) else begun,
             steps=last.get("step", 0),
             seconds=last.get("seconds", 0),
+            cpu_seconds=usage.cpu_seconds_of(run.path),
             final_loss=last.get("loss"),
-            vocabulary_size=len(vocabularies.load(run.vocabulary)) if has else None,
+            vocabulary_size=_classes(run.vocabulary, run.vocabulary.stat().st_mtime_ns)
+            if run.vocabulary.exists()
+            else None,
             probes={name: probed for name, probed in found.items() if probed is not None},
             error=error,
         )
@@ -198,7 +210,10 @@ class Folder:
         """Do the first of what is left, alone or as one of several processes."""
         run = self.run(point)
         if not run.was_complete:
-            pretrain(point.recipe, out=run.path, resume=True, cpu=cpu, cache_dir=cache_dir, progress=progress)
+            with usage.recorded(run.path):
+                pretrain(
+                    point.recipe, out=run.path, resume=True, cpu=cpu, cache_dir=cache_dir, progress=progress
+                )
         elif missing := self.missing(point):
             data = missing[0]
             linear_probe(
@@ -206,6 +221,8 @@ class Folder:
                 data.train,
                 data.test,
                 target=data.target,
+                init=self.init,
+                classifier=self.classifiers,
                 out=run.path / "eval" / data.name,
                 cpu=cpu,
                 workers=point.recipe.data.workers,

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from catlipctl.experiments.folder import Folder, ProbeData, State
 from catlipctl.experiments.points import Point
+from catlipctl.experiments.sweep import must_fit
 from catlipctl.pretraining.checks import Place, Refusal
 from catlipctl.pretraining.dry_run import dry_run
 from catlipctl.progress import SILENT, Progress
@@ -49,7 +50,7 @@ def plan(
 ) -> Plan:
     """What `sweep` would do, with nothing written; it raises what `sweep` would before its first point."""
     folder = Folder(out, probes)
-    folder.must_fit(points)
+    must_fit(folder, points)
     found = []
     for point in points:
         state = folder.row(point).state

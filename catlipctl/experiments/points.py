@@ -80,7 +80,7 @@ def grid(
         loaded = recipes.load(PretrainRecipe, path, [*overrides, *own])
         plain = recipes.plain(loaded.value)
         told = {key: _at(plain, key) for key in swept}
-        point = Point(_name(told), loaded, {key: told[key] for key in keys})
+        point = Point(named(told), loaded, {key: told[key] for key in keys})
         if point.name in points:
             raise UsageError(f"two points are the same: {point.name}", "name each value once")
         points[point.name] = point
@@ -94,9 +94,13 @@ def _at(plain: Any, key: str) -> Any:
     return plain
 
 
-def _name(values: dict[str, Any]) -> str:
+def named(values: dict[str, Any]) -> str:
     """`vocabulary.threshold=10,seed=0`; a hash stands for what no folder should be called."""
-    told = ",".join(f"{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items())
+    return safe(",".join(f"{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in values.items()))
+
+
+def safe(told: str) -> str:
+    """A folder's name that tells as much; as it is where it can be one."""
     name = UNSAFE.sub("-", told)
     if name == told and len(name) <= LONGEST_NAME:
         return name

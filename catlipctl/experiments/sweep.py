@@ -4,27 +4,23 @@ Each point is a run's directory under the sweep's folder, and what is told of it
 that is finished is not run again, and one that was interrupted goes on where it was saved.
 """
 
-import gc
-import os
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-import torch
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from catlipctl import recipe as recipes
-from catlipctl.errors import CatlipctlError, Stopped, UsageError, as_known
-from catlipctl.experiments.folder import RESULT, Folder, ProbeData, Row
+from catlipctl.errors import CatlipctlError, UsageError
+from catlipctl.experiments.finishing import failure, finish_all, held
+from catlipctl.experiments.folder import Folder, ProbeData, Row, earlier
 from catlipctl.experiments.points import Point
 from catlipctl.progress import SILENT, Progress
 from catlipctl.reports.sweep import Series
 from catlipctl.results import Measurement
-from catlipctl.training.lock import Lock
 from catlipctl.transfer.labelled import described
 from catlipctl.transfer.probes import PROTOCOL
+
+RESULT = "sweep.json"
 
 
 class Sweep(Measurement):
@@ -41,13 +37,7 @@ class Sweep(Measurement):
 
     def failure(self) -> CatlipctlError | None:
         """What to say where some points failed; the others stand."""
-        failed = [row for row in self.rows if row.state == "failed"]
-        if not failed:
-            return None
-        return CatlipctlError(
-            f"{len(failed)} of {len(self.rows)} points failed: {', '.join(row.name for row in failed)}",
-            "mend what is said of them, and give the same command: only these are tried again",
-        )
+        return failure(self.rows)
 
     def series(self) -> dict[str, list[Series]]:
         """What the figure draws: panel (`cifar10, top-1`) -> a point for each probe, by the first key."""
@@ -65,6 +55,24 @@ class Sweep(Measurement):
                     if figure is not None:
                         found.setdefault(panel, []).append(Series(line, x, figure, interval))
         return dict(sorted(found.items(), key=lambda item: "zero-shot" in item[0]))
+
+
+class _Begun(BaseModel):
+    """What of an earlier `sweep.json` must be the same."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    keys: list[str]
+
+
+def must_fit(folder: Folder, points: Sequence[Point]) -> None:
+    """UsageError where something else lies in the folder, or a point was begun by another recipe."""
+    begun = earlier(folder.path, RESULT, _Begun)
+    if begun is not None and begun.keys != list(points[0].values):
+        raise UsageError(
+            f"{folder.path} holds something else than this sweep", "name another folder by --out"
+        )
+    folder.must_fit(points)
 
 
 def sweep(
@@ -86,7 +94,7 @@ def sweep(
     same call then goes on.
     """
     folder = Folder(out, probes)
-    folder.must_fit(points)
+    must_fit(folder, points)
     errors: dict[str, str] = {}
 
     def written() -> Sweep:
@@ -100,52 +108,9 @@ def sweep(
         found.write(out / RESULT)
         return found
 
-    with _held(out):
+    with held(out, "sweep"):
         written()
-        for number, point in enumerate(points, 1):
-            progress.note(f"point {number} of {len(points)}: {point.name}")
-            if folder.is_finished(point):
-                progress.note("finished before")
-                continue
-            try:
-                for _ in folder.left(point):
-                    if start is None:
-                        folder.work(point, cpu=cpu, cache_dir=cache_dir, progress=progress)
-                    elif code := start(point):
-                        _raise(folder.refused(point, code))
-            except Exception as error:
-                errors[point.name] = _told(error, progress)
-            finally:
-                written()
-            # What the point's tower had of a device goes back before the next one asks.
-            gc.collect()
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        finish_all(
+            folder, points, errors, written, cpu=cpu, cache_dir=cache_dir, start=start, progress=progress
+        )
         return written()
-
-
-def _raise(error: CatlipctlError) -> NoReturn:
-    """Raise what ended a point's processes, and Stopped where that was a signal."""
-    if error.exit_code in (75, 130):
-        raise Stopped(error.message, error.hint, exit_code=error.exit_code)
-    raise error
-
-
-def _told(error: Exception, progress: Progress) -> str:
-    """Why a point failed, in words: the error itself would keep its tensors alive."""
-    known = as_known(error)
-    if os.environ.get("CATLIPCTL_DEBUG"):
-        progress.note("".join(traceback.format_exception(error)))
-    progress.warn(f"this point failed: {known.message}")
-    return f"{known.message} (exit {known.exit_code}; {known.hint})" if known.hint else known.message
-
-
-@contextmanager
-def _held(out: Path) -> Iterator[None]:
-    lock = Lock(out)
-    if not lock.take():
-        raise UsageError(f"another sweep is at work in {out}", "wait for it, or choose another --out")
-    try:
-        yield
-    finally:
-        lock.release()

@@ -102,6 +102,10 @@ class Contrastive(Objective):
         shape = (rows, *several, self.settings.text.context_length)
         return {"tokens": torch.zeros(shape, dtype=torch.int64)}
 
+    def towers(self) -> list[nn.Module]:
+        """The image tower and the text tower."""
+        return [self.model, self.text]
+
     @abstractmethod
     def contrast(self, features: tuple[Tensor, ...], step: Step, rank: int, world: int) -> Contrast:
         """Contrast this process's rows, its `share` of the step, with those of all processes.

@@ -164,6 +164,10 @@ class Objective(nn.Module, ABC):
             images, losses["range_augment"] = self.range_augment(images, batch.step, batch.positions)
         return self.tower.preprocessing.standardised(images), losses
 
+    def towers(self) -> list[nn.Module]:
+        """What is compiled, and whose blocks may be computed again: the image tower, and any beside it."""
+        return [self.model]
+
     def finished(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Its weights as a checkpoint's tower is to have them. weights: all, by name; or none."""
         return weights

@@ -13,7 +13,7 @@ from torch import Tensor
 from catlipctl import checkpoints, data, models, objectives, vocabulary
 from catlipctl.data.batch import Shape
 from catlipctl.data.loader import Loader
-from catlipctl.data.order import LocalOrder, Order
+from catlipctl.data.order import CaptionOrder, LocalOrder, Order
 from catlipctl.data.sample import Source
 from catlipctl.data.sources import Streaming
 from catlipctl.data.transform import TrainTransform
@@ -26,6 +26,8 @@ from catlipctl.progress import Progress
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training.world import World
 from catlipctl.vocabulary import Vocabulary
+
+VisitingOrder = Order | LocalOrder | CaptionOrder
 
 
 def open_source(recipe: PretrainRecipe, cache_dir: Path | None, progress: Progress) -> Source:
@@ -134,7 +136,13 @@ def make_objective(
     return objective
 
 
-def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, device: torch.device) -> Loader:
+def make_loader(
+    recipe: PretrainRecipe,
+    source: Source,
+    order: VisitingOrder,
+    objective: Objective,
+    device: torch.device,
+) -> Loader:
     """The pairs in their order, cropped at random, with the objective's targets."""
     settings = recipe.data
     transform = TrainTransform(
@@ -143,12 +151,13 @@ def make_loader(recipe: PretrainRecipe, source: Source, objective: Objective, de
         interpolation=objective.tower.preprocessing.interpolation,
         decode=settings.decode,
     )
-    order = make_order(recipe, source)
     return Loader(source, order, transform, objective.collate, settings.workers, device)
 
 
-def make_order(recipe: PretrainRecipe, source: Source) -> Order | LocalOrder:
-    """The order in which the run visits the pairs."""
+def make_order(recipe: PretrainRecipe, source: Source) -> VisitingOrder:
+    """The order in which the run visits the pairs; an epoch of captions reads them all."""
+    if recipe.data.epoch_of == "captions":
+        return CaptionOrder(source.captions(), recipe.seed)
     if recipe.data.window is None:
         return Order(len(source), recipe.seed)
     return LocalOrder(source.shard_sizes, recipe.seed, recipe.data.window)

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from catlipctl import objectives
 from catlipctl.data.sample import Source
 from catlipctl.errors import CatlipctlError
-from catlipctl.pretraining.assembly import head_bias, make_order, open_held_out, open_source
+from catlipctl.pretraining.assembly import VisitingOrder, head_bias, make_order, open_held_out, open_source
 from catlipctl.pretraining.classes import given_vocabulary
 from catlipctl.pretraining.pretrain import RULES, check_data_is_named, check_extractor
 from catlipctl.progress import Progress
@@ -35,6 +35,12 @@ class Refusal(BaseModel):
     exit_code: int
     elsewhere: bool
 
+    def error(self) -> CatlipctlError:
+        """What the run would raise."""
+        error = CatlipctlError(self.message, self.hint)
+        error.exit_code = self.exit_code
+        return error
+
 
 class Place(NamedTuple):
     """Where a run would go, and on what."""
@@ -55,7 +61,7 @@ class Found(NamedTuple):
     devices: launch.Devices | None
     start: Start
     classes: Vocabulary | None
-    source: Source | None
+    order: VisitingOrder | None
     held_out: Source | None
 
 
@@ -88,10 +94,9 @@ class Checks:
             self.of(lambda: check_data_is_named(recipe), elsewhere=True)
             return Found(devices, start, classes, None, None)
         source = self.of(lambda: open_source(recipe, place.cache_dir, progress))
-        if source is not None:
-            self.of(lambda: make_order(recipe, source))
+        order = None if source is None else self.of(lambda: make_order(recipe, source))
         held_out = self.of(lambda: open_held_out(recipe, place.cache_dir, progress))
-        return Found(devices, start, classes, source, held_out)
+        return Found(devices, start, classes, order, held_out)
 
     def of_a_run(
         self, recipe: TrainingSettings, rules: Rules, base: int, place: Place, progress: Progress

@@ -4,7 +4,7 @@ import os
 import shutil
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -164,7 +164,7 @@ def rehearsed(
             samples=positions,
             counted=rows,
         )
-        with _Alive() as alive:
+        with Alive() as alive:
             for _ in range(pieces):
                 with torch.autocast("cpu", precision, enabled=precision != torch.float32):
                     loss = objective(batch).loss
@@ -173,11 +173,15 @@ def rehearsed(
     return alive.most
 
 
-class _Alive(TorchDispatchMode):
-    """Counts the bytes of what operations make inside it, for as long as it lives. most: at once."""
+class Alive(TorchDispatchMode):
+    """Counts the bytes of what operations make inside it, for as long as it lives. most: at once.
 
-    def __init__(self) -> None:
+    known: tensors of which what shares their memory does not count.
+    """
+
+    def __init__(self, known: Iterable[Tensor] = ()) -> None:
         super().__init__()
+        self._known = {tensor.untyped_storage()._cdata for tensor in known}
         self.most = 0
         self._now = 0
         self._sizes: dict[int, int] = {}
@@ -190,7 +194,7 @@ class _Alive(TorchDispatchMode):
         return made
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        if storage._cdata in self._sizes:
+        if storage._cdata in self._sizes or storage._cdata in self._known:
             return
         self._sizes[storage._cdata] = storage.nbytes()
         self._now += storage.nbytes()
@@ -201,17 +205,22 @@ class _Alive(TorchDispatchMode):
         self._now -= self._sizes.pop(identity)
 
 
-def measured(device: torch.device, precision: torch.dtype) -> float:
-    """Operations a second at which a device multiplies large matrices: the best of a few tries."""
+def measured(
+    device: torch.device, precision: torch.dtype, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Operations a second at which a device multiplies large matrices: the best of a few tries.
+
+    clock: what seconds are told by.
+    """
     side = 8192 if device.type == "cuda" else 1024
     a, b = (torch.ones((side, side), device=device, dtype=precision) for _ in range(2))
     taken = []
     for _ in range(4):
         _finish(device)
-        start = time.perf_counter()
+        start = clock()
         a @ b
         _finish(device)
-        taken.append(time.perf_counter() - start)
+        taken.append(clock() - start)
     return 2 * side**3 / min(taken)
 
 

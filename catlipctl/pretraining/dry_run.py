@@ -33,9 +33,9 @@ def dry_run(
     recipe = loaded.value
     base, sizes = recipe.model.image_size, recipe.image_sizes(recipe.model.image_size)
     checks = Checks()
-    devices, start, given, source, held_out = checks.all(recipe, place, progress)
+    devices, start, given, order, held_out = checks.all(recipe, place, progress)
     begun = start.step, start.samples
-    schedule = checks.of(lambda: planned(recipe, base, None if source is None else len(source), begun))
+    schedule = checks.of(lambda: planned(recipe, base, None if order is None else order.samples, begun))
     classes = _classes(recipe, given)
     processes = launch.world_size(place.gpus, place.processes)
     plan = Plan(loaded, base, schedule, start.step, processes, devices, ("data.workers", recipe.data.workers))

@@ -100,12 +100,7 @@ class DryRun(Result):
 
     def refused(self) -> CatlipctlError | None:
         """The first error that no other machine would mend."""
-        for refusal in self.refusals:
-            if not refusal.elsewhere:
-                error = CatlipctlError(refusal.message, refusal.hint)
-                error.exit_code = refusal.exit_code
-                return error
-        return None
+        return next((refusal.error() for refusal in self.refusals if not refusal.elsewhere), None)
 
 
 class Plan(NamedTuple):

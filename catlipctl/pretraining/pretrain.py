@@ -16,6 +16,7 @@ from catlipctl.pretraining.assembly import (
     head_bias,
     make_loader,
     make_objective,
+    make_order,
     open_held_out,
     open_source,
     outputs,
@@ -99,7 +100,8 @@ def pretrain(
         held_out = run.world.node_first(lambda: open_held_out(recipe, cache_dir, run.progress))
         classes = settle_vocabulary(recipe, run, source, given, cache_dir)
         begun = run.start.step, run.start.samples
-        schedule = planned(recipe, recipe.model.image_size, len(source), begun)
+        order = make_order(recipe, source)
+        schedule = planned(recipe, recipe.model.image_size, order.samples, begun)
         assert schedule is not None, "the source is open, so its epochs have a length"
         for warning in recipe.warnings(len(schedule)):
             run.progress.warn(warning)
@@ -114,7 +116,7 @@ def pretrain(
             precision=run.world.precision(recipe.precision),
             **recipe.learner_options(len(schedule)),
         )
-        loader = make_loader(recipe, source, objective, run.world.device)
+        loader = make_loader(recipe, source, order, objective, run.world.device)
 
         def parts(weights: Mapping[str, Tensor]) -> Mapping[str, Any]:
             config = {"objective": recipe.objective, "recipe": recipes.plain(recipe)}

@@ -7,7 +7,7 @@ import torch
 from catlipctl import checkpoints, vocabulary
 from catlipctl import recipe as recipes
 from catlipctl.errors import UsageError
-from catlipctl.pretraining.assembly import make_loader, make_objective, open_source, outputs
+from catlipctl.pretraining.assembly import make_loader, make_objective, make_order, open_source, outputs
 from catlipctl.pretraining.classes import given_vocabulary
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.pretraining import PretrainRecipe
@@ -44,7 +44,8 @@ def replay(
     learner = Learner(objective, recipe.optimiser, world, precision=precision, **options)
     put_into(learner, run / found.checkpoint, *checkpoints.read_state(run / found.checkpoint, Saved))
     progress.note(f"replaying {len(found.steps)} steps from {run / found.checkpoint}")
-    steps = replayed(learner, make_loader(recipe, source, objective, world.device), found)
+    loader = make_loader(recipe, source, make_order(recipe, source), objective, world.device)
+    steps = replayed(learner, loader, found)
     return Replay(
         inputs={"run": str(run), "data": source.name},
         run=str(run),

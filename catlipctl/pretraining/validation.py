@@ -24,14 +24,14 @@ from catlipctl.training.steps import StepSchedule
 
 @dataclass(frozen=True)
 class Spread:
-    """Some of a source's samples, evenly spread over it: `count` of `of`, in storage order."""
+    """Some of a source's samples, evenly spread over it: `samples` of `of`, in storage order."""
 
-    count: int
+    samples: int
     of: int
 
     def take(self, start: int, count: int) -> NDArray[np.int64]:
         """The samples at these positions: int64 `[count]`."""
-        return np.arange(start, start + count, dtype=np.int64) * self.of // self.count
+        return np.arange(start, start + count, dtype=np.int64) * self.of // self.samples
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -113,7 +114,8 @@ class _Layers:
                 )
                 return
             inside = found
-        inside[last] = override.value
+        # One override may stand in many recipes, and what follows it may change a key inside it.
+        inside[last] = deepcopy(override.value)
         for path in [path for path in self.origins if _is_inside(path, override.path)]:
             del self.origins[path]
         for path in _flat(override.path, override.value):

@@ -158,12 +158,12 @@ def _compared(
     seed: int,
 ) -> ComparedColumn:
     kind = next(iter(of_models.values()))[0][1]
-    answered = {name: _model(results, findings, seed) for name, results in of_models.items()}
+    made = {name: _model(results, findings, seed) for name, results in of_models.items()}
     cells: dict[str, Cell] = {}
     for name in models:
         if name not in of_models:
             continue
-        model, result = answered[name], of_models[name][0][1]
+        model, result = made[name], of_models[name][0][1]
         alone = len(model.figures) == 1 and not model.answered
         cells[name] = Cell(
             figure=statistics.fmean(model.figures.values()),
@@ -171,14 +171,14 @@ def _compared(
             seeds=sorted(model.figures),
             test_images=result.test_images,
             chance=result.chance,
-            difference=None if name == first or first not in answered else difference(model, answered[first]),
+            difference=None if name == first or first not in made else difference(model, made[first]),
         )
     return ComparedColumn(**column._asdict(), measure=kind.measure, rival=kind.rival, cells=cells)
 
 
 def _model(results: Sequence[tuple[Found, Measured]], findings: Findings, seed: int) -> Model:
     """Raises UsageError for two results of one seed."""
-    answered: dict[int, Answered] = {}
+    by_seed: dict[int, Answered] = {}
     figures: dict[int, float] = {}
     for file, result in results:
         if result.seed in figures:
@@ -187,13 +187,19 @@ def _model(results: Sequence[tuple[Found, Measured]], findings: Findings, seed: 
                 "name each evaluation once",
             )
         figures[result.seed] = result.figure
-        if file.predictions is not None:
-            answered[result.seed] = Hits(file.predictions)
-        elif isinstance(result, MultiLabelEvaluation):
-            found = findings.attempt(scores.read, file.path.with_name(scores.FILE), None)
-            if found is not None:
-                answered[result.seed] = Ranked(found)
-    return Model(answered, figures, seed)
+        if (found := answered(file, result, findings)) is not None:
+            by_seed[result.seed] = found
+    return Model(by_seed, figures, seed)
+
+
+def answered(file: Found, result: Measured, findings: Findings) -> Answered | None:
+    """What an evaluation says of each test image; None where it has left nothing that says so."""
+    if file.predictions is not None:
+        return Hits(file.predictions)
+    if isinstance(result, MultiLabelEvaluation):
+        found = findings.attempt(scores.read, file.path.with_name(scores.FILE), None)
+        return None if found is None else Ranked(found)
+    return None
 
 
 def difference(model: Model, baseline: Model) -> Difference:

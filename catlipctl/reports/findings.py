@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
-from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchmark
+from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark
+from catlipctl.bench.step_result import StepBenchmark
 from catlipctl.errors import CatlipctlError, DataError, UsageError
 from catlipctl.files import FileKind
 from catlipctl.reports import mistakes, predictions
@@ -56,7 +57,7 @@ KINDS: dict[str, type[BaseModel]] = {
     "macro_map": MultiLabelEvaluation,
     "by_train_size": TrainSizes,
     "overlaps": Overlaps,
-    "ratio": StepBenchmark,
+    "cases": StepBenchmark,
     "passes": LabelsBenchmark,
     "chunk": LoaderBenchmark,
 }

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from catlipctl import checkpoints, files
-from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark, StepBenchmark
+from catlipctl.bench.result import LabelsBenchmark, LoaderBenchmark
+from catlipctl.bench.step_result import StepBenchmark
 from catlipctl.labels.targets import HOWS
 from catlipctl.reports.curves import curves, of
 from catlipctl.reports.evaluations import evaluations
@@ -203,10 +204,11 @@ def _transfer_init(run: RunFiles) -> Section:
 def _benchmarks(findings: Findings) -> list[Section]:
     made = []
     for found, stepped in findings.of(StepBenchmark):
-        about = f"{stepped.model}, {stepped.processes} x {stepped.batch_size} images, {stepped.precision}"
+        case = stepped.cases[0]
+        about = f"{case.model}, {stepped.processes} x {case.batch_size} images, {case.precision}"
         phases, note = stepped.bars()
         draw = Figure(lambda phases=phases, about=about: step(phases, subtitle=about))  # type: ignore[misc]
-        made.append(_benchmark("CatLIP against CLIP", found, note, draw))
+        made.append(_benchmark("Training steps", found, note, draw))
     for found, made_labels in findings.of(LabelsBenchmark):
         text = f"{made_labels.captions:,} captions; x: times the reference."
         draw = Figure(lambda result=made_labels: labels(result.bars()))  # type: ignore[misc]

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def step(phases: Mapping[str, Mapping[str, float]], note: str = "", subtitle: str = "") -> "Figure":
-    """One training step of each method, split into its phases, as stacked horizontal bars.
+def step(parts: Mapping[str, Mapping[str, float]], note: str = "", subtitle: str = "") -> "Figure":
+    """One training step of each method, split into its parts, as stacked horizontal bars.
 
-    phases: method -> phase -> seconds, in the order in which they run, the same for all. The first method
+    parts: method -> part -> seconds, the same parts for all. The first method
     stands at the top. A bar's end has its own length. note: what the bars do not show, in words below them:
     the ratio of the steps' pairs, which is not that of the bars.
     """
-    figure, axes = canvas("One training step", subtitle, height=2.3 + 0.55 * len(phases))
-    kinds = list(phases[next(iter(phases))])
-    longest = 1000 * max(sum(times.values()) for times in phases.values())
-    for row, times in enumerate(phases.values()):
+    figure, axes = canvas("One training step", subtitle, height=2.3 + 0.55 * len(parts))
+    kinds = list(parts[next(iter(parts))])
+    longest = 1000 * max(sum(times.values()) for times in parts.values())
+    for row, times in enumerate(parts.values()):
         left = 0.0
-        for i, phase in enumerate(kinds):
-            width = times.get(phase, 0.0) * 1000
-            label = phase if row == 0 else None
+        for i, part in enumerate(kinds):
+            width = times.get(part, 0.0) * 1000
+            label = part if row == 0 else None
             axes.barh(
                 row, width, 0.58, left=left, color=PALETTE[i], edgecolor="white", linewidth=0.8, label=label
             )
@@ -42,13 +42,13 @@ def step(phases: Mapping[str, Mapping[str, float]], note: str = "", subtitle: st
             fontweight="bold",
             annotation_clip=False,
         )
-    axes.set_yticks(range(len(phases)), list(phases))
+    axes.set_yticks(range(len(parts)), list(parts))
     axes.tick_params(axis="y", labelcolor=INK, labelsize=10)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x")
     axes.set_xlim(0, longest * 1.02)
-    axes.set_xlabel("milliseconds, medians of the phases")
+    axes.set_xlabel("milliseconds, medians")
     numbered(axes.xaxis)
     axes.spines["left"].set_visible(False)
     figure.legend(loc="outside lower left", ncols=2 if is_narrow() else len(kinds), **LEGEND)

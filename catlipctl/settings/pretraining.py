@@ -36,6 +36,9 @@ class DataSettings(Section):
     """Processes that decode, beside each training process."""
     decode: Decode = "fast"
     """How JPEGs become crops: `exact` has Pillow's pixels to the bit, `fast` takes half the time or less."""
+    epoch_of: Literal["images", "captions"] = "images"
+    """What an epoch has once: each image, or each distinct caption with one of its images, in turn.
+    Where many images have one caption, as the drawings of an emoji, a contrast of them is noise."""
     window: Annotated[int, Field(ge=1, le=10**6)] | None = None
     """Shards whose samples are mixed, for storage that is slow at random; null: all samples.
     With it, remote tars are read as a stream: whole, one after the other, ahead of the step."""
@@ -44,6 +47,12 @@ class DataSettings(Section):
     stream_local: bool = False
     """Read local tars as a stream, too, as of a mount that is slow at random."""
     augmentation: Augmentation = Field(default_factory=Augmentation)
+
+    @model_validator(mode="after")
+    def _at_random(self) -> "DataSettings":
+        if self.window is not None and self.epoch_of == "captions":
+            raise ValueError("window: an epoch of captions wants images at random, not a window of shards")
+        return self
 
 
 class VocabularySettings(Section):

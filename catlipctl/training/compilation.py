@@ -5,6 +5,7 @@ other, whenever a size is met for the first time; and what is met unforeseen is 
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,16 +25,17 @@ SHAPES = 4096
 
 
 class Compilation:
-    """A module that is compiled where it stands, so that its parameters keep their names.
+    """Modules that are compiled where they stand, so that their parameters keep their names.
 
     late: image size -> how often something was compiled at it after the warm-up.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
         config = torch._dynamo.config
         config.recompile_limit = max(SHAPES, config.recompile_limit)
         config.accumulated_recompile_limit = max(SHAPES, config.accumulated_recompile_limit)
-        module.compile(dynamic=False)
+        for module in modules:
+            module.compile(dynamic=False)
         self.late: Counter[int] = Counter()
         self._expected: int | None = None
         self._progress = SILENT

@@ -33,8 +33,8 @@ from catlipctl.training.world import World
 class Learner:
     """An objective with its optimiser and the average of its weights.
 
-    momentum: of the average, None for none. precision: of the forward pass. compile: the tower, by
-    `torch.compile`. activation_checkpointing: the tower's blocks are computed again in the backward pass.
+    momentum: of the average, None for none. precision: of the forward pass. compile: the towers, by
+    `torch.compile`. activation_checkpointing: the towers' blocks are computed again in the backward pass.
     sharding: what each process holds. sync_batchnorm: statistics are taken over all processes.
     rate_of: a parameter's name -> its share of the learning rate. UsageError where the tower can't do it.
     """
@@ -61,7 +61,7 @@ class Learner:
             synchronise(objective, lambda: objective.counted > 0)
         if activation_checkpointing:
             checkpoint_activations(objective)
-        self.compilation = Compilation(objective.model) if compile else None
+        self.compilation = Compilation(objective.towers()) if compile else None
         self.distribution = spread(objective, world, sharding, precision)
         self.module, self.learned = self.distribution.module, list(self.distribution.learned.values())
         # Listed once: to walk through all modules costs half a millisecond a step.
@@ -218,7 +218,9 @@ class Learner:
         """
         self.before_change()
         modes = {part: part.training for part in self.objective.modules()}
-        compiled, self.objective.model._compiled_call_impl = self.objective.model._compiled_call_impl, None
+        compiled = {tower: tower._compiled_call_impl for tower in self.objective.towers()}
+        for tower in compiled:
+            tower._compiled_call_impl = None
         self._swap()
         try:
             with unchanged_buffers(self.objective), torch.no_grad(), self._autocast():
@@ -232,7 +234,8 @@ class Learner:
                 if isinstance(part, FSDPModule):
                     part.reshard()
             self._swap()
-            self.objective.model._compiled_call_impl = compiled
+            for tower, call in compiled.items():
+                tower._compiled_call_impl = call
             for part, training in modes.items():
                 part.training = training
 
@@ -261,10 +264,11 @@ def nothing() -> None:
 
 
 def checkpoint_activations(objective: Objective) -> None:
-    """Have the tower's blocks computed again in the backward pass; UsageError where it has none."""
-    tower: Any = objective.tower.module
+    """Have the towers' blocks computed again in the backward pass; UsageError where one has none."""
     try:
-        tower.set_grad_checkpointing(True)
+        for tower in objective.towers():
+            change: Any = getattr(tower, "set_grad_checkpointing")  # noqa: B009
+            change(True)
     except (AttributeError, AssertionError) as error:
         raise UsageError(
             f"{objective.tower.name} has no blocks whose activations can be computed again",

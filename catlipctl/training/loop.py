@@ -94,7 +94,7 @@ def fit(
             learner.compilation,
             steps=len(schedule),
             every=recipe.log_every,
-            source_size=len(loader.source),
+            source_size=loader.order.samples,
             workers=loader.workers,
         )
         peak = recipe.optimiser.peak(recipe.global_batch_size)

@@ -18,7 +18,7 @@ def test_a_timm_tower_keeps_its_features_and_loses_its_projection() -> None:
 
 def test_the_tower_is_open_clips_with_a_linear_head(tiny: Path) -> None:
     model = clip_model(find(str(tiny))).eval()
-    tower = image_tower(str(tiny), 48, bias=False)
+    tower = image_tower(find(str(tiny)), 48, bias=False)
     tower.module.eval()
     weights = model.visual.state_dict()
     tower.linear_head().load_state_dict({"weight": weights.pop("proj").T})
@@ -30,7 +30,7 @@ def test_the_tower_is_open_clips_with_a_linear_head(tiny: Path) -> None:
 
 
 def test_images_are_normalised_as_open_clip_does() -> None:
-    preprocessing = image_tower("ViT-S-16", 2).preprocessing
+    preprocessing = image_tower(find("ViT-S-16"), 2).preprocessing
     assert (preprocessing.mean, preprocessing.std) == (
         open_clip.OPENAI_DATASET_MEAN,
         open_clip.OPENAI_DATASET_STD,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from catlipctl.bench import loop as benchmark
-from catlipctl.bench.learners import Comparison
+from catlipctl.bench.comparison import Comparison
 from catlipctl.training.learner import Learner
 from catlipctl.training.world import World
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from catlipctl.bench.learners import Comparison, catlip, clip
+from catlipctl.bench.comparison import Comparison, Entry
+from catlipctl.bench.learners import ours
 from catlipctl.bench.plain import plain_open_clip, plain_timm
 from catlipctl.training.world import World
 
@@ -18,22 +19,25 @@ def comparison(tiny: Path) -> Comparison:
     return Comparison(model=str(tiny), batch_size=4, classes=100, seed=0)
 
 
-def silent(phase: str) -> None:
+CATLIP, CLIP = Entry(name="", objective="catlip"), Entry(name="", objective="clip", context=77)
+
+
+def silent(_: object) -> None:
     """Nobody times."""
 
 
 def test_a_plain_timm_step_is_catlips(comparison: Comparison) -> None:
-    ours, plain = (build(comparison, World(cpu=True)) for build in (catlip, plain_timm))
-    losses = [[one.step(silent) for _ in range(STEPS)] for one in (ours, plain)]
+    own, plain = (build(CATLIP, comparison, World(cpu=True)) for build in (ours, plain_timm))
+    losses = [[one.step(silent) for _ in range(STEPS)] for one in (own, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    weights = {name.removeprefix("model."): value for name, value in ours.module.state_dict().items()}
+    weights = {name.removeprefix("model."): value for name, value in own.module.state_dict().items()}
     torch.testing.assert_close(weights, dict(plain.module.state_dict()), rtol=1e-3, atol=1e-4)
 
 
 def test_a_plain_open_clip_step_is_clips(comparison: Comparison) -> None:
-    ours, plain = (build(comparison, World(cpu=True)) for build in (clip, plain_open_clip))
-    plain.module.load_state_dict(of_open_clip(ours.module.state_dict()))
-    losses = [[one.step(silent) for _ in range(STEPS)] for one in (ours, plain)]
+    own, plain = (build(CLIP, comparison, World(cpu=True)) for build in (ours, plain_open_clip))
+    plain.module.load_state_dict(of_open_clip(own.module.state_dict()))
+    losses = [[one.step(silent) for _ in range(STEPS)] for one in (own, plain)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 

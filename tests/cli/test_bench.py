@@ -20,8 +20,10 @@ from typer.testing import CliRunner
 from catlipctl import reports
 from catlipctl.bench import step as benchmark
 from catlipctl.bench import turns
-from catlipctl.bench.result import StepBenchmark
+from catlipctl.bench.step_result import StepBenchmark
+from catlipctl.cli.bench import step_tables as tables
 from catlipctl.cli.main import app
+from catlipctl.data.emoji import captions as emoji_captions
 from catlipctl.errors import MachineError
 
 TINY = {
@@ -29,7 +31,8 @@ TINY = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
     "text_cfg": {"context_length": 77, "vocab_size": 49_408, "width": 32, "heads": 1, "layers": 1},
 }
-OPTIONS = ["--batch-size", "2", "--classes", "50", "--rounds", "3", "--json"]
+CAPTIONS = [" ".join(emoji.split()[:3]) for emoji in emoji_captions()]
+OPTIONS = ["--batch-size", "2", "--classes", "50", "--rounds", "3", "--no-memory", "--json"]
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +40,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One real run, in a folder where a result of an earlier one lies."""
     folder = tmp_path_factory.mktemp("bench")
     (folder / "tiny.json").write_text(json.dumps(TINY))
+    (folder / "captions.txt").write_text("".join(f"{noun} and a dog\n" for noun in CAPTIONS))
     (folder / "out").mkdir()
     (folder / "out" / "step-1.json").write_text("earlier")
-    options = ["--model", str(folder / "tiny.json"), "--out", str(folder / "out"), *OPTIONS]
-    run = CliRunner().invoke(app, ["bench", *options])
+    options = ["--model", str(folder / "tiny.json"), "--out", str(folder / "out"), "--plain"]
+    options += ["--estimate", "64,128", "--captions", str(folder / "captions.txt")]
+    run = CliRunner().invoke(app, ["bench", *options, *OPTIONS])
     assert run.exit_code == 0, run.output
     (folder / "stdout.json").write_text(run.stdout)
     return folder
@@ -54,25 +59,54 @@ def result(folder: Path) -> dict[str, Any]:
 
 
 def test_rows_hold_what_was_measured(result: dict[str, Any]) -> None:
-    assert [row["name"] for row in result["rows"]] == ["CatLIP", "CLIP"]
-    for row in result["rows"]:
-        steps = [sum(phases.values()) for phases in row["rounds"]]
+    (case,) = result["cases"]
+    assert (case["image_size"], case["precision"], case["batch_size"]) == (32, "float32", 2)
+    names = ["catlip", "plain timm", "clip", "plain open_clip", "clip, 32 tokens"]
+    assert [row["name"] for row in case["rows"]] == names
+    for row in case["rows"]:
+        steps = [sum(spans.values()) for spans in row["rounds"]]
         assert len(steps) == 4  # 3 were asked for; the two orders take turns
+        assert row["steps"] == pytest.approx(steps)
         assert row["step"]["median"] == pytest.approx(statistics.median(steps))
         assert row["images_per_second"] == pytest.approx(2 / statistics.median(steps))
-        for phase, spread in row["phases"].items():
-            assert spread["median"] == statistics.median(phases[phase] for phases in row["rounds"])
-        assert row["peak_memory_bytes"] > 16 * row["parameters"]
-    # Nothing is compiled, nor was a larger batch asked for; a CPU has no published peak.
-    use = result["use"]
-    assert (use["recompiled"], use["largest"], use["peak"]) == (0, None, None)
-    assert use["products"] > 0
+        assert sum(row["flops"].values()) == pytest.approx(row["flops_per_sample"], abs=3)
+        used = row["flops_per_sample"] * row["images_per_second"] / case["device"]["products"]
+        assert row["utilisation"] == pytest.approx(used)
+        assert row["state_bytes"] == 16 * row["parameters"]
+        assert (row["peak_memory_bytes"], row["largest"], row["traffic"]) == (None, None, None)
+        makes = None if row["kind"] == "plain" else "labels" if row["objective"] == "catlip" else "tokens"
+        assert (row["host"] or {}).get("makes") == makes
+    # Nothing is compiled; a CPU has no published peak.
+    assert (case["recompiled"], case["device"]["peak"]) == (0, None)
+    assert {"versions", "machine", "clocks", "revision", "command"} <= result.keys()
 
 
-def test_ratio_is_taken_within_each_round(result: dict[str, Any]) -> None:
-    catlip, clip = ([sum(p.values()) for p in row["rounds"]] for row in result["rows"])
-    ratios = [above / below for above, below in zip(clip, catlip, strict=True)]
-    assert result["ratio"]["median"] == pytest.approx(statistics.median(ratios))
+def test_ratios_are_taken_within_each_round(result: dict[str, Any]) -> None:
+    (case,) = result["cases"]
+    steps = {row["name"]: row["steps"] for row in case["rows"]}
+
+    def median(above: str, below: str) -> float:
+        return statistics.median(a / b for a, b in zip(steps[above], steps[below], strict=True))
+
+    for name in ("clip", "clip, 32 tokens"):
+        assert case["ratios"][name]["median"] == pytest.approx(median(name, "catlip"))
+        explained = 1 + sum(case["explained"][name].values())
+        assert explained == pytest.approx(case["ratios"][name]["median"])
+    for ours, plain in (("catlip", "plain timm"), ("clip", "plain open_clip")):
+        assert case["plain"][ours]["median"] == pytest.approx(median(plain, ours))
+
+
+def test_three_answers_are_on_three_lines(result: dict[str, Any]) -> None:
+    (case,) = result["cases"]
+    assert [answer["how"] for answer in case["answers"].values()] == ["measured", "not measured", "estimated"]
+    assert [(one["name"], one["processes"]) for one in case["estimates"]] == [
+        (name, devices) for devices in (64, 128) for name in ("catlip", "clip", "clip, 32 tokens")
+    ]
+    shown = tables.lines(StepBenchmark(**result))
+    for letter, answer in case["answers"].items():
+        (line,) = [line for line in shown if line.startswith(f"({letter})")]
+        assert answer["how"] in line
+    assert any("InfiniBand" in line for line in shown)
 
 
 def test_writes_beside_earlier_results_and_never_over_them(folder: Path, result: dict[str, Any]) -> None:
@@ -84,24 +118,24 @@ def test_writes_beside_earlier_results_and_never_over_them(folder: Path, result:
     assert (folder / "out" / "step-1.json").read_text() == "earlier"
     kept = json.loads((folder / "out" / "step-2.json").read_text())
     assert kept.pop("schema_version") == 1
-    assert kept == result
+    assert kept == {**result, "inputs": kept["inputs"]}
     assert [Path(path) for path in result["files"]] == [
         folder / "out" / f"step-2.{kind}" for kind in ("json", "png")
     ]
 
 
-def test_table_and_ratio_are_shown(
+def test_tables_and_ratios_are_shown(
     result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kept = StepBenchmark(**result)
     monkeypatch.setattr(benchmark, "step", lambda *_, **__: kept)
-    run = CliRunner().invoke(app, ["bench", "step", "--out", str(tmp_path)])
+    run = CliRunner().invoke(app, ["bench", "step", "--out", str(tmp_path), "--plots", "none"])
     assert run.exit_code == 0
-    table = run.stdout.partition("CLIP step")[0]
-    assert max(len(line) for line in table.splitlines()) <= 110
-    ratio = result["ratio"]
-    line = f"CLIP step / CatLIP step = {ratio['median']:.2f}x ({ratio['low']:.2f} to {ratio['high']:.2f})"
-    assert line in run.stdout
+    shown = run.stdout.partition("(a)")[0]
+    assert max(len(line) for line in shown.splitlines()) <= 110
+    ratio = result["cases"][0]["ratios"]["clip"]
+    assert f"clip {ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f})" in run.stdout
+    assert "plain open_clip step / our clip step" in run.stdout
 
 
 def test_plot_and_table_give_one_ratio(
@@ -114,16 +148,17 @@ def test_plot_and_table_give_one_ratio(
         raise MachineError("no matplotlib here", "")
 
     kept = StepBenchmark(**result)
-    kept.ratio.median = 9.87  # not what the phases' medians would give
+    kept.cases[0].ratios["clip"].median = 9.87  # not what the parts' medians would give
     monkeypatch.setattr(benchmark, "step", lambda *_, **__: kept)
     monkeypatch.setattr(reports, "step", draw)
     run = CliRunner().invoke(app, ["bench", "--out", str(tmp_path), "--json"])
-    phases, note, _ = drawn[0]
-    assert phases == {
-        row["name"]: {phase: times["median"] for phase, times in row["phases"].items()}
-        for row in result["rows"]
+    parts, note, _ = drawn[0]
+    assert parts == {
+        row["name"]: {part: times["median"] for part, times in row["parts"].items()}
+        for row in result["cases"][0]["rows"]
+        if row["kind"] == "ours"
     }
-    assert "9.87 times as long as a CatLIP step" in note
+    assert "clip 9.87" in note
     assert json.loads(run.stdout)["result"]["files"] == [str(tmp_path / "step-1.json")]
 
 
@@ -134,41 +169,37 @@ def test_more_gpus_than_there_are_is_exit_5_and_says_how_many() -> None:
     error = json.loads(run.stdout)["error"]
     assert error["exit_code"] == 5
     assert f"shows {there}" in error["message"]
-    assert "--processes" in error["hint"]
+    assert f"catlipctl bench step --estimate {there + 8}" in error["hint"]
+
+
+def test_the_largest_batch_of_a_cpu_is_exit_5(tmp_path: Path) -> None:
+    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
+    line = ["bench", "step", "--model", str(tmp_path / "tiny.json"), "--find-batch-size", "--gpus", "0"]
+    run = CliRunner().invoke(app, line)
+    assert run.exit_code == 5
+    assert "CPU" in run.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--objectives", "catlip,clop"],
+        ["--batch-size", "8,1"],
+        ["--precision", "float8"],
+        ["--context", "77,"],
+        ["--image-size", "small"],
+        ["--estimate", "64,65", "--nodes", "8"],
+    ],
+)
+def test_lists_that_are_none_are_exit_2(wrong: list[str]) -> None:
+    run = CliRunner().invoke(app, ["bench", "step", *wrong])
+    assert run.exit_code == 2, run.output
 
 
 def test_unknown_model_is_exit_2() -> None:
     run = CliRunner().invoke(app, ["bench", "step", "--model", "ViT-S-61"])
     assert run.exit_code == 2
     assert "ViT-S-16" in run.stderr
-
-
-def test_plain_steps_are_paired_with_ours(tmp_path: Path) -> None:
-    (tmp_path / "tiny.json").write_text(json.dumps(TINY))
-    options = ["--plain", "--model", str(tmp_path / "tiny.json"), "--out", str(tmp_path), *OPTIONS]
-    run = CliRunner().invoke(app, ["bench", *options])
-    assert run.exit_code == 0, run.output
-    result = json.loads(run.stdout)["result"]
-    seconds = {row["name"]: [sum(p.values()) for p in row["rounds"]] for row in result["rows"]}
-    assert list(seconds) == ["CatLIP", "CLIP", "plain timm", "plain open_clip"]
-    for ours, plain in (("CatLIP", "plain timm"), ("CLIP", "plain open_clip")):
-        ratios = [above / below for above, below in zip(seconds[plain], seconds[ours], strict=True)]
-        assert result["plain"][ours]["median"] == pytest.approx(statistics.median(ratios))
-
-
-def test_a_table_with_plain_steps_is_no_wider(
-    result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    kept = StepBenchmark(**result)
-    names = ("plain timm", "plain open_clip")
-    kept.rows += [row.model_copy(update={"name": name}) for row, name in zip(kept.rows, names, strict=True)]
-    kept.plain = {"CatLIP": kept.ratio, "CLIP": kept.ratio.model_copy(update={"median": 0.98})}
-    monkeypatch.setattr(benchmark, "step", lambda *_, **__: kept)
-    run = CliRunner().invoke(app, ["bench", "step", "--plain", "--out", str(tmp_path)])
-    assert run.exit_code == 0
-    assert "plain open_clip step / our CLIP step = 0.98x" in run.stdout
-    table = run.stdout.partition("CLIP step")[0]
-    assert max(len(line) for line in table.splitlines()) <= 110
 
 
 @pytest.mark.slow
@@ -178,6 +209,8 @@ def test_two_processes_measure_together(tmp_path: Path) -> None:
         "bench",
         "--processes",
         "2",
+        "--context",
+        "77",
         "--model",
         str(tmp_path / "tiny.json"),
         "--out",
@@ -199,8 +232,17 @@ def test_two_processes_measure_together(tmp_path: Path) -> None:
     assert second == ""
     result = json.loads(first)["result"]
     assert result["processes"] == 2
-    clip = result["rows"][1]
-    assert clip["images_per_second"] == pytest.approx(2 * 2 / clip["step"]["median"])
+    (case,) = result["cases"]
+    for row in case["rows"]:
+        assert row["images_per_second"] == pytest.approx(2 * 2 / row["step"]["median"])
+        alone = [sum(spans.values()) for spans in row["rounds"]]
+        sending = [step - itself for step, itself in zip(row["steps"], alone, strict=True)]
+        assert row["parts"]["communication"]["median"] == pytest.approx(statistics.median(sending))
+        # Of two processes each sends as many bytes as there are gradients.
+        assert row["traffic"]["sent"]["gradients"] == 4 * row["parameters"]
+        assert row["traffic"]["predicted"] > 0
+    assert case["rows"][1]["traffic"]["sent"].keys() > case["rows"][0]["traffic"]["sent"].keys()
+    assert result["network"]["bandwidth"] > 0
     assert len(list(tmp_path.glob("step-*.json"))) == 1
 
 
@@ -326,14 +368,13 @@ def test_loop_and_loss_are_timed_and_kept(
     assert run.exit_code == 0, run.output
     result = json.loads(run.stdout)["result"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}-1.json", f"{name}-1.svg"]
-    assert [len(row["rounds"]) for row in result["rows"]] == [2] * rows
+    found = result["rows"] if name == "loop" else result["cases"][0]["rows"]
+    assert [len(row["rounds"]) for row in found] == [2] * rows
     plot = (tmp_path / "out" / f"{name}-1.svg").read_text()
-    assert all(row["name"] in plot for row in result["rows"])
+    assert all(row["name"] in plot for row in found)
 
 
 def test_a_loss_that_there_is_not(tmp_path: Path) -> None:
-    told = ["--loss", "bce", "--loss", "mse", "--out", str(tmp_path / "out")]
-    run = CliRunner().invoke(app, ["bench", "loss", *told])
+    run = CliRunner().invoke(app, ["bench", "loss", "--loss", "bce,mse", "--out", str(tmp_path / "out")])
     assert run.exit_code == 2
-    assert "no loss is called 'mse'" in run.stderr
     assert "two_way" in run.stderr

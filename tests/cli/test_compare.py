@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from catlipctl.checkpoints.writing import write_manifest
 from catlipctl.cli.main import app
 
+from ..reports.conftest import step_benchmark
+
 pytest.importorskip("matplotlib")
 
 
@@ -73,3 +75,16 @@ def test_what_cannot_be_compared_is_told() -> None:
     Path("runs/a/eval/photos/result.json").unlink()
     assert "no evaluation lies under these runs" in run("runs/a").stdout
     assert "no run and no result at nowhere" in run("nowhere", code=2).stderr
+
+
+def test_two_benchmarks_are_compared_for_regressions(tmp_path: Path) -> None:
+    for name, slower in (("a", 1), ("b", 2)):
+        parts = {"catlip": {"image tower": 0.1 * slower}}
+        step_benchmark(parts, {"catlip": [0.1 * slower] * 4}).write(tmp_path / f"{name}.json")
+    found = run("a.json", "b.json", "--out", "compared", "--json")
+    (step, *parts) = json.loads(found.stdout)["result"]["changes"]
+    assert (step["part"], step["ratio"], step["verdict"]) == ("step", 2, "slower")
+    assert [part["part"] for part in parts] == ["image tower"]
+    assert {path.name for path in Path("compared").iterdir()} == {"comparison.json", "comparison.png"}
+    assert "slower" in run("a.json", "b.json").stdout
+    assert "evaluations apart" in run("a.json", "runs/a/eval/photos/result.json", code=2).stderr

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catlipctl.data.order import MOST_SAMPLES, LocalOrder, Order
+from catlipctl.data.order import MOST_SAMPLES, CaptionOrder, LocalOrder, Order
 from catlipctl.errors import DataError
 
 
@@ -112,3 +112,48 @@ def test_a_local_order_is_the_same_in_a_worker_and_mixes_inside_its_window() -> 
         # Of two shards mixed at random, every second neighbour is of the other one.
         assert abs((window[1:] != window[:-1]).mean() - 0.5) < 0.05
     assert order.take(8000, 8000).tolist() != one.tolist()
+
+
+CAPTIONS = st.lists(
+    st.tuples(st.integers(0, 9)).map(lambda one: (f"drawing {one[0]}",)), min_size=1, max_size=60
+)
+
+
+@given(CAPTIONS, st.integers(0, 2**64), st.integers(0, 50))
+def test_an_epoch_of_captions_has_each_once_and_epochs_in_a_row_all_their_images(
+    captions: list[tuple[str, ...]], seed: int, epoch: int
+) -> None:
+    order = CaptionOrder(captions, seed)
+    n = len(set(captions))
+    assert order.samples == n
+    visited = order.take(epoch * n, n)
+    assert sorted(captions[sample] for sample in visited) == sorted(set(captions))
+    most = max(captions.count(one) for one in captions)
+    shown = order.take(epoch * n, most * n).reshape(most, n)
+    for caption in set(captions):
+        images = [sample for row in shown for sample in row if captions[sample] == caption]
+        have = [sample for sample, told in enumerate(captions) if told == caption]
+        assert images[: len(have)] == sorted(images[: len(have)], key=images.index)
+        assert set(images[: len(have)]) == set(have)
+    for offset in range(0, most * n, 7):
+        assert order(epoch * n + offset) == (epoch + offset // n, shown.ravel()[offset])
+
+
+def test_which_image_of_a_caption_comes_first_is_for_the_seed_to_say() -> None:
+    """Chi-square over four images of 4,000 captions: within six standard deviations of its mean."""
+    captions = [(str(sample // 4),) for sample in range(16_000)]
+    first = {seed: np.sort(CaptionOrder(captions, seed).take(0, 4_000)) % 4 for seed in (0, 1)}
+    for images in first.values():
+        counts = np.bincount(images, minlength=4)
+        assert ((counts - 1000) ** 2 / 1000).sum() < 3 + 6 * np.sqrt(6)
+    assert abs((first[0] == first[1]).mean() - 0.25) < 0.05
+    # Where each image has a caption of its own, all is as in `Order`.
+    own = [(str(sample),) for sample in range(100)]
+    assert np.array_equal(CaptionOrder(own, 3).take(7, 500), Order(100, 3).take(7, 500))
+    again = pickle.loads(pickle.dumps(CaptionOrder(captions, 1)))
+    assert np.array_equal(again.take(5, 99), CaptionOrder(captions, 1).take(5, 99))
+
+
+def test_a_source_without_a_sample_has_no_order_of_captions() -> None:
+    with pytest.raises(DataError):
+        CaptionOrder([], 0)

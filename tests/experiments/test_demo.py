@@ -25,7 +25,9 @@ def test_the_demo_ends_in_a_page_that_needs_no_network(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.json").write_text(json.dumps(TINY))
-    settings = StepSettings(model=str(tmp_path / "tiny.json"), batch_size=2, rounds=1, classes=100)
+    settings = StepSettings(
+        models=[str(tmp_path / "tiny.json")], batch_sizes=[2], rounds=1, classes=100, memory=False
+    )
     run = Path("runs") / "demo"
 
     class Impatient(Silent):

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import tarfile
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import safetensors.torch
 import timm
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from catlipctl import checkpoints, data, labels, vocabulary
 from catlipctl.data.batch import Batch
@@ -20,7 +22,9 @@ from catlipctl.errors import CatlipctlError, DataError, NonFiniteLoss, OutOfMemo
 from catlipctl.labels import targets
 from catlipctl.objectives import OBJECTIVES, Catlip, Output
 from catlipctl.pretraining import pretrain
+from catlipctl.pretraining.dry_run import dry_run
 from catlipctl.progress import Silent
+from catlipctl.recipe import Loaded
 from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.training import loop
 from catlipctl.training.directory import RunDirectory
@@ -90,6 +94,25 @@ def test_at_the_log_odds_the_first_loss_is_that_of_the_counted_shares(
     share = 9.5 / 61
     expected = -(row["labels"] * math.log(share) + (10 - row["labels"]) * math.log(1 - share))
     assert row["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_an_epoch_of_captions_is_as_long_as_there_are_distinct_ones(
+    document: dict[str, Any], pairs: Path, tmp_path: Path
+) -> None:
+    distinct = len(set(data.open_source(pairs).captions()))
+    assert distinct < 60
+    document["data"]["epoch_of"] = "captions"
+    result = pretrain(
+        changed(document, length={"epochs": 2}, global_batch_size=distinct), out=tmp_path / "run"
+    )
+    assert (result.steps, result.samples) == (2, 2 * distinct)
+    assert [row["epoch"] for row in read_metrics(tmp_path / "run" / "metrics.jsonl")] == [1.0, 2.0]
+    longer = changed(document, length={"epochs": 3}, global_batch_size=distinct)
+    planned = dry_run(Loaded(longer, defaultdict(str)))
+    assert planned.images == 3 * distinct
+    # Shards in a window cannot show captions of other shards.
+    with pytest.raises(ValidationError, match="an epoch of captions"):
+        changed(document, data={**document["data"], "window": 1})
 
 
 @pytest.mark.parametrize("momentum", [None, "fit"])

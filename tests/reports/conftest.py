@@ -6,43 +6,76 @@ from typing import Any
 
 import pytest
 
-from catlipctl.bench.result import ObjectiveRow, Spread, StepBenchmark
+from catlipctl.bench.result import Ratio, Spread
+from catlipctl.bench.step_result import Device, StepBenchmark, StepCase, StepRow
 
 VOID = {"meta", "img", "source"}
 
 
-def step_benchmark(phases: Mapping[str, Mapping[str, float]], steps: Sequence[float]) -> StepBenchmark:
-    """The result of `bench step`: of each contestant the seconds of its phases, and of its whole step."""
+def step_benchmark(
+    parts: Mapping[str, Mapping[str, float]], steps: Mapping[str, Sequence[float]]
+) -> StepBenchmark:
+    """The result of `bench step`: of each objective the seconds of its parts, and of whole steps."""
 
     def exactly(seconds: float) -> Spread:
         return Spread(median=seconds, low=seconds, high=seconds)
 
     rows = [
-        ObjectiveRow(
+        StepRow(
             name=name,
-            step=exactly(step),
-            phases={phase: exactly(seconds) for phase, seconds in of_one.items()},
+            objective=name,
+            kind="ours",
+            context=None,
+            step=Spread.of(steps[name]),
+            phases={},
+            parts={part: exactly(seconds) for part, seconds in of_one.items()},
             images_per_second=1,
+            utilisation=0.5,
             parameters=1,
+            flops={},
             flops_per_sample=1,
             peak_memory_bytes=1,
-            rounds=[],
+            state_bytes=1,
+            host=None,
+            traffic=None,
+            largest=None,
+            steps=list(steps[name]),
+            rounds=[{f"forward, {part}": seconds for part, seconds in of_one.items()} for _ in steps[name]],
         )
-        for (name, of_one), step in zip(phases.items(), steps, strict=True)
+        for name, of_one in parts.items()
     ]
+    first, *others = rows
     return StepBenchmark(
         protocol="step",
-        model="ViT-S-16",
-        image_size=32,
-        context=8,
-        classes=10,
-        batch_size=8,
-        processes=1,
         device="cpu",
-        precision="float32",
+        clock="core time",
+        processes=1,
+        classes=10,
         optimiser={},
-        rows=rows,
-        ratio=Spread(median=1.48, low=1.4, high=1.52),
+        compiled=False,
+        activation_checkpointing=False,
+        ema=False,
+        captions="",
+        network=None,
+        cases=[
+            StepCase(
+                model="ViT-S-16",
+                image_size=32,
+                precision="float32",
+                batch_size=8,
+                rows=rows,
+                ratios={
+                    row.name: Ratio.of([a / b for a, b in zip(row.steps, first.steps, strict=True)])
+                    for row in others
+                },
+                plain={},
+                explained={},
+                device=Device(products=1e9, peak=None, peak_of=None),
+                recompiled=0,
+                estimates=[],
+                answers={},
+            )
+        ],
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from catlipctl import reports
-from catlipctl.bench.result import StepBenchmark
+from catlipctl.bench.step_result import StepBenchmark
 from catlipctl.errors import DataError, UsageError
 from catlipctl.labels import targets
 from catlipctl.results import Measurement
@@ -97,8 +97,8 @@ def several_labels(folder: Path) -> None:
 
 
 def stepped() -> StepBenchmark:
-    phases = {"forward": 1.0, "backward": 1.0}
-    return step_benchmark({"CatLIP": phases, "CLIP": phases}, (1, 1))
+    parts = {"image tower": 1.0, "optimiser": 1.0}
+    return step_benchmark({"catlip": parts, "clip": parts}, {"catlip": [1], "clip": [1]})
 
 
 METRICS = [

@@ -8,6 +8,7 @@ import typer
 
 from catlipctl.cli import completion, inputs
 from catlipctl.cli.bench.keep import OutFolder, keep
+from catlipctl.cli.lists import several, whole
 from catlipctl.cli.options import CacheDir, ImageKey, Json
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
@@ -63,7 +64,7 @@ def loader(
         from catlipctl.bench import loader as benchmark
         from catlipctl.data import open_source
 
-        asked = _sizes(sizes)
+        asked = several(sizes, "--sizes", whole(1, 4096), "224,128")
         source = inputs.either(data, word, "--data")
         name = source or EMOJI
         if source is None:
@@ -74,15 +75,6 @@ def loader(
         keep(result, lambda: reports.loader(*result.bars(), subtitle), out / "loader", plots, out_)
         out_.uses("data", name)
         out_.result(result, *_tables(result), *_lines(result))
-
-
-def _sizes(text: str) -> list[int]:
-    from catlipctl.errors import UsageError
-
-    sizes = [int(size) if size.strip().isdecimal() else 0 for size in text.split(",")]
-    if not all(1 <= size <= 4096 for size in sizes):
-        raise UsageError(f"--sizes {text!r} is not a list of pixels per side", "for example --sizes 224,128")
-    return list(dict.fromkeys(sizes))
 
 
 def _tables(result: "LoaderBenchmark") -> "list[Table]":

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from catlipctl.cli.bench.keep import OutFolder, keep, load_line
-from catlipctl.cli.bench.step import BatchSize, Classes, Compile, Model
 from catlipctl.cli.options import Json
 from catlipctl.cli.output import command
 from catlipctl.cli.plots import DEFAULT, Plots
@@ -19,10 +18,21 @@ if TYPE_CHECKING:
 
 
 def loop(
-    model: Model = None,
-    batch_size: BatchSize = None,
-    classes: Classes = None,
-    compile: Compile = False,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="open_clip configuration, or a JSON file. Default: ViT-S-16 on a CPU, ViT-B-16 on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", min=2, help="Default: 8 on a CPU, 256 on a GPU.", show_default=False),
+    ] = None,
+    classes: Annotated[int, typer.Option("--classes", min=1, help="Classes of CatLIP.")] = 24_320,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the towers by torch.compile.")] = False,
     rounds: Annotated[
         int, typer.Option("--rounds", min=1, help="Turns of each that count, rounded up to even.")
     ] = 12,
@@ -37,10 +47,9 @@ def loop(
     with command("bench loop", json=json) as out_:
         from catlipctl import reports
         from catlipctl.bench import loop as benchmark
-        from catlipctl.bench.learners import CLASSES
 
         settings = benchmark.LoopSettings(
-            model=model, batch_size=batch_size, classes=classes or CLASSES, compile=compile, rounds=rounds
+            model=model, batch_size=batch_size, classes=classes, compile=compile, rounds=rounds
         )
         result = benchmark.loop(settings, out_)
         subtitle = f"{result.model}, {result.batch_size} images, {result.precision} on {result.device}"

@@ -1,53 +1,74 @@
-"""`catlipctl bench step`: a training step of CatLIP against one of CLIP, and against plain ones."""
+"""`catlipctl bench step`: training steps of objectives beside each other, and beside plain ones."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from catlipctl.cli import inputs
 from catlipctl.cli.bench.keep import OutFolder, keep
+from catlipctl.cli.bench.step_tables import lines, tables
+from catlipctl.cli.lists import one_of, several, whole
 from catlipctl.cli.options import Gpus, Json, Processes
-from catlipctl.cli.output import command, is_main, only_main_speaks
+from catlipctl.cli.output import Output, command, is_main, only_main_speaks
 from catlipctl.cli.plots import DEFAULT, Plots
-from catlipctl.cli.tables import table
+from catlipctl.errors import CatlipctlError, MachineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from catlipctl.bench.communication import Network
+    from catlipctl.bench.labels import Captions
 
-    from rich.table import Table
-
-    from catlipctl.bench.result import Spread, StepBenchmark
-
-
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        metavar="NAME",
-        help="open_clip configuration, or a JSON file. Default: ViT-S-16 on a CPU, ViT-B-16 on a GPU.",
-        show_default=False,
-    ),
-]
-BatchSize = Annotated[
-    int | None,
-    typer.Option(
-        "--batch-size",
-        min=2,
-        help="Images of each process. Default: 8 on a CPU, 256 on a GPU.",
-        show_default=False,
-    ),
-]
-Classes = Annotated[
-    int | None,
-    typer.Option("--classes", min=1, help="Classes of CatLIP. Default: 24,320.", show_default=False),
-]
-Compile = Annotated[bool, typer.Option("--compile", help="Compile the towers by torch.compile.")]
+CAPTIONS = 2000
+"""By which the host's work is timed."""
 
 
 def step(
-    model: Model = None,
-    batch_size: BatchSize = None,
+    objectives: Annotated[
+        str,
+        typer.Option("--objectives", metavar="NAME,...", help="The first is what others are held against."),
+    ] = "catlip,clip",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME,...",
+            help="open_clip configurations, or JSON files. Default: ViT-S-16 on a CPU, ViT-B-16 on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            "--image-size",
+            metavar="PIXELS,...",
+            help="Pixels a side. Default: the configuration's.",
+            show_default=False,
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision", metavar="NAME,...", help="auto, bfloat16, tf32 or float32, on all sides."
+        ),
+    ] = "auto",
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            "--batch-size",
+            metavar="IMAGES,...",
+            help="Images of each process. Default: 8 on a CPU, 256 on a GPU.",
+            show_default=False,
+        ),
+    ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            metavar="TOKENS,...",
+            help="Tokens that text towers read. Default: the configuration's, 77, and 32.",
+            show_default=False,
+        ),
+    ] = None,
     rounds: Annotated[
         int | None,
         typer.Option(
@@ -57,137 +78,153 @@ def step(
             show_default=False,
         ),
     ] = None,
-    classes: Classes = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            "--classes",
+            min=1,
+            help="Of label objectives. Default: 24,320; of sub-words 49,408.",
+            show_default=False,
+        ),
+    ] = None,
     plain: Annotated[
         bool,
         typer.Option("--plain", help="Time a plain timm step beside ours, and a plain open_clip step."),
     ] = False,
-    compile: Compile = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile all towers by torch.compile.")] = False,
+    activation_checkpointing: Annotated[
+        bool, typer.Option("--activation-checkpointing", help="Compute all towers' blocks again.")
+    ] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="Average the weights, on all sides.")] = False,
     find_batch: Annotated[
         bool,
-        typer.Option("--find-batch", help="Search the largest batch of CatLIP that fits into memory."),
+        typer.Option("--find-batch-size", help="Search each one's largest batch that fits into a GPU."),
     ] = False,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory/--no-memory", help="Measure peak memory, each in a process of its own."),
+    ] = True,
+    captions: Annotated[
+        str | None,
+        typer.Option(
+            "--captions",
+            metavar="SOURCE",
+            help="Captions by which the host's work is timed: a text file with one a line, or a SOURCE. "
+            "Default: the embedded emoji's.",
+            show_default=False,
+        ),
+    ] = None,
+    estimate: Annotated[
+        str | None,
+        typer.Option(
+            "--estimate",
+            metavar="DEVICES,...",
+            help="Estimate the paper's protocol on so many devices like this one.",
+            show_default=False,
+        ),
+    ] = None,
+    nodes: Annotated[
+        int | None,
+        typer.Option("--nodes", min=1, help="Of the estimate. Default: 8 devices each.", show_default=False),
+    ] = None,
+    bandwidth: Annotated[
+        float | None,
+        typer.Option(
+            "--bandwidth",
+            min=1e-3,
+            help="Of the estimate: GB/s that a device sends to another node. Default: 50.",
+            show_default=False,
+        ),
+    ] = None,
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            "--latency",
+            min=0,
+            help="Of the estimate: microseconds of a message between nodes. Default: 14.",
+            show_default=False,
+        ),
+    ] = None,
     gpus: Gpus = None,
     processes: Processes = None,
     out: OutFolder = Path("bench"),
     plots: Plots = DEFAULT,
     json: Json = False,
 ) -> None:
-    """Time a training step of CatLIP against one of CLIP.
+    """Time training steps of objectives, by default CatLIP against CLIP.
 
-    Both as `pretrain` trains them: the same learner, image tower, batch, precision and optimiser.
+    All as `pretrain` trains them: the same learner, image tower, batch, precision and optimiser, in turns.
 
-    Whatever was trained last: the pair is a named open_clip configuration, with 24,320 classes.
+    Three answers, never one for another: the same batch, each at its largest batch, the paper's protocol.
     """
     with command("bench step", json=json) as out_:
         from catlipctl import reports
         from catlipctl.bench import step as benchmark
-        from catlipctl.bench.learners import CLASSES
+        from catlipctl.settings.training import Precision
 
         only_main_speaks()
-        cpu = inputs.only_here(gpus, processes, out_)
-        settings = benchmark.StepSettings(
-            model=model,
-            batch_size=batch_size,
-            rounds=rounds,
-            classes=classes or CLASSES,
-            plain=plain,
-            compile=compile,
-            find_batch=find_batch,
+        cpu = _only_here(gpus, processes, out_)
+        precisions = one_of(get_args(Precision))
+        result = benchmark.step(
+            benchmark.StepSettings(
+                objectives=several(objectives, "--objectives", str, "catlip,clip"),
+                models=several(model, "--model", str, "ViT-S-16,ViT-B-16"),
+                image_sizes=several(image_size, "--image-size", whole(16, 4096), "224,128") or [None],
+                precisions=several(precision, "--precision", precisions, "bfloat16,float32"),
+                batch_sizes=several(batch_size, "--batch-size", whole(2, 2**20), "256,512"),
+                contexts=several(context, "--context", whole(3, 2**16), "77,32") or [None, 32],
+                rounds=rounds,
+                classes=classes,
+                plain=plain,
+                compile=compile,
+                activation_checkpointing=activation_checkpointing,
+                ema=ema,
+                find_batch=find_batch,
+                memory=memory,
+                captions=_captions(captions, out_),
+                estimate=several(estimate, "--estimate", whole(1, 10**6), "64,128,256"),
+                nodes=nodes,
+                between=_between(bandwidth, latency),
+            ),
+            out_,
+            cpu=cpu,
         )
-        result = benchmark.step(settings, out_, cpu=cpu)
         if is_main():
-            subtitle = f"{result.model}, {_batch(result)}, {result.precision} on {_device(result)}"
+            subtitle = f"{result.processes} x {result.cases[0].batch_size} images on {result.device}"
             keep(result, lambda: reports.step(*result.bars(), subtitle), out / "step", plots, out_)
-            out_.result(result, _table(result), *_lines(result))
+            out_.result(result, *tables(result), *lines(result))
 
 
-def _table(result: "StepBenchmark") -> "Table":
-    headings = (*(row.name for row in result.rows), "CLIP / CatLIP")
-    shown = table("", *headings, numbers=headings)
-    first = result.rows[0]
-    times = [(f"{phase}, ms", [row.phases[phase].median for row in result.rows]) for phase in first.phases]
-    _compare(shown, "step, ms", [row.step.median for row in result.rows], _ms)
-    shown.add_row("  quartiles", *(f"{_ms(row.step.low)} to {_ms(row.step.high)}" for row in result.rows), "")
-    for name, values in times:
-        _compare(shown, f"  {name}", values, _ms)
-    _compare(shown, "images/s", [row.images_per_second for row in result.rows], "{:,.1f}".format)
-    _compare(shown, "parameters, millions", [row.parameters / 1e6 for row in result.rows], "{:,.1f}".format)
-    flops = [row.flops_per_sample / 1e9 for row in result.rows]
-    _compare(shown, "GFLOPs a sample, forward and backward", flops, "{:,.2f}".format)
-    peaks = [row.peak_memory_bytes / 2**20 for row in result.rows]
-    _compare(shown, "peak memory, MiB", peaks, "{:,.0f}".format)
-    return shown
+def _only_here(gpus: int | None, processes: int | None, out: Output) -> bool:
+    try:
+        return inputs.only_here(gpus, processes, out)
+    except MachineError as error:
+        raise MachineError(
+            error.message,
+            f"catlipctl bench step --estimate {gpus} extends one process's steps to {gpus} by a stated model "
+            "of what they send; --processes N measures N processes on this CPU",
+        ) from error
 
 
-def _compare(shown: "Table", name: str, values: list[float], text: "Callable[[float], str]") -> None:
-    """A row of all values, CatLIP's and CLIP's first, and how many times CatLIP's CLIP's is."""
-    catlip, clip, *_ = values
-    shown.add_row(name, *map(text, values), f"{clip / catlip:.2f}")
+def _captions(named: str | None, out: Output) -> "Captions | None":
+    from catlipctl.bench.labels import read_captions
+
+    try:
+        return read_captions(named, CAPTIONS)
+    except CatlipctlError as error:
+        if named is not None:
+            raise
+        out.note(f"the host's work is not timed: {error.message}; {error.hint}")
+        return None
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:,.1f}" if seconds < 1 else f"{seconds * 1000:,.0f}"
+def _between(bandwidth: float | None, latency: float | None) -> "Network":
+    from catlipctl.bench.communication import BETWEEN, Network
 
-
-def _lines(result: "StepBenchmark") -> list[str]:
-    plain = [
-        f"{name} step / our {ours} step = {_times(result.plain[ours])}, median of pairs"
-        for ours, name in (("CatLIP", "plain timm"), ("CLIP", "plain open_clip"))
-        if ours in result.plain
-    ]
-    return [
-        f"\nCLIP step / CatLIP step = {_times(result.ratio)}, median of pairs",
-        *plain,
-        *_use(result),
-        "",
-        f"The image tower of {result.model} at {result.image_size} px on both sides, with {result.classes:,} "
-        f"classes or with a text tower of {result.context} tokens.",
-        f"{_batch(result)} a step, {result.precision}, AdamW, {_device(result)}; "
-        f"median and quartiles of {len(result.rows[0].rounds)} steps of each, taken in turns.",
-        "The same made-up batch on this machine, without loading of data: not the paper's protocol (a global "
-        "batch of 65,536 over many GPUs), so not to be held against its 2.7x.",
-    ]
-
-
-def _use(result: "StepBenchmark") -> list[str]:
-    """What a CatLIP step makes of the device."""
-    if (use := result.use) is None:
-        return []
-    catlip = result.rows[0]
-    reached = catlip.flops_per_sample * catlip.images_per_second / result.processes
-    share = use.head_and_loss.median / catlip.step.median
-    published = "no published peak is known"
-    if use.peak is not None:
-        published = f"{reached / use.peak:.1%} of the published {use.peak / 1e12:,.0f} ({use.peak_of})"
-    lines = [
-        "",
-        f"A CatLIP step reaches {reached / 1e12:,.3g} TFLOP/s a process: {reached / use.products:.1%} of "
-        f"what a large matrix product reaches here, {use.products / 1e12:,.3g}; {published}.",
-        f"Head and loss alone: {_ms(use.head_and_loss.median)} ms, {share:.1%} of the step.",
-    ]
-    if result.compiled:
-        lines.append(f"Image towers compiled; compiled again while steps were timed: {use.recompiled} times.")
-    if (found := use.largest) is not None:
-        more = ", the most that was tried" if found.batch_size == found.searched_to else ""
-        peak = found.peak_memory_bytes / 2**30
-        lines.append(f"Largest batch of CatLIP that fits: {found.batch_size} images{more}, {peak:.2f} GiB.")
-    return lines
-
-
-def _times(ratio: "Spread") -> str:
-    return f"{ratio.median:.2f}x ({ratio.low:.2f} to {ratio.high:.2f})"
-
-
-def _batch(result: "StepBenchmark") -> str:
-    if result.processes == 1:
-        return f"{result.batch_size} images"
-    return f"{result.processes} x {result.batch_size} images"
-
-
-def _device(result: "StepBenchmark") -> str:
-    names = result.machine["accelerators"]
-    if result.device == "cpu" or not names:
-        threads = result.machine["threads"]
-        return f"CPU with {threads} thread{'s' if threads > 1 else ''}"
-    return str(names[0])
+    if bandwidth is None and latency is None:
+        return BETWEEN
+    return Network(
+        bandwidth=BETWEEN.bandwidth if bandwidth is None else 1e9 * bandwidth,
+        latency=BETWEEN.latency if latency is None else 1e-6 * latency,
+        source="as given",
+    )

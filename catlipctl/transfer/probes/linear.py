@@ -110,6 +110,7 @@ def linear_probe(
     multi_label: bool | None = None,
     label_base: int | None = None,
     out: Path | None = None,
+    classifier: bool = True,
     cache: Path | None = None,
     cpu: bool = False,
     workers: int = 0,
@@ -125,7 +126,8 @@ def linear_probe(
     may have several classes; None: as the label set or the images say. label_base: numbers in the data are
     rows of the target, of which this is the first. out: a checkpoint to write, tower and fitted classifier,
     with `result.json` and `predictions.csv` in it. A tower whose head is not one linear layer cannot hold the
-    classifier: there `out` gets the two files, and the classifier alone as `head.safetensors`. cache: where
+    classifier: there, and without `classifier`, `out` gets the two files, and the classifier alone as
+    `head.safetensors`. cache: where
     features are kept and found. Started by a launcher, the processes share the images; the first fits and
     writes, and all return its result. Raises DataError for classes that don't fit, UsageError where `out`
     exists.
@@ -152,7 +154,9 @@ def linear_probe(
         progress=progress,
     )
     result = world.on_main(
-        lambda: linear_probe_of(found, train_size=size, init=init, out=out, progress=progress)
+        lambda: linear_probe_of(
+            found, train_size=size, init=init, out=out, classifier=classifier, progress=progress
+        )
     )
     world.close()
     return result
@@ -164,6 +168,7 @@ def linear_probe_of(
     train_size: TrainSize = ALL,
     init: Init = "transfer",
     out: Path | None = None,
+    classifier: bool = True,
     progress: Progress = SILENT,
 ) -> ProbeResult | MultiLabelProbeResult:
     """`linear_probe` on features that are extracted; train_size: that of their training images."""
@@ -184,15 +189,14 @@ def linear_probe_of(
         fit, scores = probe(sets, head, init=init, seed=seed, progress=progress)
         confused = answers(fit, sets).confused(found.class_names)
     takes_classifier = isinstance(found.tower.head, nn.Linear)
+    written = out is not None and takes_classifier and classifier
     about = {
         **dict(scores),
         "protocol": found.fitted_by(scores.protocol),
         "train_size": str(train_size),
         **found.probed(time.monotonic() - started),
     }
-    result = kind(
-        **about, confused=confused, checkpoint=str(out) if out is not None and takes_classifier else None
-    )
+    result = kind(**about, confused=confused, checkpoint=str(out) if written else None)
     if out is not None:
         _write(result, out, found.tower, fit, found.sets, found.checkpoint.name)
         if not takes_classifier:
