@@ -6,9 +6,6 @@ By default as in CatLIP 3.1 by binary cross-entropy; its settings name other los
 from collections.abc import Sequence
 from typing import ClassVar, Self
 
-import torch
-from torch import Tensor
-
 from catlipctl.data.batch import Batch, Step
 from catlipctl.objectives.idf import InverseDocumentFrequency
 from catlipctl.objectives.losses import EXCLUSIVE, Pairs, label_loss
@@ -30,11 +27,6 @@ class Catlip(Objective):
         self.exclusive = settings.loss in EXCLUSIVE
         self.idf = InverseDocumentFrequency(context.tower.num_classes) if settings.idf else None
         self.world = context.world
-        self.rarity: Tensor | None
-        # A function of the vocabulary, which is not saved again.
-        weighs = settings.rare_power and context.counts
-        weights = rarity(context.counts or (), settings.rare_power) if weighs else None
-        self.register_buffer("rarity", weights, persistent=False)
 
     @classmethod
     def build(cls, settings: LabelSettings | None, context: Context) -> Self:
@@ -50,7 +42,7 @@ class Catlip(Objective):
         """The loss, RangeAugment's included; labels an image, and the share of images that have none."""
         images, losses = self.pixels(batch)
         classes, counts = batch.targets["classes"], batch.targets["counts"]
-        weights = self.rarity if self.idf is None else self.idf.weights()
+        weights = None if self.idf is None else self.idf.weights()
         pairs = Pairs.of_counts(classes, counts, weights, batch.targets.get("weights"))
         logits = self.model(images)
         loss = self.loss(logits, pairs)
@@ -60,10 +52,3 @@ class Catlip(Objective):
         # A softmax's logits say nothing across images.
         scores = logits.float().log_softmax(1) if self.exclusive else logits
         return Output(sum(losses.values(), loss), parts, scores)
-
-
-def rarity(counts: Sequence[int], power: float) -> Tensor:
-    """Weights of classes by how rare they are: `[V]`, float32, `count^-power` over its mean over labels."""
-    found = torch.tensor(counts, dtype=torch.float64).clamp(min=1)
-    weights = found**-power
-    return (weights * found.sum() / (found * weights).sum()).float()

@@ -65,7 +65,6 @@ class Context:
 
     tower: the image tower, its head of the size that the objective asked for (`head_size`).
     encode: class ids of a sample; None where the objective needs no classes.
-    counts: of each class in the vocabulary; None: not known.
     range_augment: what is done to images in [0, 1] on the device before they are normalised, if anything.
     token_drop: what leaves out patches in the tower, if anything does.
     captions: how much an image's first caption weighs, the second, ..., where all are learned from at once.
@@ -75,7 +74,6 @@ class Context:
 
     tower: Tower
     encode: Encode | None = None
-    counts: Sequence[int] | None = None
     range_augment: RangeAugment | None = None
     token_drop: TokenDrop | None = None
     captions: tuple[float, ...] = ()

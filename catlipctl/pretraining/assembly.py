@@ -108,7 +108,7 @@ def make_objective(
 ) -> Objective:
     """The objective around a fresh tower, the same in all processes. world: None for one process alone.
 
-    classes: where the classifier's bias and the weights of labels come from, if the recipe asks for them.
+    classes: where the classifier's bias starts from, if the recipe asks for it.
     """
     torch.manual_seed(recipe.seed)
     augment = None
@@ -122,7 +122,6 @@ def make_objective(
     context = Context(
         tower=tower,
         encode=encode,
-        counts=None if classes is None else classes.counts,
         range_augment=augment,
         token_drop=models.add_token_drop(tower, recipe.seed) if recipe.model.token_drop else None,
         captions=() if recipe.one_caption else weights,

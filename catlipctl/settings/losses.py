@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from catlipctl.recipe.schema import Section
 
@@ -41,17 +41,8 @@ class LabelSettings(Section):
     [SuperClass Table 6]"""
     idf: bool = False
     """Weigh a label by its inverse document frequency, counted as the run goes. [SuperClass 3.2]"""
-    rare_power: float = Field(default=0.0, ge=0, le=2)
-    """Weigh a label by its class's count in the vocabulary to minus this power, times what makes the mean
-    weight of all labels 1; 0: all alike. 0.5 is the square root of Mahajan et al. 2018, 2.2."""
     asymmetric: AsymmetricSettings = Field(default_factory=AsymmetricSettings)
     two_way: TwoWaySettings = Field(default_factory=TwoWaySettings)
-
-    @model_validator(mode="after")
-    def _weighed_once(self) -> "LabelSettings":
-        if self.idf and self.rare_power:
-            raise ValueError("idf and rare_power: both weigh rare labels more; give one of them")
-        return self
 
 
 class CatlipSettings(LabelSettings):

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from pydantic import ValidationError
 
 from catlipctl import models, objectives
 from catlipctl.data.batch import Batch, Step
 from catlipctl.data.sample import Sample
 from catlipctl.objectives import Context, LabelCollate
-from catlipctl.settings.losses import CatlipSettings
 from catlipctl.settings.models import ModelSettings
 
 
@@ -115,30 +113,3 @@ def test_augmentation_works_on_images_from_0_to_1_and_its_loss_is_added(training
     torch.testing.assert_close(loss, dense(logits, rows, classes) + 0.01)
     loss.backward()
     assert augmented.range_augment.by.grad.item() != 0
-
-
-@pytest.mark.parametrize("power", [0.5, 1.0])
-def test_rare_labels_weigh_more_and_a_label_1_on_the_mean(power: float) -> None:
-    """torch's dense loss with the weights as `pos_weight`; the mean is over all labels that were counted."""
-    counts = (400, 100, 50, 20, 10, 5, 4, 2, 1)
-    torch.manual_seed(0)
-    tower = models.create(ModelSettings(name="test_vit", image_size=160), num_classes=9)
-    settings = CatlipSettings(rare_power=power)
-    context = Context(tower=tower, encode=encode, counts=counts)
-    objective = objectives.Catlip.build(settings, context).eval()
-    (whole,) = batches(160, slice(0, 5))
-    logits = tower.module(objective.pixels(whole)[0])
-    targets = torch.zeros_like(logits)
-    targets[[0, 0, 2, 2, 2, 4], [1, 5, 0, 2, 3, 8]] = 1
-    relative = torch.tensor([count**-power for count in counts])
-    mean = sum(count ** (1 - power) for count in counts) / sum(counts)
-    loss = (
-        F.binary_cross_entropy_with_logits(logits, targets, pos_weight=relative / mean, reduction="sum") / 5
-    )
-    torch.testing.assert_close(objective(whole).loss, loss)
-    assert not [name for name in objective.state_dict() if "rarity" in name]
-
-
-def test_labels_are_weighed_once() -> None:
-    with pytest.raises(ValidationError, match="give one of them"):
-        CatlipSettings(idf=True, rare_power=0.5)
