@@ -163,7 +163,7 @@ def _length(result: "DryRun") -> str:
     if result.steps_before:
         remain = result.steps - result.steps_before
         length += f"; {result.steps_before:,} steps are done, {remain:,} remain, and the cost is of these"
-    if len(result.sizes) > 1:
+    if len({row.size for row in result.sizes}) > 1:
         length += f", a mean batch of {result.batch_over_base:.2f} times the one at the model's own size"
     return length
 
@@ -174,7 +174,9 @@ def _sizes(result: "DryRun") -> "list[Table]":
     numbers = ["steps", "images a step", "GFLOPs an image, forward"]
     sizes = table("pixels a side", *numbers, numbers=numbers)
     for row in result.sizes:
-        sizes.add_row(str(row.size), f"{row.steps:,}", f"{row.images:,}", f"{row.flops_per_image / 1e9:,.2f}")
+        left_out = f", {row.token_drop:.0%} of the patches left out" if row.token_drop else ""
+        flops = f"{row.flops_per_image / 1e9:,.2f}"
+        sizes.add_row(f"{row.size}{left_out}", f"{row.steps:,}", f"{row.images:,}", flops)
     return [sizes]
 
 

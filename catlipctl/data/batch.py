@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,14 +15,30 @@ Of two chunks of samples, each tensor's concatenation is the collation of both. 
 """
 
 
+class Shape(NamedTuple):
+    """What the work on an image depends on: pixels a side, and the share of its patches left out."""
+
+    size: int
+    token_drop: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a run: its number from 0, pixels a side, images over all processes, samples before it."""
+    """One step of a run: its number from 0, pixels a side, images over all processes, samples before it.
+
+    token_drop: the share of an image's patches that the tower leaves out.
+    """
 
     index: int
     size: int
     rows: int
     start: int
+    token_drop: float = 0.0
+
+    @property
+    def shape(self) -> Shape:
+        """Of its images."""
+        return Shape(self.size, self.token_drop)
 
 
 def share(rows: int, rank: int, world: int) -> range:

@@ -8,28 +8,32 @@ import difflib
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import numpy as np
 import timm
 import torch
+from numpy.typing import NDArray
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from catlipctl.data.batch import Shape
 from catlipctl.errors import UsageError
 from catlipctl.models import catlip_vit  # noqa: F401  (registers its names with timm)
+from catlipctl.models.token_drop import TokenDrop, add_token_drop
 from catlipctl.models.tower import TimmTower, Tower
 from catlipctl.settings.models import ModelSettings
 
 
 class Counts(NamedTuple):
-    """parameters: of the tower with its head. flops: of one image's forward pass, by pixels a side.
+    """parameters: of the tower with its head. flops: of one image's forward pass, by its shape.
     features: numbers that the head is given.
 
     A multiplication with its addition is two; what is neither convolution nor matrix product is left out.
     """
 
     parameters: int
-    flops: dict[int, int]
+    flops: dict[Shape, int]
     features: int
 
 
@@ -59,15 +63,26 @@ def create(settings: ModelSettings, num_classes: int, sizes: Collection[int] = (
         tower.module._model_args.pop("dynamic_img_size")
         tower.module._traits["fixed_input_size"] = True
     if settings.head_bias or isinstance(tower.head, nn.Linear):
-        bias = tower.linear_head().bias
-        if bias is not None:
-            nn.init.constant_(bias, settings.head_bias)
+        start_bias(tower, 0.0 if isinstance(settings.head_bias, str) else settings.head_bias)
     return tower
+
+
+def start_bias(tower: Tower, start: float | NDArray[np.float64]) -> None:
+    """Have the classifier's bias start there: a number, or one a class, `[V]`; a head without any stays.
+
+    UsageError where the head is not one linear layer.
+    """
+    bias = tower.linear_head().bias
+    if bias is not None:
+        with torch.no_grad():
+            bias.copy_(torch.as_tensor(start).expand(bias.shape))
 
 
 def check(settings: ModelSettings, sizes: Collection[int] = ()) -> None:
     """Raise what `create` would, at once and with nothing allocated."""
-    _on_meta(settings, 2, _resizing(settings, 2, sizes))
+    module = _on_meta(settings, 2, _resizing(settings, 2, sizes))
+    if settings.token_drop:
+        add_token_drop(TimmTower(module), 0)
 
 
 def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = ()) -> Counts:
@@ -76,13 +91,16 @@ def counts(settings: ModelSettings, num_classes: int, sizes: Collection[int] = (
     Nothing is allocated. Raises what `create` raises.
     """
     module = _on_meta(settings, num_classes, _resizing(settings, num_classes, sizes))
-    flops = _flops(module, {settings.image_size, *sizes})
+    every = {settings.image_size, *sizes}
+    flops = _flops(module, every)
+    if settings.token_drop:
+        flops |= _flops(module, every, add_token_drop(TimmTower(module), 0), settings.token_drop)
     features: Any = getattr(module, "head_hidden_size", None) or module.num_features
     return Counts(sum(parameter.numel() for parameter in module.parameters()), flops, features)
 
 
-def flops(tower: Tower, sizes: Collection[int]) -> dict[int, int]:
-    """Operations of one image's forward pass by pixels a side, as `counts` has them, of a tower as it is.
+def flops(tower: Tower, sizes: Collection[int]) -> dict[Shape, int]:
+    """Operations of a whole image's forward pass by its shape, as `counts` has them, of a tower as it is.
 
     Empty for a tower that knows no meta device.
     """
@@ -92,13 +110,17 @@ def flops(tower: Tower, sizes: Collection[int]) -> dict[int, int]:
         return {}
 
 
-def _flops(module: nn.Module, sizes: Collection[int]) -> dict[int, int]:
-    """Of a tower on the meta device."""
+def _flops(
+    module: nn.Module, sizes: Collection[int], dropping: TokenDrop | None = None, token_drop: float = 0.0
+) -> dict[Shape, int]:
+    """Of a tower on the meta device, with `token_drop` of the patches left out by `dropping`."""
     found = {}
     for size in sorted(sizes):
+        if dropping is not None:
+            dropping.share, dropping.keys = token_drop, torch.empty(1, dtype=torch.int32, device="meta")
         with FlopCounterMode(display=False) as counter:
-            _forward(module, size)
-        found[size] = counter.get_total_flops()
+            _forward(module, size, dropping)
+        found[Shape(size, token_drop)] = counter.get_total_flops()
     return found
 
 
@@ -136,8 +158,11 @@ def _faults(module: nn.Module, sizes: Collection[int]) -> dict[int, str]:
 
 
 @torch.no_grad()
-def _forward(module: nn.Module, size: int) -> None:
-    module.eval()(torch.empty(1, 3, size, size, device="meta"))
+def _forward(module: nn.Module, size: int, dropping: TokenDrop | None = None) -> None:
+    module.eval()
+    if dropping is not None:
+        dropping.train()
+    module(torch.empty(1, 3, size, size, device="meta"))
 
 
 def _on_meta(settings: ModelSettings, num_classes: int, arguments: dict[str, bool]) -> nn.Module:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from catlipctl.data.batch import Step
-from catlipctl.data.draws import GOLDEN, MASK, hashed
+from catlipctl.data.draws import GOLDEN, hashed
 from catlipctl.data.order import Order
+from catlipctl.models import draws
 from catlipctl.settings.models import RangeAugmentSettings
 
 WEIGHT = 100 / 255**2
@@ -53,7 +54,7 @@ class RangeAugment(nn.Module):
         super().__init__()
         self.settings = settings
         self.steps = steps
-        self.key = hashed((hashed(seed & MASK) ^ _STREAM) & MASK)
+        self.key = draws.stream(seed, _STREAM)
         self.brightness = Magnitude((0.5, 1.5), low=(0.1, 0.9), high=(1.1, 10.0))
         self.contrast = Magnitude((0.5, 1.5), low=(0.1, 0.9), high=(1.1, 10.0))
         self.noise = Magnitude((0.0, 0.1), low=(0.0, 5e-5), high=(1e-4, 1.0))
@@ -120,12 +121,11 @@ class RangeAugment(nn.Module):
     def normal(self, positions: Tensor, like: Tensor) -> Tensor:
         """Standard normal draws of the shape, type and device of `like`, one for each pixel of each position.
 
-        A hash of the position's key and the pixel's number on 32 bits (Wellons' lowbias32), through the
-        inverse of the distribution. A generator's draws would depend on how the step is cut into pieces.
+        A hash of the position's key and the pixel's number, through the inverse of the distribution. A
+        generator's draws would depend on how the step is cut into pieces.
         """
-        keys = torch.from_numpy((self._of_images(positions) >> 32).astype(np.uint32).view(np.int32))
-        pixels = torch.arange(math.prod(like.shape[1:]), dtype=torch.int32, device=like.device)
-        bits = _mixed(_mixed(pixels + 1) ^ keys.to(like.device, non_blocking=True)[:, None])
+        keys = draws.device_keys(self._of_images(positions), like.device)
+        bits = draws.bits(keys, math.prod(like.shape[1:]))
         # Of 24 bits, symmetric about 0, and each end is below 1 in float32 still.
         return (((bits >> 8) + 0.5) * 2.0**-23).erfinv_().mul_(math.sqrt(2)).view(like.shape).to(like.dtype)
 
@@ -133,12 +133,4 @@ class RangeAugment(nn.Module):
         return hashed(hashed(self.key ^ step.index) ^ operation)
 
     def _of_images(self, positions: Tensor) -> NDArray[np.uint64]:
-        return hashed(positions.numpy().astype(np.uint64) * GOLDEN + self.key)
-
-
-def _mixed(bits: Tensor) -> Tensor:
-    """Well-mixed bits of int32 bits, of which each result belongs to one argument; `bits` is overwritten."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32), (16, 1)):
-        bits ^= (bits >> shift) & (2 ** (32 - shift) - 1)  # a shift of an int32 copies its sign
-        bits *= factor
-    return bits
+        return draws.image_keys(self.key, positions)

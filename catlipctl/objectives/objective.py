@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from catlipctl.data.batch import Batch, Step, Targets
 from catlipctl.data.sample import Sample
-from catlipctl.models import Tower
+from catlipctl.models import TokenDrop, Tower
 from catlipctl.models.range_augment import RangeAugment
 
 Encode = Callable[[Sample], list[int]]
@@ -66,6 +66,7 @@ class Context:
     tower: the image tower, its head of the size that the objective asked for (`head_size`).
     encode: class ids of a sample; None where the objective needs no classes.
     range_augment: what is done to images in [0, 1] on the device before they are normalised, if anything.
+    token_drop: what leaves out patches in the tower, if anything does.
     captions: how much an image's first caption weighs, the second, ..., where all are learned from at once.
     Empty: a text tower has the first, and labels are those of all captions.
     rank, world: this process among those that train together. seed: of the run.
@@ -74,6 +75,7 @@ class Context:
     tower: Tower
     encode: Encode | None = None
     range_augment: RangeAugment | None = None
+    token_drop: TokenDrop | None = None
     captions: tuple[float, ...] = ()
     rank: int = 0
     world: int = 1
@@ -114,6 +116,7 @@ class Objective(nn.Module, ABC):
         self.tower = context.tower
         self.model = context.tower.module
         self.range_augment = context.range_augment
+        self.token_drop = context.token_drop
 
     @classmethod
     @abstractmethod
@@ -152,6 +155,8 @@ class Objective(nn.Module, ABC):
     def pixels(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The batch's images as the tower wants them, float `[B, 3, S, S]`; and losses of augmentation."""
         self.counted = batch.counted
+        if self.token_drop is not None and self.training:
+            self.token_drop.draw(batch.step, batch.positions, batch.images.device)
         images, losses = self.tower.preprocessing.scaled(batch.images), {}
         if self.range_augment is not None and self.training:
             images, losses["range_augment"] = self.range_augment(images, batch.step, batch.positions)

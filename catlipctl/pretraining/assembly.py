@@ -5,10 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from catlipctl import checkpoints, data, models, objectives
+from catlipctl import checkpoints, data, models, objectives, vocabulary
+from catlipctl.data.batch import Shape
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import CaptionOrder, LocalOrder, Order
 from catlipctl.data.sample import Source
@@ -68,30 +71,59 @@ def outputs(recipe: PretrainRecipe, classes: Vocabulary | None) -> int:
     return objectives.find(recipe.objective).head_size(recipe.objective_settings, count)
 
 
-def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[int, int]:
-    """Operations of a pair's forward pass, by pixels a side. outputs: of the head."""
+def head_bias(recipe: PretrainRecipe, classes: Vocabulary | None) -> NDArray[np.float64] | None:
+    """Where the classifier's bias starts, class by class, `[V]`; None where the recipe has a number.
+
+    UsageError where the objective has no classes, or the vocabulary not all numbers.
+    """
+    asked = recipe.model.head_bias
+    if not isinstance(asked, str):
+        return None
+    if classes is None:
+        raise UsageError(
+            f"model.head_bias={asked}: objective {recipe.objective} learns no vocabulary's classes",
+            "--set model.head_bias=0",
+        )
+    return vocabulary.HEAD_BIASES[asked](classes)
+
+
+def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[Shape, int]:
+    """Operations of a pair's forward pass, by the image's shape. outputs: of the head."""
     counted = models.counts(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size))
     beside = objectives.find(recipe.objective).flops_beside(
         recipe.objective_settings,
         counted.features,
         1 if recipe.one_caption else len(recipe.data.captions.weights),
     )
-    return {size: flops + beside for size, flops in counted.flops.items()}
+    return {shape: flops + beside for shape, flops in counted.flops.items()}
 
 
 def make_objective(
-    recipe: PretrainRecipe, outputs: int, encode: Encode | None, steps: int, world: World | None = None
+    recipe: PretrainRecipe,
+    outputs: int,
+    encode: Encode | None,
+    steps: int,
+    world: World | None = None,
+    classes: Vocabulary | None = None,
 ) -> Objective:
-    """The objective around a fresh tower, the same in all processes. world: None for one process alone."""
+    """The objective around a fresh tower, the same in all processes. world: None for one process alone.
+
+    classes: where the classifier's bias starts from, if the recipe asks for it.
+    """
     torch.manual_seed(recipe.seed)
     augment = None
     if recipe.range_augment is not None:
         augment = RangeAugment(recipe.range_augment, steps, recipe.seed)
+    tower = models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size))
+    bias = None if classes is None else head_bias(recipe, classes)
+    if bias is not None:
+        models.start_bias(tower, bias)
     weights = tuple(recipe.data.captions.weights)
     context = Context(
-        tower=models.create(recipe.model, outputs, recipe.image_sizes(recipe.model.image_size)),
+        tower=tower,
         encode=encode,
         range_augment=augment,
+        token_drop=models.add_token_drop(tower, recipe.seed) if recipe.model.token_drop else None,
         captions=() if recipe.one_caption else weights,
         rank=world.rank if world else 0,
         world=world.size if world else 1,

@@ -9,9 +9,10 @@ from typing import NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
+from catlipctl import objectives
 from catlipctl.data.sample import Source
 from catlipctl.errors import CatlipctlError
-from catlipctl.pretraining.assembly import VisitingOrder, make_order, open_held_out, open_source
+from catlipctl.pretraining.assembly import VisitingOrder, head_bias, make_order, open_held_out, open_source
 from catlipctl.pretraining.classes import given_vocabulary
 from catlipctl.pretraining.pretrain import RULES, check_data_is_named, check_extractor
 from catlipctl.progress import Progress
@@ -87,6 +88,8 @@ class Checks:
         devices, directory, start = self.of_a_run(recipe, RULES, recipe.model.image_size, place, progress)
         self.of(lambda: check_extractor(recipe))
         classes = self.of(lambda: given_vocabulary(recipe, directory))
+        if classes is not None or not objectives.find(recipe.objective).needs_classes:
+            self.of(lambda: head_bias(recipe, classes))
         if not recipe.data.sources:
             self.of(lambda: check_data_is_named(recipe), elsewhere=True)
             return Found(devices, start, classes, None, None)

@@ -92,6 +92,7 @@ def needed(
     make: the objective at the step's size, without RangeAugment; on the meta device. base: the tower's own
     size. augmented: by RangeAugment.
     """
+    token_drop, whole = recipe.token_drop()
     device = "cpu" if devices is not None and devices.cpu else "cuda"
     low = recipe.precision == "bfloat16" or (recipe.precision == "auto" and device == "cuda")
     rows = step.rows
@@ -107,7 +108,8 @@ def needed(
         share = learned / sum(p.numel() for p in objective.parameters())
         held, gathered = spread_over(objective, recipe.sharding, step.processes)
         precision = torch.bfloat16 if low else torch.float32
-        computed = rehearsed(objective, step.size, rows, min(step.pieces, 2), precision)
+        dropped = 0.0 if whole else token_drop
+        computed = rehearsed(objective, step.size, rows, min(step.pieces, 2), precision, dropped)
     except CatlipctlError:
         raise
     except Exception:  # towers do what they like, and some of it needs numbers
@@ -141,7 +143,9 @@ def spread_over(objective: Objective, sharding: Sharding, processes: int) -> tup
     return -(-whole // shards), whole - sum(alone[:-2])
 
 
-def rehearsed(objective: Objective, size: int, rows: int, pieces: int, precision: torch.dtype) -> int:
+def rehearsed(
+    objective: Objective, size: int, rows: int, pieces: int, precision: torch.dtype, token_drop: float = 0.0
+) -> int:
     """The most bytes alive at once that forward and backward passes of so many pieces make.
 
     On tensors that have shapes, types and a device, and no numbers. The second piece finds the gradients of
@@ -153,7 +157,7 @@ def rehearsed(objective: Objective, size: int, rows: int, pieces: int, precision
     with FakeTensorMode(allow_non_fake_inputs=True):
         objective.to_empty(device="cpu").train()
         batch = Batch(
-            step=Step(0, size, rows, 0),
+            step=Step(0, size, rows, 0, token_drop),
             images=torch.zeros((rows, 3, size, size), dtype=torch.uint8),
             targets=objective.stand_ins(rows),
             positions=positions,

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from catlipctl import models, objectives
+from catlipctl.data.batch import Shape
 from catlipctl.data.sample import Source
 from catlipctl.pretraining import cost
 from catlipctl.pretraining.checks import Checks, Place
@@ -42,7 +43,7 @@ def dry_run(
     # Raises what the run would for a tower that cannot be made, or that does not take all sizes.
     counts = _counts(recipe, classes, sizes)
     found = estimate(plan, counts, checks, lambda step: cost.memory(recipe, outputs, step, devices))
-    found.validation = _validation(recipe, found, held_out, classes, counts.flops[base])
+    found.validation = _validation(recipe, found, held_out, classes, counts.flops[Shape(base)])
     if probed and devices is not None and not found.refusals:
         _add_probe(found, recipe, devices, given or classes or 2, place.cache_dir, base)
     return found
@@ -92,7 +93,9 @@ def _add_probe(
 ) -> None:
     """Three real steps; the time of the run is then theirs, by the operations of each size."""
     found.probe = probe(recipe, found.process_batch, classes, cpu=devices.cpu, cache_dir=cache_dir)
-    flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[base]
+    # Its steps are the first of a run.
+    first = Shape(base, recipe.model.token_drop if recipe.model.unmasked_tuning < 1 else 0.0)
+    flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[first]
     if found.flops is not None:
         # Process by process: each has its share of every step.
         steps = found.flops / (BACKWARD * flops_of_base * recipe.global_batch_size)

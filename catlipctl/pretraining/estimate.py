@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
+from catlipctl.data.batch import Shape
 from catlipctl.data.loader import shared_memory_bytes
 from catlipctl.errors import CatlipctlError
 from catlipctl.pretraining import cost
@@ -29,9 +30,13 @@ class Value(BaseModel):
 
 
 class SizeRow(BaseModel):
-    """The steps of one image size: how many, images of one, and operations of an image's forward pass."""
+    """The steps of one image size: how many, images of one, and operations of an image's forward pass.
+
+    token_drop: share of the patches that they leave out.
+    """
 
     size: int
+    token_drop: float = 0.0
     steps: int
     images: int
     flops_per_image: int
@@ -118,7 +123,7 @@ class Counts(NamedTuple):
     """What its tower is.
 
     classes: None where their number is unknown; parameters is then without any. learned: parameters.
-    flops: of an image's forward pass, by size; empty where nothing tells. passes: by how many of these a
+    flops: of an image's forward pass, by its shape; empty where nothing tells. passes: by how many of these a
     step is counted.
     """
 
@@ -126,7 +131,7 @@ class Counts(NamedTuple):
     parameters: int
     per_class: int
     learned: int
-    flops: Mapping[int, int]
+    flops: Mapping[Shape, int]
     passes: int = BACKWARD
 
 
@@ -186,12 +191,12 @@ def estimate(
 
 
 def _sizes(plan: Plan, counts: Counts) -> list[SizeRow]:
-    """The steps of each size that remain."""
+    """The steps of each shape that remain."""
     if plan.schedule is None or not counts.flops:
         return []
     return [
-        SizeRow(size=size, steps=steps, images=images, flops_per_image=counts.flops[size])
-        for size, (steps, images) in plan.schedule.by_size(plan.steps_before).items()
+        SizeRow(**shape._asdict(), steps=steps, images=first.rows, flops_per_image=counts.flops[shape])
+        for shape, (steps, first) in plan.schedule.by_shape(plan.steps_before).items()
     ]
 
 

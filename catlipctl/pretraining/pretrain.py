@@ -13,6 +13,7 @@ from catlipctl.errors import UsageError
 from catlipctl.pretraining.assembly import (
     beside,
     forward_flops,
+    head_bias,
     make_loader,
     make_objective,
     make_order,
@@ -105,7 +106,9 @@ def pretrain(
         for warning in recipe.warnings(len(schedule)):
             run.progress.warn(warning)
         encode = None if classes is None else vocabulary.Encoder(classes)
-        objective = make_objective(recipe, outputs(recipe, classes), encode, len(schedule), run.world)
+        objective = make_objective(
+            recipe, outputs(recipe, classes), encode, len(schedule), run.world, classes
+        )
         learner = Learner(
             objective,
             recipe.optimiser,
@@ -146,6 +149,8 @@ def check(recipe: PretrainRecipe, world: World) -> None:
     check_data_is_named(recipe)
     models.check(recipe.model, recipe.image_sizes(recipe.model.image_size))
     check_extractor(recipe)
+    if not objectives.find(recipe.objective).needs_classes:
+        head_bias(recipe, None)
     world.precision(recipe.precision)
 
 

@@ -83,7 +83,7 @@ def _made_up(size: int, recipe: PretrainRecipe) -> Vocabulary:
         extractor=extractor.name,
         extractor_version=extractor.version,
         source="made up",
-        captions=None,
+        captions=0,
         captions_without_label=None,
         counted="occurrences",
         threshold=0,

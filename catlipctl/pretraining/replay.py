@@ -37,7 +37,7 @@ def replay(
     source = open_source(recipe, cache_dir, progress)
     classes = given_vocabulary(recipe, directory)
     encode = None if classes is None else vocabulary.Encoder(classes)
-    objective = make_objective(recipe, outputs(recipe, classes), encode, found.length)
+    objective = make_objective(recipe, outputs(recipe, classes), encode, found.length, classes=classes)
     # Compiled it would be the same, minutes later.
     options = {**recipe.learner_options(found.length), "compile": False}
     precision = getattr(torch, found.precision)

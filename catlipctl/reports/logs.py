@@ -51,6 +51,7 @@ class Evaluated(BaseModel):
     samples: int | None = None
     loss: float | None = None
     mean_average_precision: float | None = None
+    mean_average_precision_rarest: float | None = None
     accuracy: float | None = None
     acc1: float | None = None
     macro_map: float | None = None
@@ -61,9 +62,11 @@ class Evaluated(BaseModel):
     def told(self) -> str:
         """What the weights after the step are worth, in one line."""
         mean, classes = self.mean_average_precision, self.classes or 0
+        rarest = self.mean_average_precision_rarest
         said = [
             None if self.loss is None else f"loss {self.loss:.4g}",
             None if mean is None else f"mAP {mean:.1%} over {classes:,} classes",
+            None if rarest is None else f"{rarest:.1%} over their rarest third",
             None if self.accuracy is None else f"accuracy {self.accuracy:.1%}",
             f"{self.images or 0:,} images, {self.weights or 'raw'} weights, step {self.step:,}",
         ]

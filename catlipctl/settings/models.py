@@ -1,6 +1,6 @@
 """Towers of images and of texts, and what is done to images on the device."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -21,10 +21,17 @@ class ModelSettings(Section):
     """Pixels a side. [CatLIP Table 6]"""
     crop_pct: float | None = Field(default=None, gt=0, le=1)
     """Share of the resized image that evaluation crops; null: the tower's own."""
-    head_bias: float = Field(default=0.0, ge=-100, le=100)
+    head_bias: Annotated[float, Field(ge=-100, le=100)] | Literal["log-odds", "log-frequency"] = 0.0
     """Where the classifier's bias starts. With V classes of which few are true of an image, a start at
-    -log(V / labels an image) spares the first steps, which otherwise only learn that.
-    [Lin et al. 2017, 3.3]"""
+    -log(V / labels an image) spares the first steps, which otherwise only learn that. `log-odds`: for each
+    class at log(p / (1 - p)), p its count in the vocabulary over the captions counted; `log-frequency`: at
+    the log of its share of all labels, for a softmax. [Lin et al. 2017, 3.3]"""
+    token_drop: float = Field(default=0.0, ge=0, le=0.95)
+    """Share of an image's patches that a ViT leaves out in training, drawn anew each time. [0.5 in Li et al.
+    2023, FLIP]"""
+    unmasked_tuning: float = Field(default=0.0, ge=0, le=1)
+    """Share of the run's steps, at its end, on whole images where `token_drop` is set. [0.01 in FLIP, 0.32 of
+    32 epochs]"""
     model_args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the tower's constructor: embed_dim, depth, drop_path_rate, ..."""
 

@@ -140,6 +140,10 @@ class PretrainRecipe(TrainingSettings):
             )
         return self
 
+    def token_drop(self) -> tuple[float, float]:
+        """As the tower's section says."""
+        return self.model.token_drop, self.model.unmasked_tuning
+
     @property
     def one_caption(self) -> bool:
         """Whether one of an image's captions is learned from at a time."""
@@ -178,7 +182,10 @@ FREE_ON_RESUME = settings.FREE_ON_RESUME | {
 
 FIXED_ON_RESUME = {
     **settings.FIXED_ON_RESUME,
-    "model": "the weights are of this tower",
+    **{
+        f"model.{key}": "the weights are of this tower"
+        for key in ModelSettings.model_fields.keys() - {"token_drop", "unmasked_tuning"}
+    },
     "objective": "the weights were learned by this one",
     "clip": "the weights are of this text tower",
     "siglip": "the weights are of this text tower",

@@ -13,7 +13,7 @@ from catlipctl.settings import MOST_STEPS, Epochs, Images, Pixels, Rate, Steps
 Precision = Literal["auto", "bfloat16", "tf32", "float32"]
 Tracker = Literal["tensorboard", "wandb"]
 Sharding = Literal["none", "full", "hybrid"]
-OptimiserName = Literal["adamw", "lars"]
+OptimiserName = Literal["adamw", "lars", "muon"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
 A_YEAR = 366 * 24 * 60
@@ -23,21 +23,26 @@ TOO_MUCH_LEFT = 0.01
 
 
 class OptimiserSettings(Section):
-    """AdamW or LARS, without weight decay on vectors."""
+    """AdamW, LARS or Muon, without weight decay on vectors."""
 
-    read_by: ClassVar[dict[str, OptimiserName]] = {"betas": "adamw", "momentum": "lars", "trust": "lars"}
-    """Keys that one optimiser alone reads."""
+    read_by: ClassVar[dict[str, tuple[OptimiserName, ...]]] = {
+        "betas": ("adamw", "muon"),
+        "momentum": ("lars",),
+        "trust": ("lars",),
+    }
+    """Keys that not all optimisers read."""
 
     name: OptimiserName = "adamw"
-    """`lars` scales each matrix's gradient by the norm of its weights. [AdamW in CatLIP Table 6;
-    You et al. 2017, LARS]"""
+    """`lars` scales each matrix's gradient by the norm of its weights. `muon` moves hidden matrices
+    alike in all directions, convolutions among them, and all else by AdamW, at AdamW's rates; it needs whole
+    matrices, so `sharding: none`. [AdamW in CatLIP Table 6; You et al. 2017; Jordan et al. 2024]"""
     lr: float = Field(default=1e-3, gt=0, le=100)
     """The learning rate at its peak. [CatLIP Table 6b, ViT-B]"""
     lr_per: Images | None = None
     """`lr` is of so many images a step: the peak is lr x global_batch_size / lr_per. null: `lr` is the peak.
     [256 in MAE's linear probe]"""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """AdamW's: of the averages of the gradient and of its square. [CatLIP Table 6]"""
+    """AdamW's, also beside Muon: of the averages of the gradient and of its square. [CatLIP Table 6]"""
     momentum: Beta = 0.9
     """LARS's: the share of the last step in the next one. [MAE's code]"""
     trust: float = Field(default=1e-3, gt=0, le=1)
@@ -52,9 +57,9 @@ class OptimiserSettings(Section):
     @model_validator(mode="after")
     def _read(self) -> "OptimiserSettings":
         # Against defaults: a saved recipe names all keys.
-        for key, reader in self.read_by.items():
-            if reader != self.name and getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} is of {reader}, and the optimiser is {self.name}")
+        for key, readers in self.read_by.items():
+            if self.name not in readers and getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} is of {' and '.join(readers)}, and the optimiser is {self.name}")
         return self
 
     def peak(self, batch: int) -> float:
@@ -239,6 +244,15 @@ class TrainingSettings(Section):
     """Steps between those that stay whatever `keep_last` says; a multiple of `save_every`."""
 
     @model_validator(mode="after")
+    def _whole_matrices(self) -> "TrainingSettings":
+        if self.optimiser.name == "muon" and self.sharding != "none":
+            raise ValueError(
+                f"sharding: {self.sharding} gives each process some rows of a matrix, and muon needs all of "
+                "them: take sharding=none, or optimiser.name=adamw"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _countable(self) -> "TrainingSettings":
         samples = self.length.samples or 0
         if samples > MOST_STEPS * self.global_batch_size:
@@ -255,6 +269,10 @@ class TrainingSettings(Section):
     def image_sizes(self, base_size: int) -> list[int]:
         """The sizes that the tower must take."""
         return [base_size] if self.sizes is None else self.sizes.choices(base_size)
+
+    def token_drop(self) -> tuple[float, float]:
+        """Share of the patches that a step leaves out; and of the steps, at the end, that leave out none."""
+        return 0.0, 0.0
 
     def must_share_out(self, base_size: int, processes: int) -> None:
         """UsageError where a step has fewer images than there are processes."""

@@ -36,7 +36,7 @@ class CapturedPiece(_Closed):
 
 
 class CapturedStep(_Closed):
-    """One step, its pieces rank by rank. step: its number from 1, as the metrics have it; start: see `Step`.
+    """One step, its pieces rank by rank. step: its number from 1, as metrics have it; the rest: see `Step`.
 
     found: what was not finite of all ranks' together.
     """
@@ -45,6 +45,7 @@ class CapturedStep(_Closed):
     size: int = Field(ge=1, lt=2**31)
     rows: int = Field(ge=1, lt=2**63)
     start: int = _COUNT
+    token_drop: float = Field(default=0.0, ge=0, lt=1)
     found: Literal["loss", "gradient"]
     pieces: list[CapturedPiece] = Field(min_length=1)
 
@@ -98,6 +99,7 @@ def captured(steps: Sequence[tuple[Underway, Outcome]], world: World) -> list[Ca
             size=underway.step.size,
             rows=underway.step.rows,
             start=underway.step.start,
+            token_drop=underway.step.token_drop,
             found=what(outcome),
             pieces=world.gather(_pieces(underway, world.rank)),
         )

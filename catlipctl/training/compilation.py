@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -68,7 +67,7 @@ def warm_up(
 ) -> None:
     """Have a compiled tower compiled in all shapes of the steps from `begun` on. All processes call.
 
-    By one made-up step of each size, the largest first, so that a batch too large for the memory is known at
+    By one made-up step of each shape, the largest first, so that a batch too large for the memory is known at
     once. Nothing that learns is changed, nor any generator. One step is made up, too, for DDP over three
     processes and more: after its first backward pass it sums in another order, which would otherwise begin
     one step after a start, and so elsewhere in a run that was resumed.
@@ -83,9 +82,8 @@ def warm_up(
         if world.size > 2 and isinstance(learner.module, DistributedDataParallel):
             rehearse(schedule[begun])
         return
-    _, first = np.unique(schedule.sizes[begun:], return_index=True)
-    steps = [schedule[begun + int(number)] for number in first[::-1]]
-    with progress.task("compiling the tower", total=len(steps), unit="sizes") as task:
+    steps = [step for _, step in reversed(schedule.by_shape(begun).values())]
+    with progress.task("compiling the tower", total=len(steps), unit="shapes") as task:
         for step in steps:
             rehearse(step)
             task.advance(1, size=step.size)

@@ -5,6 +5,7 @@ Built in this order: the objective, activation checkpointing, compilation, distr
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from catlipctl.training.batch_norm import synchronise
 from catlipctl.training.compilation import Compilation
 from catlipctl.training.distribution import spread
 from catlipctl.training.failures import errors_explained
+from catlipctl.training.muon import hidden_matrices
 from catlipctl.training.underway import MOST_SKIPPED, Told, Underway, Values, mark
 from catlipctl.training.world import World
 
@@ -65,7 +67,11 @@ class Learner:
         # Listed once: to walk through all modules costs half a millisecond a step.
         self._buffers = list(objective.buffers())
         groups = optimisers.parameter_groups(
-            self.distribution.learned, settings.weight_decay, objective.undecayed, rate_of=rate_of
+            self.distribution.learned,
+            settings.weight_decay,
+            objective.undecayed,
+            rate_of=rate_of,
+            hidden=hidden_matrices(objective, objective.tower.head) if settings.name == "muon" else (),
         )
         self.optimiser = optimisers.create(settings, groups, self.distribution.norms)
         self.average = Average(self.distribution.held, momentum) if momentum is not None else None
@@ -193,8 +199,15 @@ class Learner:
 
         KeyError or RuntimeError names what is missing, or does not fit.
         """
-        moments = optimisers.MOMENTS[self.settings.name]
-        states.load(self.distribution, self.optimiser, moments, self.average, weights, state, without_moments)
+        states.load(
+            self.distribution,
+            self.optimiser,
+            partial(optimisers.moments, self.optimiser),
+            self.average,
+            weights,
+            state,
+            without_moments,
+        )
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:

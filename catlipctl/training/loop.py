@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
-from catlipctl.data.batch import Batch
+from catlipctl.data.batch import Batch, Shape
 from catlipctl.data.loader import Loader, StepPieces
 from catlipctl.errors import OutOfMemory, Stopped, UsageError
 from catlipctl.settings.training import TrainingSettings
@@ -41,13 +41,13 @@ def fit(
     loader: Loader,
     parts: saving.Parts,
     *,
-    flops: Mapping[int, int],
+    flops: Mapping[Shape, int],
     after_step: Callable[[int], None] | None = None,
 ) -> RunState:
     """Train to the end of the schedule, from the run's start: nothing or a checkpoint.
 
     parts: what the task writes into a checkpoint beside the tower. flops: operations of an image's forward
-    pass by pixels a side, or none where they are not counted. after_step: what it does on the way, told
+    pass by its shape, or none where they are not counted. after_step: what it does on the way, told
     how many steps are done. All processes call.
     """
     world, directory = run.world, run.directory

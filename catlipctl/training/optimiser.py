@@ -1,7 +1,7 @@
-"""AdamW and LARS, without weight decay on vectors; and the learning rate as a function of the step."""
+"""AdamW, LARS and Muon, without weight decay on vectors; and the learning rate as a function of the step."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, cast
 
 import torch
@@ -9,8 +9,9 @@ from timm.models import group_parameters
 from torch import Tensor
 from torch.optim import Optimizer
 
-from catlipctl.settings.training import OptimiserName, OptimiserSettings, ScheduleSettings
+from catlipctl.settings.training import OptimiserSettings, ScheduleSettings
 from catlipctl.training.lars import Lars, Norms, norms_of
+from catlipctl.training.muon import Muon
 
 
 def learning_rate(step: int, steps: int, peak: float, settings: ScheduleSettings) -> float:
@@ -34,18 +35,21 @@ def parameter_groups(
     weight_decay: float,
     undecayed: Iterable[str] = (),
     rate_of: Callable[[str], float] = lambda _: 1.0,
+    hidden: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Parameters by name, grouped by weight decay and by `rate`, their share of the step's learning rate.
 
     Without decay are 1-D tensors, so biases and norms (CoreNet `no_decay_bn_filter_bias`, which decays 0-D
-    ones), and those that are named in `undecayed`. rate_of: a parameter's name -> its rate.
+    ones), and those that are named in `undecayed`. rate_of: a parameter's name -> its rate. hidden: names of
+    those that Muon is for.
     """
-    groups: dict[tuple[float, float], dict[str, Any]] = {}
+    groups: dict[tuple[float, float, bool], dict[str, Any]] = {}
     spared = set(undecayed)
     for name, parameter in parameters.items():
         decay = 0.0 if parameter.ndim == 1 or name in spared else weight_decay
-        rate = rate_of(name)
-        group = groups.setdefault((decay, rate), {"params": [], "weight_decay": decay, "rate": rate})
+        rate, muon = rate_of(name), name in hidden
+        made = {"params": [], "weight_decay": decay, "rate": rate, "muon": muon}
+        group = groups.setdefault((decay, rate, muon), made)
         group["params"].append(parameter)
     return list(groups.values())
 
@@ -62,11 +66,11 @@ def layer_rates(module: Any, decay: float) -> Callable[[str], float]:
     return lambda name: decay ** (last - groups.get(name.removeprefix("model."), last))
 
 
-MOMENTS: dict[OptimiserName, tuple[str, ...]] = {
-    "adamw": ("step", "exp_avg", "exp_avg_sq"),
-    "lars": ("momentum_buffer",),
-}
-"""What an optimiser remembers of each parameter, under its own names; `step` is a scalar."""
+def moments(optimiser: Optimizer, parameter: Tensor) -> tuple[str, ...]:
+    """What an optimiser remembers of a parameter, under its own names; `step` is a scalar."""
+    if isinstance(optimiser, Lars) or (isinstance(optimiser, Muon) and parameter in optimiser.hidden):
+        return ("momentum_buffer",)
+    return ("step", "exp_avg", "exp_avg_sq")
 
 
 def create(settings: OptimiserSettings, groups: list[dict[str, Any]], norms: Norms = norms_of) -> Optimizer:
@@ -83,6 +87,8 @@ def create(settings: OptimiserSettings, groups: list[dict[str, Any]], norms: Nor
             eps=settings.eps,
             norms=norms,
         )
+    if settings.name == "muon":
+        return Muon(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps)
     # Fused: one pass over the parameters, on a CPU too, where the default is a Python loop over tensors.
     return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, eps=settings.eps, fused=True)
 

@@ -72,7 +72,7 @@ def replayed(learner: Learner, loader: Loader, capture: Capture) -> list[Replaye
 
 
 def _step(captured: CapturedStep) -> Step:
-    return Step(captured.step - 1, captured.size, captured.rows, captured.start)
+    return Step(captured.step - 1, captured.size, captured.rows, captured.start, captured.token_drop)
 
 
 def _rows(captured: CapturedStep, piece: CapturedPiece) -> range:

@@ -100,7 +100,7 @@ class Report:
                 window.parts[name] = window.parts.get(name, 0.0) + mean * step.rows
         self._last = outcome.done
         window.images += step.rows
-        window.flops += self._utilisation.of_step(step.size, step.rows)
+        window.flops += self._utilisation.of_step(step)
         window.waits = added(window.waits, outcome.waits)
         self._waiting.step(outcome.waits, seconds)
         self._task.advance(step.rows, loss=outcome.loss)

@@ -4,7 +4,7 @@
 is `model.safetensors`: the average where there is one, and the raw weights are then all in `objective/`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def saved(
 def load(
     distribution: Distribution,
     optimiser: Optimizer,
-    moments: Sequence[str],
+    moments: Callable[[Tensor], Sequence[str]],
     average: Average | None,
     tower: Mapping[str, Tensor],
     state: Mapping[str, Tensor],
@@ -73,7 +73,7 @@ def load(
             value.copy_(_fitting(distribution.own(name, of, key), value.shape, key, value.dtype))
     for name in distribution.learned.keys() - set(without_moments):
         parameter = distribution.learned[name]
-        for moment in moments:
+        for moment in moments(parameter):
             key = f"optimiser/{name}/{moment}"
             known.add(key)
             shape = torch.Size() if moment == "step" else parameter.shape

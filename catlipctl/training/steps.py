@@ -5,12 +5,12 @@ else multiplies steps by a batch.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from catlipctl.data.batch import Step, share
+from catlipctl.data.batch import Shape, Step, share
 from catlipctl.data.draws import MASK, hashed
 from catlipctl.errors import UsageError
 from catlipctl.settings import MOST_STEPS
@@ -22,12 +22,17 @@ SIZE_DRAWS = 0x5125
 
 @dataclass(frozen=True, eq=False)
 class StepSchedule:
-    """All steps of a run. sizes, rows: `[N]`; starts: `[N + 1]`, samples consumed before each step."""
+    """All steps of a run. sizes, rows: `[N]`; starts: `[N + 1]`, samples consumed before each step.
+
+    token_drop: share of the patches that the first `dropping` steps leave out.
+    """
 
     sizes: NDArray[np.int32]
     rows: NDArray[np.int64]
     starts: NDArray[np.int64]
     base_size: int
+    token_drop: float = 0.0
+    dropping: int = 0
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -35,7 +40,9 @@ class StepSchedule:
     def __getitem__(self, index: int) -> Step:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return Step(index, int(self.sizes[index]), int(self.rows[index]), int(self.starts[index]))
+        token_drop = self.token_drop if index < self.dropping else 0.0
+        size, rows, start = (int(column[index]) for column in (self.sizes, self.rows, self.starts))
+        return Step(index, size, rows, start, token_drop)
 
     def since(self, first: int) -> Iterator[Step]:
         """The steps from number `first` to the end."""
@@ -45,13 +52,13 @@ class StepSchedule:
         """Samples that a run has consumed before a step; without one, in all."""
         return int(self.starts[-1 if step is None else step])
 
-    def by_size(self, begun: int = 0) -> dict[int, tuple[int, int]]:
-        """Size -> how many steps have it from number `begun` on, and the images of one."""
-        sizes, first, counts = np.unique(self.sizes[begun:], return_index=True, return_counts=True)
-        return {
-            int(size): (int(count), int(self.rows[begun + at]))
-            for size, at, count in zip(sizes, first, counts, strict=True)
-        }
+    def by_shape(self, begun: int = 0) -> dict[Shape, tuple[int, Step]]:
+        """Shape -> how many steps have it from number `begun` on, and the first of them; small ones first."""
+        whole = np.arange(begun, len(self)) >= self.dropping
+        keys = 2 * self.sizes[begun:].astype(np.int64) + whole
+        _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+        steps = [self[begun + int(at)] for at in first]
+        return {step.shape: (int(count), step) for step, count in zip(steps, counts, strict=True)}
 
     def most(self, size: int, device_batch: int | None) -> int | None:
         """Images that a device takes at once at a size, by a budget of pixels: `device_batch` at the base."""
@@ -72,7 +79,7 @@ def planned(
 
     begun: steps and samples that the run has behind it.
     """
-    return schedule(
+    found = schedule(
         recipe.length,
         recipe.global_batch_size,
         base_size=base_size,
@@ -81,6 +88,10 @@ def planned(
         source_size=source_size,
         begun=begun,
     )
+    if found is None:
+        return None
+    token_drop, whole = recipe.token_drop()
+    return replace(found, token_drop=token_drop, dropping=len(found) - round(whole * len(found)))
 
 
 def cut(rows: int, rank: int, world: int, most: int | None) -> list[range]:

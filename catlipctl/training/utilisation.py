@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from catlipctl.data.batch import Shape, Step
 from catlipctl.results import high_water
 from catlipctl.training.world import World
 
@@ -80,11 +81,11 @@ def published_peak(device: str, precision: torch.dtype, *, tf32: bool = False) -
 
 @dataclass(frozen=True)
 class Utilisation:
-    """Of each device of a run. flops: of an image's forward pass, by pixels a side; none: not counted."""
+    """Of each device of a run. flops: of an image's forward pass, by its shape; none: not counted."""
 
     world: World
     precision: torch.dtype
-    flops: Mapping[int, int]
+    flops: Mapping[Shape, int]
 
     @property
     def peak(self) -> Peak | None:
@@ -95,9 +96,9 @@ class Utilisation:
         tf32 = torch.backends.cuda.matmul.fp32_precision == "tf32"
         return published_peak(torch.cuda.get_device_name(device), self.precision, tf32=tf32)
 
-    def of_step(self, size: int, rows: int) -> float:
-        """Operations of each device in a step of so many images over all of them, forward and backward."""
-        return BACKWARD * self.flops.get(size, 0) * rows / self.world.size
+    def of_step(self, step: Step) -> float:
+        """Operations of each device in a step, forward and backward."""
+        return BACKWARD * self.flops.get(step.shape, 0) * step.rows / self.world.size
 
     def row(self, flops: float, seconds: float) -> dict[str, float | None]:
         """For a row of metrics: TFLOP/s of each device, their share of the peak, and memory at its peak.

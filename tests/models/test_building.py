@@ -9,6 +9,7 @@ from timm.data import resolve_model_data_config
 from timm.models import save_for_hf
 
 from catlipctl import models
+from catlipctl.data.batch import Shape
 from catlipctl.errors import UsageError
 from catlipctl.settings.models import ModelSettings
 
@@ -122,10 +123,12 @@ def test_counts_of_a_vit_by_the_closed_form():
         tokens = patches + 1
         return 2 * (patches * stem + 12 * (12 * tokens * d**2 + 2 * tokens**2 * d) + d * 24_320)
 
-    assert found.flops == {size: closed(size) for size in (128, 224, 320)}
+    assert found.flops == {Shape(size): closed(size) for size in (128, 224, 320)}
     plain = models.counts(ModelSettings(name="vit_base_patch16_224"), num_classes=1000)
     assert plain.parameters == 86_567_656  # timm's own table
-    assert plain.flops[224] == 2 * (196 * 768**2 + 12 * (12 * 197 * 768**2 + 2 * 197**2 * 768) + 768 * 1000)
+    assert plain.flops[Shape(224)] == 2 * (
+        196 * 768**2 + 12 * (12 * 197 * 768**2 + 2 * 197**2 * 768) + 768 * 1000
+    )
 
 
 def test_a_head_that_is_not_linear_is_taken():

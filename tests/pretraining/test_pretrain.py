@@ -1,5 +1,6 @@
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -79,6 +80,19 @@ def test_the_first_loss_is_v_ln_2_where_the_head_says_nothing(
     document["model"]["model_args"]["weight_init"] = "jax"  # the head's weight and bias start at 0
     pretrain(changed(document, length={"steps": 1}), out=tmp_path / "run")
     assert losses(tmp_path / "run")[0] == pytest.approx(10 * 0.6931472, rel=1e-6)
+
+
+def test_at_the_log_odds_the_first_loss_is_that_of_the_counted_shares(
+    document: dict[str, Any], tmp_path: Path
+) -> None:
+    """Each of the ten words was counted 9 times over 60 captions."""
+    document["model"]["model_args"]["weight_init"] = "jax"
+    document["model"]["head_bias"] = "log-odds"
+    pretrain(changed(document, length={"steps": 1}), out=tmp_path / "run")
+    (row,) = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    share = 9.5 / 61
+    expected = -(row["labels"] * math.log(share) + (10 - row["labels"]) * math.log(1 - share))
+    assert row["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_an_epoch_of_captions_is_as_long_as_there_are_distinct_ones(
@@ -317,6 +331,8 @@ def test_memory_that_is_not_there_is_told_with_what_to_set(
     [
         ({"model": {"name": "resnet10t", "model_args": {"block_sizes": 3}}}, UsageError),
         ({"vocabulary": {"path": "nowhere.json"}}, DataError),
+        ({"model": {"name": "resnet10t", "head_bias": "log-odds"}, "objective": "clip"}, UsageError),
+        ({"model": {"name": "resnet10t", "token_drop": 0.5}}, UsageError),
     ],
 )
 def test_the_recipe_is_at_fault_before_any_data_is_opened(

@@ -33,8 +33,9 @@ TEXT = {"width": 16, "heads": 2, "layers": 1, "context_length": 9}
 
 # Each is merged into the tiny recipe. Steps of 16 images of 32 px and 4 of 64 px in pieces of 8 and 2: one
 # process takes the very pieces that two do, and with them their draws.
+DROPPING = {"token_drop": 0.5, "unmasked_tuning": 0.25}
 EVERYTHING = {
-    "model": {"name": "vit_tiny_patch16_224", "image_size": 32, "model_args": TINY_VIT},
+    "model": {"name": "vit_tiny_patch16_224", "image_size": 32, "model_args": TINY_VIT, **DROPPING},
     "global_batch_size": 16,
     "device_batch_size": 8,
     "sizes": {"min": 32, "max": 64, "scales": 2},
@@ -46,7 +47,7 @@ NINE = {"global_batch_size": 9, "device_batch_size": 1}
 CLIP = {
     "objective": "clip",
     "vocabulary": {},
-    "model": {"name": "test_vit", "image_size": 160},
+    "model": {"name": "test_vit", "image_size": 160, **DROPPING},
     "clip": {"embed_dim": 8, "text": TEXT},
     "range_augment": {},
     "ema": {"momentum": 0.2},

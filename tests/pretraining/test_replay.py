@@ -49,8 +49,8 @@ class Fragile(nn.Module):
 class Breaking(Catlip):
     """Inside its tower one image becomes infinite."""
 
-    def __init__(self, context: Any) -> None:
-        super().__init__(context)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self.model.norm_pre = Fragile()
 
     def forward(self, batch: Batch) -> Output:
@@ -90,8 +90,8 @@ def worker(folder: Path) -> int:
     made: list[Breaking] = []
 
     class Kept(Breaking):
-        def __init__(self, context: Any) -> None:
-            super().__init__(context)
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             made.append(self)
 
     OBJECTIVES["catlip"] = Kept

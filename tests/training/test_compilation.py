@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,12 @@ def objective(kind: str, tower: str, world: World) -> Objective:
     made = models.create(settings, 8, [32, 48])
     augment = RangeAugment(RangeAugmentSettings(), STEPS, seed=0)
     context = Context(
-        tower=made, encode=lambda _: [], range_augment=augment, rank=world.rank, world=world.size
+        tower=made,
+        encode=lambda _: [],
+        range_augment=augment,
+        token_drop=models.add_token_drop(made, 0) if tower.startswith("vit") else None,
+        rank=world.rank,
+        world=world.size,
     )
     return (
         Clip.build(ClipSettings(embed_dim=8, text=TEXT), context)
@@ -82,14 +88,15 @@ def traced(setattr: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    # Of 13 images 6 and 7 at 32 px, of 5 at 48 px 2 and 3; or all of them.
-    ("tower", "most", "shapes"),
-    [("vit_tiny_patch16_224", 7, 4), ("resnet10t", None, 2)],
+    # Of 13 images 6 and 7 at 32 px, of 5 at 48 px 2 and 3; or all of them; or some first without patches.
+    ("tower", "most", "shapes", "dropping"),
+    [("vit_tiny_patch16_224", 7, 4, 0), ("resnet10t", None, 2, 0), ("vit_tiny_patch16_224", None, 3, 3)],
 )
 def test_after_a_warm_up_nothing_is_compiled_and_nothing_has_changed(
-    tower: str, most: int | None, shapes: int
+    tower: str, most: int | None, shapes: int, dropping: int
 ) -> None:
-    world, steps = World(cpu=True), two_sizes(13)
+    world, steps = World(cpu=True), replace(two_sizes(13), token_drop=0.5, dropping=dropping)
+    assert len(steps.by_shape()) * (most is None or 2) == shapes
     warm, cold = (learner("catlip", tower, world) for _ in range(2))
     torch.manual_seed(9)
     before, drawn = compiled(), torch.get_rng_state()

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from catlipctl.data.batch import Step
+from catlipctl.data.batch import Shape, Step
+from catlipctl.settings.pretraining import PretrainRecipe
 from catlipctl.settings.training import Length, ScheduleSettings, Sizes
 from catlipctl.training.optimiser import learning_rate
-from catlipctl.training.steps import schedule
+from catlipctl.training.steps import planned, schedule
 
 # What CoreNet's variable_batch_sampler prints for base 224, min 128, max 320, 25 scales, multiples of 16.
 RELEASED = {
@@ -31,7 +32,7 @@ def test_sizes_and_batches_are_the_released_ones() -> None:
 def test_a_long_run_draws_the_sizes_evenly_with_the_released_mean_batch() -> None:
     found = schedule(Length(steps=200_001), 65_536, base_size=224, sizes=Sizes(min=128, max=320, unit=1024))
     assert found is not None
-    counts = [steps for steps, _ in found.by_size().values()]
+    counts = [steps for steps, _ in found.by_shape().values()]
     assert len(counts) == 13
     # Within five standard deviations of a uniform draw.
     assert np.abs(np.array(counts) - 200_001 / 13).max() < 5 * np.sqrt(200_001 / 13)
@@ -59,15 +60,31 @@ def test_a_run_without_sizes_has_one() -> None:
     assert len(epochs) == 4
 
 
+def test_the_last_share_of_the_steps_leaves_out_nothing() -> None:
+    recipe = PretrainRecipe.model_validate(
+        {
+            "model": {"token_drop": 0.5, "unmasked_tuning": 0.1},
+            "global_batch_size": 8,
+            "length": {"steps": 40},
+        }
+    )
+    found = planned(recipe, 224)
+    assert found is not None
+    assert [step.token_drop for step in found.since(0)] == [0.5] * 36 + [0.0] * 4
+    assert found.by_shape() == {Shape(224, 0.5): (36, found[0]), Shape(224): (4, found[36])}
+    assert list(found.by_shape(37)) == [Shape(224)]
+
+
 def test_growing_sizes_are_stages_of_equal_length() -> None:
     sizes = Sizes.model_validate({"from": 112, "to": 224, "stages": 8})
     found = schedule(Length(steps=800), 64, base_size=224, sizes=sizes)
     assert found is not None
     assert found.sizes.tolist() == sorted(found.sizes.tolist())
-    assert {size: steps for size, (steps, _) in found.by_size().items()} == dict.fromkeys(
+    assert {shape.size: steps for shape, (steps, _) in found.by_shape().items()} == dict.fromkeys(
         range(112, 225, 16), 100
     )
-    assert found.by_size()[112] == (100, 256)
+    assert found.by_shape()[Shape(112)] == (100, found[0])
+    assert found[0].rows == 256
     fixed = schedule(
         Length(samples=8_000), 64, base_size=224, sizes=sizes.model_copy(update={"batch": "fixed"})
     )

@@ -1,10 +1,13 @@
 """How much of a device is used: against makers' figures, and a closed form."""
 
+from dataclasses import replace
+
 import psutil
 import pytest
 import torch
 
 from catlipctl import models
+from catlipctl.data.batch import Shape, Step
 from catlipctl.settings.models import ModelSettings
 from catlipctl.training.utilisation import Utilisation, published_peak
 from catlipctl.training.world import World
@@ -44,12 +47,13 @@ def test_float32_goes_through_tensor_cores_where_it_is_allowed() -> None:
 
 
 def test_a_row_has_the_operations_of_forward_and_backward_and_the_memory_of_the_process() -> None:
-    used = Utilisation(World(cpu=True), torch.float32, {32: 10**9})
-    assert used.of_step(32, 8) == 3 * 8e9
-    row = used.row(used.of_step(32, 8), 0.5)
+    used = Utilisation(World(cpu=True), torch.float32, {Shape(32): 10**9})
+    step = Step(index=0, size=32, rows=8, start=0)
+    assert used.of_step(step) == 3 * 8e9
+    row = used.row(used.of_step(step), 0.5)
     assert (row["tflops"], row["mfu"], used.peak) == (0.048, None, None)
     assert (row["peak_memory_bytes"] or 0) >= psutil.Process().memory_info().rss
-    assert used.row(used.of_step(64, 8), 0.5)["tflops"] is None
+    assert used.row(used.of_step(replace(step, size=64)), 0.5)["tflops"] is None
 
 
 def test_a_tower_that_is_there_has_the_operations_of_one_to_be_made() -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from catlipctl import objectives
 from catlipctl import recipe as recipes
 from catlipctl import vocabulary as vocabularies
+from catlipctl.data.batch import Shape
 from catlipctl.experiments.finishing import finish_all, held
 from catlipctl.experiments.folder import Folder, earlier
 from catlipctl.experiments.frontiers.budgets import Budget, Tuned, budget_point, fitted, tuning_point
@@ -94,7 +95,7 @@ class _Work:
         self.tunings: list[Tuning] = []
         self.points: list[Point] = []
         self.errors: dict[str, str] = {}
-        self.flops: dict[tuple[str, int | None], dict[int, int]] = {}
+        self.flops: dict[tuple[str, int | None], dict[Shape, int]] = {}
 
     def time(self, before: Mapping[str, Timing]) -> None:
         """Time the methods that were not yet; by one that was, they are set right for what has changed."""
@@ -214,9 +215,9 @@ class _Work:
         timing = self.timings[point.values["method"]]
         flops = None
         if row.vocabulary_size is not None or not objectives.find(recipe.objective).needs_classes:
-            by_size = self._forward_flops(point, row.vocabulary_size)
-            taken = schedule.by_size().items()
-            flops = float(sum(BACKWARD * n * rows * by_size[size] for size, (n, rows) in taken))
+            forward = self._forward_flops(point, row.vocabulary_size)
+            taken = schedule.by_shape().items()
+            flops = float(sum(BACKWARD * n * step.rows * forward[shape] for shape, (n, step) in taken))
         return Ran(
             **dict(row),
             samples=schedule.samples(),
@@ -224,8 +225,8 @@ class _Work:
             flops=flops,
         )
 
-    def _forward_flops(self, point: Point, classes: int | None) -> dict[int, int]:
-        """By pixels a side; counted once for the runs of a method, which all have one tower."""
+    def _forward_flops(self, point: Point, classes: int | None) -> dict[Shape, int]:
+        """By the image's shape; counted once for the runs of a method, which all have one tower."""
         key = point.values["method"], classes
         if key not in self.flops:
             known = None if classes is None else vocabularies.load(self.compared.run(point).vocabulary)

@@ -14,6 +14,7 @@ from catlipctl import recipe as recipes
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.checkpoints.writing import save_tensors
 from catlipctl.data import Source
+from catlipctl.data.batch import Shape
 from catlipctl.data.loader import Loader
 from catlipctl.data.order import Order
 from catlipctl.data.sample import Selection
@@ -192,13 +193,13 @@ class FineTuning:
             self.tower.module.eval()  # features as every probe has them
         return learner
 
-    def flops(self) -> dict[int, int]:
-        """Operations of an image's forward pass by size, as `training.fit` wants them."""
+    def flops(self) -> dict[Shape, int]:
+        """Operations of an image's forward pass by its shape, as `training.fit` wants them."""
         found = flops(self.tower, self.recipe.image_sizes(self.schedule.base_size))
         if self.recipe.learns == "all":
             return found
         # No backward pass goes through the tower.
-        return {size: count // BACKWARD for size, count in found.items()}
+        return {shape: count // BACKWARD for shape, count in found.items()}
 
     def loader(self, objective: Objective) -> Loader:
         """Labelled images in their order, cropped at random."""
