@@ -158,8 +158,17 @@ def totals(parts: int, processes: int) -> int:
 
 
 def network_of(processes: int, per_node: int, inside: Network, between: Network) -> Network:
-    """The slowest link of a ring over all processes."""
-    return inside if processes <= per_node else between
+    """The links of a ring over all processes, as one that has their latency in the mean.
+
+    As NCCL tunes its rings: of a ring's hops one a node is between nodes. Rings start at each process of a
+    node, so that the links of all of them are at work between nodes.
+    """
+    if processes <= per_node:
+        return inside
+    nodes = math.ceil(processes / per_node)
+    latency = (nodes * between.latency + (processes - nodes) * inside.latency) / processes
+    bandwidth = between.bandwidth if per_node == 1 else min(inside.bandwidth, per_node * between.bandwidth)
+    return Network(bandwidth=bandwidth, latency=latency, source=f"{inside.source}; {between.source}")
 
 
 def exposed(sent: Sequence[Collective], processes: int, network: Network, backward: float) -> float:

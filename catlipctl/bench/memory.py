@@ -15,6 +15,7 @@ from catlipctl.bench.contestants import build
 from catlipctl.bench.spans import timed
 from catlipctl.errors import CatlipctlError, OutOfMemory
 from catlipctl.results import high_water
+from catlipctl.training.tuning import float32_products
 from catlipctl.training.world import World
 
 STEPS = 2
@@ -70,8 +71,9 @@ def _environment(world: World) -> dict[str, str]:
 def measure(entry: Entry, comparison: Comparison, world: World, steps: int) -> Trial:
     """Train for a few steps in this process, which has done nothing else; bytes beyond those it had."""
     before = high_water()
-    contestant = build(entry, comparison, world)
-    seconds = [sum(timed(contestant, world.device, alone=world.size == 1).values()) for _ in range(steps)]
+    with float32_products(world.device, comparison.precision):
+        contestant = build(entry, comparison, world)
+        seconds = [sum(timed(contestant, world.device, alone=world.size == 1).values()) for _ in range(steps)]
     peak = high_water() - before
     if world.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(world.device)

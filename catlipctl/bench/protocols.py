@@ -25,7 +25,7 @@ STEPS = math.ceil(PAIRS / GLOBAL_BATCH)
 
 
 class Cluster(NamedTuple):
-    """Where a run is estimated. nodes: None for as few as hold so many devices."""
+    """Where a run is estimated."""
 
     processes: int
     per_node: int
@@ -39,7 +39,7 @@ class Cluster(NamedTuple):
 
     @property
     def network(self) -> Network:
-        """The slowest link of a ring over all of them."""
+        """The links of a ring over all of them."""
         return network_of(self.processes, self.per_node, self.inside, self.between)
 
 
@@ -56,9 +56,15 @@ class Measured(NamedTuple):
     together: int
     hides: bool
 
+    @property
+    def piece(self) -> int:
+        """Images that a device takes at once: the most that are known to fit."""
+        largest = self.row.largest
+        return self.batch if largest is None else max(self.batch, largest.batch_size)
+
 
 def compute(measured: Measured, rows: int, device: Device) -> float:
-    """Seconds of a step of `rows` images a process, taken in pieces of the batch that was measured.
+    """Seconds of a step of `rows` images a process, taken in pieces of the most that are known to fit.
 
     Passes take as long as measured, an image; the optimiser steps once. Where the objective contrasts, pieces
     take a second forward pass (Gao et al. 2021), and its products of all pairs grow with the global batch:
@@ -67,7 +73,7 @@ def compute(measured: Measured, rows: int, device: Device) -> float:
     phases = {name: spread.median for name, spread in measured.row.phases.items()}
     passes = (phases["forward"] + phases["loss"] + phases["backward"]) * rows / measured.batch
     sends = SENDS.get(measured.row.objective, Sends())
-    if sends.again and rows > measured.batch:
+    if sends.again and rows > measured.piece:
         passes += phases["forward"] * rows / measured.batch
     more = sends.pairs * measured.shapes.width * max(0, GLOBAL_BATCH - measured.together) * rows
     return passes + more / device.products + phases["optimiser"]
@@ -81,7 +87,9 @@ def estimates(measured: Sequence[Measured], device: Device, clusters: Sequence[C
         for one in measured:
             rows = math.ceil(GLOBAL_BATCH / cluster.processes)
             sent = collectives(one.row.objective, one.shapes, rows, cluster.processes)
-            backward = one.row.phases["backward"].median if one.hides else 0.0
+            # A piece's backward pass, the last one's, is as long as it has images.
+            share = min(rows, one.piece) / one.batch
+            backward = share * one.row.phases["backward"].median if one.hides else 0.0
             computed = compute(one, rows, device)
             waited = exposed(sent, cluster.processes, cluster.network, backward)
             step = computed + waited
@@ -90,10 +98,11 @@ def estimates(measured: Sequence[Measured], device: Device, clusters: Sequence[C
             found.append(
                 Estimate(
                     name=one.row.name,
+                    objective=one.row.objective,
                     processes=cluster.processes,
                     nodes=cluster.nodes,
                     rows=rows,
-                    pieces=math.ceil(rows / one.batch),
+                    pieces=math.ceil(rows / one.piece),
                     compute=computed,
                     communication=sum(each.seconds(cluster.processes, cluster.network) for each in sent),
                     waited=waited,
@@ -126,7 +135,9 @@ def largest_batches(rows: Sequence[StepRow]) -> Answer:
     )
 
 
-def papers_protocol(rows: Sequence[StepRow], found: Sequence[Estimate], batch: int, processes: int) -> Answer:
+def papers_protocol(
+    rows: Sequence[StepRow], found: Sequence[Estimate], batch: int, processes: int, unit: str = "device-hours"
+) -> Answer:
     """(c): hours of all devices; measured only where the step had the paper's global batch."""
     text = f"a global batch of {GLOBAL_BATCH:,}, one epoch of {PAIRS / 1e9:.2f} billion pairs"
     if batch * processes == GLOBAL_BATCH:
@@ -141,6 +152,15 @@ def papers_protocol(rows: Sequence[StepRow], found: Sequence[Estimate], batch: i
     devices = f"{of_one[0].processes} device{'s' if of_one[0].processes > 1 else ''}"
     return Answer(
         how="estimated",
-        text=f"{text}; device-hours on {devices}: {hours}",
+        text=f"{text}; {unit} on {devices}: {hours}{_pieces(of_one)}",
         ratios={each.name: each.ratio for each in of_one[1:]},
     )
+
+
+def _pieces(found: Sequence[Estimate]) -> str:
+    """What is to be said where a device's share is not known to fit."""
+    again = [each.name for each in found if each.pieces > 1 and SENDS.get(each.objective, Sends()).again]
+    if not again:
+        return ""
+    pieces = max(each.pieces for each in found)
+    return f", in {pieces:,} pieces, for which {' and '.join(again)} take a second forward pass"

@@ -1,7 +1,7 @@
 """Rounds in which all sides take one step each, in turns, and what comes of them.
 
 Every other round runs in the other order, so that whatever else the machine does hits all alike; ratios are
-taken within each round, of steps that follow each other.
+taken within each round.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +15,10 @@ from catlipctl.training.world import World
 
 SECONDS = 15
 """For each contestant, where no number of rounds is asked for."""
-FEWEST, MOST = 4, 30
-"""Rounds then: as many as fit, within these bounds, and even."""
+FEWEST, MOST = 8, 30
+"""Rounds then: as many as fit, within these bounds, and even. Of fewer than six the least and the most are no
+95 % interval of a median.
+"""
 
 
 class Side(NamedTuple):

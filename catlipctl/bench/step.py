@@ -103,8 +103,10 @@ def step(settings: StepSettings, progress: Progress = SILENT, *, cpu: bool = Fal
     sides = [
         entries(settings.objectives, settings.contexts, one, plain=settings.plain) for one in comparisons
     ]
-    if settings.plain and (settings.ema or settings.activation_checkpointing):
-        raise UsageError("plain steps average nothing and compute nothing again", "leave out --plain")
+    if settings.plain and (settings.ema or settings.activation_checkpointing or settings.compile):
+        raise UsageError(
+            "plain steps average nothing, compute nothing again and are not compiled", "leave out --plain"
+        )
     clusters = settings.clusters(world.size)
     if settings.find_batch:
         must_search(world)

@@ -113,6 +113,7 @@ class Estimate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str
+    objective: str
     processes: int
     nodes: int
     rows: int

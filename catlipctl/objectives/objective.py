@@ -98,11 +98,13 @@ class Objective(nn.Module, ABC):
 
     collate: makes the targets of a batch from its samples. model: the tower's module, which a checkpoint
     hands on. undecayed: names of parameters without weight decay, beside those of one dimension.
+    outputs: names of layers that are outputs, beside the head.
     counted: rows that count of the batch at work.
     """
 
     collate: Collate
     undecayed: frozenset[str] = frozenset()
+    outputs: frozenset[str] = frozenset()
     counted: int = 0
     exclusive: bool = False
     """Whether a softmax turns the head's outputs to probabilities; else a sigmoid does, class by class."""

@@ -39,6 +39,7 @@ class Superclip(Clip):
 
     defaults: ClassVar[ClipSettings] = SuperclipSettings()
     extractor = "subword"
+    outputs = frozenset({"projection"})
     exclusive = True
     needs_classes = True
 

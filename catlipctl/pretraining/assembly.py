@@ -93,7 +93,7 @@ def forward_flops(recipe: PretrainRecipe, outputs: int) -> dict[Shape, int]:
     beside = objectives.find(recipe.objective).flops_beside(
         recipe.objective_settings,
         counted.features,
-        1 if recipe.one_caption else len(recipe.data.captions.weights),
+        1 if recipe.one_caption else max(1, len(recipe.data.captions.weights)),
     )
     return {shape: flops + beside for shape, flops in counted.flops.items()}
 

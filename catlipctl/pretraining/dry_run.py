@@ -6,6 +6,7 @@ from catlipctl import models, objectives
 from catlipctl.data.batch import Shape
 from catlipctl.data.sample import Source
 from catlipctl.pretraining import cost
+from catlipctl.pretraining.assembly import forward_flops
 from catlipctl.pretraining.checks import Checks, Place
 from catlipctl.pretraining.estimate import Counts, DryRun, Plan, ValidationCost, estimate
 from catlipctl.pretraining.probe import probe
@@ -56,7 +57,7 @@ def _counts(recipe: PretrainRecipe, classes: int | None, sizes: list[int]) -> Co
     total = bare.parameters + per_class * ((classes or 0) - 2)
     whole = models.counts(recipe.model, classes or 2, sizes)
     total += objectives.find(recipe.objective).parameters_beside(recipe.objective_settings, whole.features)
-    return Counts(classes, total, per_class, total, whole.flops)
+    return Counts(classes, total, per_class, total, forward_flops(recipe, classes or 2))
 
 
 def _validation(
@@ -95,7 +96,7 @@ def _add_probe(
     found.probe = probe(recipe, found.process_batch, classes, cpu=devices.cpu, cache_dir=cache_dir)
     # Its steps are the first of a run.
     first = Shape(base, recipe.model.token_drop if recipe.model.unmasked_tuning < 1 else 0.0)
-    flops_of_base = models.counts(recipe.model, found.vocabulary_size or 2, [base]).flops[first]
+    flops_of_base = forward_flops(recipe, found.vocabulary_size or 2)[first]
     if found.flops is not None:
         # Process by process: each has its share of every step.
         steps = found.flops / (BACKWARD * flops_of_base * recipe.global_batch_size)

@@ -174,13 +174,13 @@ class _Found:
     def mean_average_precision(self) -> Mapping[str, float]:
         """The mean over the classes that the images have, and how many these are; empty without classes.
 
-        Beside it the mean over the rarest third of them: a class id is a rank by count in the vocabulary.
+        Beside it the mean over the third of them that the fewest images have.
         """
         if not self._scores:
             return {}
         labels = torch.tensor(sorted(set(self._world.gather(list(self._labels)))), dtype=torch.int64)
         samples, classes = labels.reshape(-1, 2).unbind(1)
-        occurring = classes.unique()
+        occurring, images = classes.unique(return_counts=True)
         scores = torch.stack(self._scores)
         found = []
         for ids in occurring.split(max(1, CELLS_AT_ONCE // self._portions.samples)):
@@ -191,8 +191,9 @@ class _Found:
             by_sample = self._portions.by_sample(of_all)
             found.append(average_precision(by_sample, positive.to(by_sample.device)).cpu())
         values = torch.cat(found) if found else torch.zeros(1)
+        rarest = len(values) - 2 * len(values) // 3
         return {
             "mean_average_precision": float(values.mean()),
-            "mean_average_precision_rarest": float(values[2 * len(values) // 3 :].mean()),
+            "mean_average_precision_rarest": float(values[images.argsort(stable=True)[:rarest]].mean()),
             "classes": len(occurring),
         }

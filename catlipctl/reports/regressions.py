@@ -129,7 +129,10 @@ def _unlike(before: StepBenchmark, after: StepBenchmark) -> list[str]:
     found = []
     for name in (
         "device",
+        "clock",
         "processes",
+        "classes",
+        "captions",
         "compiled",
         "activation_checkpointing",
         "ema",

@@ -18,7 +18,7 @@ class CaptionSettings(Section):
     use: Literal["one", "each"] | None = None
     """`one`: one of them, drawn anew each time that the image is seen. `each`: all at once. With a text tower
     these are as many as there are weights, each with a loss of its own, of which the mean is taken; an image
-    with fewer captions takes some twice. Of labels it is their union. null: one with a text tower, else each.
+    with fewer captions takes some twice. Labels are then their union. null: one with a text tower, else each.
     [CLIP with Quality Captions 3.1]"""
     weights: list[Annotated[float, Field(ge=0, le=10**6)]] = Field(default_factory=list, max_length=100)
     """Of the first caption, the second, ...: how probable it is, or how much its loss or its labels weigh,

@@ -87,7 +87,8 @@ class ValidationSettings(Section):
     samples: Annotated[int, Field(ge=1, le=10**6)] = 4096
     """Most pairs to take, evenly spread over the sources."""
     batch: Images = 256
-    """Most images that a process takes at once. Objective clip contrasts the pairs of such a batch."""
+    """Most images that a process takes at once. Objectives with a text tower contrast the pairs
+    of such a batch."""
 
 
 class PretrainRecipe(TrainingSettings):

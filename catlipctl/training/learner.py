@@ -71,7 +71,9 @@ class Learner:
             settings.weight_decay,
             objective.undecayed,
             rate_of=rate_of,
-            hidden=hidden_matrices(objective, objective.tower.head) if settings.name == "muon" else (),
+            hidden=hidden_matrices(objective, objective.tower.head, objective.outputs)
+            if settings.name == "muon"
+            else (),
         )
         self.optimiser = optimisers.create(settings, groups, self.distribution.norms)
         self.average = Average(self.distribution.held, momentum) if momentum is not None else None

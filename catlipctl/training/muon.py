@@ -4,6 +4,7 @@ A step moves a hidden matrix alike in all directions that it has, also in those 
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ class Muon(Optimizer):
 def orthogonal(matrices: Tensor) -> Tensor:
     """Nearly the nearest orthogonal matrix of each of `[N, A, B]`: U V^T of U S V^T, by products alone.
 
-    In bfloat16 on a GPU, as everywhere; a CPU is no faster in it.
+    In bfloat16 on a GPU, as all implementations do; in float32 on a CPU, where bfloat16 is no faster.
     """
     found = matrices.bfloat16() if matrices.is_cuda else matrices
     tall = found.shape[1] > found.shape[2]
@@ -95,15 +96,16 @@ def orthogonal(matrices: Tensor) -> Tensor:
     return found.mT if tall else found
 
 
-def hidden_matrices(objective: nn.Module, head: nn.Module) -> frozenset[str]:
+def hidden_matrices(objective: nn.Module, head: nn.Module, outputs: Iterable[str] = ()) -> frozenset[str]:
     """Names of the parameters that Muon is for: weights of linear layers, of attention, of convolutions.
 
-    Not those of the head, of convolutions that look at pixels or at one channel each, nor embeddings.
+    Not those of the head and of the layers `outputs`, of convolutions that look at pixels or at one channel
+    each, nor embeddings.
     """
     outside = set(head.modules())
     found = set()
     for name, module in objective.named_modules():
-        if module in outside:
+        if module in outside or name in outputs:
             continue
         if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.weight.shape[1] > 3):
             found.add(f"{name}.weight")

@@ -91,7 +91,8 @@ def planned(
     if found is None:
         return None
     token_drop, whole = recipe.token_drop()
-    return replace(found, token_drop=token_drop, dropping=len(found) - round(whole * len(found)))
+    dropping = len(found) - round(whole * len(found)) if token_drop else 0
+    return replace(found, token_drop=token_drop, dropping=dropping)
 
 
 def cut(rows: int, rank: int, world: int, most: int | None) -> list[range]:

@@ -83,6 +83,10 @@ def curve(
         "label_base": label_base,
     }
     world = World(cpu=cpu)
+    if recipes and world.size > 1:
+        raise UsageError(
+            "protocols by training draw a curve in one process", "leave out --gpus and --processes"
+        )
     folder = world.on_main(lambda: _folder(out, root / name, about))
     found = frozen(
         checkpoint,
@@ -100,10 +104,6 @@ def curve(
         workers=workers,
         progress=progress,
     )
-    if recipes and world.size > 1:
-        raise UsageError(
-            "protocols by training draw a curve in one process", "leave out --gpus and --processes"
-        )
     if found.sets.classes.multi_label:
         raise UsageError(
             "there is no curve where an image may have several labels",

@@ -39,7 +39,8 @@ def trained(
     A finished run in `folder` is read, an unfinished one goes on. A recipe whose classifier starts from fresh
     rows alone, as that of `--protocol mae`, is run for init `random`.
     """
-    sets = labelled_sets(train, test, target, seed, multi_label=False)
+    base = next((recipe.label_base for recipe in recipes.values()), None)
+    sets = labelled_sets(train, test, target, seed, multi_label=False, label_base=base)
     parts = [Selection(part.source, part.indices.tolist()) for part in (sets.train, sets.test)]
     points = []
     for name, recipe in recipes.items():

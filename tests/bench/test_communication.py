@@ -67,9 +67,14 @@ def test_gradients_go_in_ddps_buckets() -> None:
         assert gradients(int(megabytes * 2**20 / 4)).calls == calls
 
 
-def test_the_slowest_link_decides() -> None:
+def test_one_hop_a_node_is_between_nodes_and_all_their_links_are_at_work() -> None:
     assert network_of(8, 8, INSIDE, BETWEEN) is INSIDE
-    assert network_of(9, 8, INSIDE, BETWEEN) is BETWEEN
+    # NCCL's tuning: (steps - steps between nodes) times one latency, and these times the other.
+    mixed = network_of(64, 8, INSIDE, BETWEEN)
+    assert 64 * mixed.latency == pytest.approx(8 * BETWEEN.latency + 56 * INSIDE.latency)
+    assert mixed.bandwidth == 8 * BETWEEN.bandwidth
+    assert network_of(4, 1, INSIDE, BETWEEN).latency == BETWEEN.latency
+    assert network_of(4, 1, INSIDE, BETWEEN).bandwidth == BETWEEN.bandwidth
 
 
 @given(st.floats(0, 1), st.integers(2, 64))

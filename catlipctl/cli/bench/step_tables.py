@@ -39,7 +39,8 @@ def _speed(result: "StepBenchmark", case: "StepCase") -> "Table":
     share = "MFU" if case.device.peak else "of a product"
     of_cores = result.clock == "core time"
     unit = "step, ms of core time" if of_cores else "step, ms"
-    headings = (unit, "quartiles", "images/s", share, f"times {first}", "95 %")
+    speed = "images a core-second" if of_cores else "images/s"
+    headings = (unit, "quartiles", speed, share, f"times {first}", "95 %")
     shown = table("", *headings, numbers=headings, title=_title(result, case))
     for row in case.rows:
         ratio = case.ratios.get(row.name)

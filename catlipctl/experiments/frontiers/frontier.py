@@ -6,6 +6,7 @@ probe each run. Recipes, timing and the results of the grid decide what a run is
 folder: an interrupted frontier goes on, and what is finished is not run again.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -18,7 +19,7 @@ from catlipctl import vocabulary as vocabularies
 from catlipctl.data.batch import Shape
 from catlipctl.experiments.finishing import finish_all, held
 from catlipctl.experiments.folder import Folder, earlier
-from catlipctl.experiments.frontiers.budgets import Budget, Tuned, budget_point, fitted, tuning_point
+from catlipctl.experiments.frontiers.budgets import OWN, Budget, Tuned, budget_point, fitted, tuning_point
 from catlipctl.experiments.frontiers.design import Design, name_of
 from catlipctl.experiments.frontiers.methods import Method, differing
 from catlipctl.experiments.frontiers.result import (
@@ -102,14 +103,16 @@ class _Work:
         known = [method for method in self.design.methods if method.name in before]
         new = [method for method in self.design.methods if method.name not in before]
         options = {"cpu": self.cpu, "cache_dir": self.cache_dir, "progress": self.progress}
-        found = timed([*known[:1], *new], self.design.rounds, **options) if new else {}  # type: ignore[arg-type]
+        # As many as before, and each order as often as the other.
+        rounds = len(before[known[0].name].rounds) if known else 2 * math.ceil(self.design.rounds / 2)
+        found = timed([*known[:1], *new], rounds, **options) if new else {}  # type: ignore[arg-type]
         for method in self.design.methods:
             self.timings[method.name] = before.get(method.name) or found[method.name]
         for method in new if known else ():
-            was, now = before[known[0].name], found[known[0].name]
-            scale = was.seconds_per_sample / now.seconds_per_sample
-            rounds = [seconds * scale for seconds in found[method.name].rounds]
-            self.timings[method.name] = Timing(rounds=rounds, cores=found[method.name].cores)
+            was, now, own = before[known[0].name], found[known[0].name], found[method.name]
+            pairs = zip(was.rounds, now.rounds, own.rounds, strict=True)
+            scaled = [then * seconds / again for then, again, seconds in pairs]
+            self.timings[method.name] = Timing(rounds=scaled, cores=own.cores)
         if new:
             self.written()
         spread = max(timing.spread for timing in self.timings.values())
@@ -172,7 +175,7 @@ class _Work:
             out=str(self.out),
             methods=[method.name for method in self.design.methods],
             budgets=[budget.name for budget in self.design.budgets],
-            differing=differing(self.design.methods),
+            differing=differing(self.design.methods, fitted=self.design.budgets[0].unit != OWN),
             timings=self.timings,
             tunings=self.tunings,
             rows=rows,

@@ -21,8 +21,8 @@ CHANGE = re.compile(r":(?=[A-Za-z_][\w.]*=)")
 TUNED = ("optimiser.lr", "optimiser.weight_decay")
 THE_METHOD = ("objective", *OBJECTIVES, "vocabulary", "model.head_bias", *TUNED)
 """Keys and sections that make a method what it is, or that are tuned for each."""
-FITTED = ("length", "schedule.warmup_steps", "seed")
-"""What each budget decides."""
+FITTED = ("length", "schedule.warmup_steps")
+"""What each budget decides, but for the budget that is a recipe's own length."""
 
 
 class Differing(BaseModel):
@@ -87,13 +87,17 @@ def methods(words: Sequence[str], shared: Sequence[Override] = ()) -> list[Metho
     return found
 
 
-def differing(compared: Sequence[Method]) -> list[Differing]:
-    """The keys in which the methods' recipes are not the same, those that were not to be expected first."""
+def differing(compared: Sequence[Method], *, fitted: bool) -> list[Differing]:
+    """The keys in which the methods' recipes are not the same, those that were not to be expected first.
+
+    fitted: budgets decide the length; else it differs with the recipes.
+    """
+    left_out = ("seed", *(FITTED if fitted else ()))
     plain = {method.name: dict(leaves(method.recipe)) for method in compared}
     found = []
     for key in dict.fromkeys(key for values in plain.values() for key in values):
         values = {name: of_one.get(key) for name, of_one in plain.items()}
-        if any(value != next(iter(values.values())) for value in values.values()) and not _in(key, FITTED):
+        if any(value != next(iter(values.values())) for value in values.values()) and not _in(key, left_out):
             found.append(Differing(key=key, expected=_in(key, THE_METHOD), values=values))
     return sorted(found, key=lambda one: one.expected)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from catlipctl.experiments.folder import earlier
-from catlipctl.experiments.frontiers.budgets import Budget, Tuned, budget_name, tuning_name
+from catlipctl.experiments.frontiers.budgets import OWN, Budget, Tuned, budget_name, tuning_name
 from catlipctl.experiments.frontiers.design import Design
 from catlipctl.experiments.frontiers.frontier import Begun
 from catlipctl.experiments.frontiers.methods import Differing, Method, differing
@@ -67,7 +67,7 @@ def frontier_plan(
         seeds=design.seeds,
         grid=[(one.lr, one.weight_decay) for one in design.grid],
         methods=planned,
-        differing=differing(design.methods),
+        differing=differing(design.methods, fitted=design.budgets[0].unit != OWN),
         seconds=sum(told) if len(told) == len(planned) else None,
     )
 

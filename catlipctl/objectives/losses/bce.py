@@ -22,7 +22,7 @@ def bce(logits: Tensor, pairs: Pairs) -> Tensor:
 def soft_margin(logits: Tensor, pairs: Pairs) -> Tensor:
     """`bce` over V: torch's `multilabel_soft_margin_loss`.
 
-    To AdamW, which sees no scale but by `eps`, clipping and a loss beside it, it is the same loss.
+    AdamW learns the same by it as by `bce`: it sees the scale only through `eps`, clipping and other losses.
     """
     return bce(logits, pairs) / logits.shape[1]
 

@@ -75,7 +75,7 @@ class _TwoWay(torch.autograd.Function):
             slopes += (scaled - by_column).exp_().mul_(column_slopes)
             chunk.copy_(slopes.mul_(scale))
             begin += len(of)
-        # At the pairs stands what no negative has, infinity perhaps. Of no weight, they have no slope.
+        # The chunks hold no slope of pairs: it is written here. A pair of no weight has none.
         at_pairs = row_slopes[rows] * (positives - of_rows[rows]).exp()
         at_pairs = at_pairs + column_slopes[classes] * (positives - of_columns[classes]).exp()
         at_pairs = torch.where(positives.isfinite(), -at_pairs * scale, 0)

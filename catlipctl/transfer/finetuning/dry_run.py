@@ -92,7 +92,7 @@ def _counts(recipe: FinetuneRecipe, of_checkpoint: Tower, classes: int | None, s
     per_class = sum(parameter.numel() for parameter in tower.head.parameters()) // (classes or 2)
     if classes is None:
         total = learned = total - 2 * per_class
-    # Through a frozen tower no backward pass goes.
+    # No backward pass goes through a frozen tower.
     passes = BACKWARD if recipe.learns == "all" else 1
     return Counts(classes, total, per_class, learned, models.flops(tower, sizes) or {}, passes)
 
