@@ -79,7 +79,7 @@ def test_contrast_takes_a_second_forward_pass_in_pieces_and_products_with_all_pa
 
 
 def test_what_is_sent_is_waited_for_unless_a_backward_pass_hides_it() -> None:
-    cluster = Cluster(64, 8, FAST, SLOW)
+    cluster = Cluster(64, 1, FAST, SLOW)
     (hidden,), (seen,) = (
         estimates([measured("catlip", hides=hides)], DEVICE, [cluster]) for hides in (True, False)
     )

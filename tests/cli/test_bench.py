@@ -44,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "out").mkdir()
     (folder / "out" / "step-1.json").write_text("earlier")
     options = ["--model", str(folder / "tiny.json"), "--out", str(folder / "out"), "--plain"]
-    options += ["--estimate", "64,128", "--captions", str(folder / "captions.txt")]
+    options += ["--estimate", "64,128", "--data", str(folder / "captions.txt")]
     run = CliRunner().invoke(app, ["bench", *options, *OPTIONS])
     assert run.exit_code == 0, run.output
     (folder / "stdout.json").write_text(run.stdout)

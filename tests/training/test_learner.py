@@ -320,6 +320,7 @@ def test_a_tower_without_blocks_refuses_to_compute_them_again() -> None:
 
     objective = catlip()
     objective.tower = models.TimmTower(Bare())
+    objective.model = objective.tower.module
     with pytest.raises(UsageError, match="bare has no blocks") as caught:
         Learner(objective, OptimiserSettings(), World(cpu=True), activation_checkpointing=True)
     assert "activation_checkpointing=false" in caught.value.hint

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from catlipctl.data.batch import Step
+from catlipctl.data.batch import Shape, Step
 from catlipctl.errors import CatlipctlError, DataError
 from catlipctl.progress import SILENT, Silent
 from catlipctl.training.report import Report, RunState, append_row, read_metrics, truncate_metrics
@@ -77,7 +77,7 @@ def reported(
             heard,
             task,
             RunState(),
-            Utilisation(World(cpu=True), torch.float32, {32: 10**9}),
+            Utilisation(World(cpu=True), torch.float32, {Shape(32): 10**9}),
             steps=steps,
             every=every,
             source_size=80,

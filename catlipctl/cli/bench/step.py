@@ -107,7 +107,7 @@ def step(
     captions: Annotated[
         str | None,
         typer.Option(
-            "--captions",
+            "--data",
             metavar="SOURCE",
             help="Captions by which the host's work is timed: a text file with one a line, or a SOURCE. "
             "Default: the embedded emoji's.",
