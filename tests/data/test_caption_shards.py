@@ -190,11 +190,11 @@ def test_urls(tmp_path, write_tar, png):
 
     memory = fsspec.filesystem("memory")
     tar = write_tar(tmp_path / "a.tar", [("0.png", png(0)), ("0.txt", b"far away")])
-    memory.pipe("/shards/a.tar", tar.read_bytes())
-    memory.pipe("/shards/b.csv", b"caption\nlisted\n")
+    memory.pipe("/captions-of/a.tar", tar.read_bytes())
+    memory.pipe("/captions-of/b.csv", b"caption\nlisted\n")
     pq.write_table(pa.table({"caption": ["columns"]}), tmp_path / "c.parquet")
-    memory.pipe("/shards/a.parquet", (tmp_path / "c.parquet").read_bytes())
-    urls = [f"memory://shards/{name}" for name in ("*.tar", "b.csv", "*.parquet")]
+    memory.pipe("/captions-of/a.parquet", (tmp_path / "c.parquet").read_bytes())
+    urls = [f"memory://captions-of/{name}" for name in ("*.tar", "b.csv", "*.parquet")]
     assert sorted(read(*urls)[0]) == [("columns",), ("far away",), ("listed",)]
     assert read(urls[0], captions_from="parquet")[0] == [("columns",)]
 
