@@ -39,7 +39,7 @@ def _speed(result: "StepBenchmark", case: "StepCase") -> "Table":
     share = "MFU" if case.device.peak else "of a product"
     of_cores = result.clock == "core time"
     unit = "step, ms of core time" if of_cores else "step, ms"
-    speed = "images a core-second" if of_cores else "images/s"
+    speed = "images a\ncore-s" if of_cores else "images/s"
     headings = (unit, "quartiles", speed, share, f"times {first}", "95 %")
     shown = table("", *headings, numbers=headings, title=_title(result, case))
     for row in case.rows:
