@@ -8,7 +8,8 @@ from typing import ClassVar, Self
 
 from catlipctl.data.batch import Batch, Step
 from catlipctl.objectives.idf import InverseDocumentFrequency
-from catlipctl.objectives.losses import EXCLUSIVE, Pairs, label_loss
+from catlipctl.objectives.labelled import labelled
+from catlipctl.objectives.losses import EXCLUSIVE, label_loss
 from catlipctl.objectives.objective import Context, LabelCollate, Objective, Output
 from catlipctl.settings.losses import CatlipSettings, LabelSettings
 
@@ -41,12 +42,10 @@ class Catlip(Objective):
     def forward(self, batch: Batch) -> Output:
         """The loss, RangeAugment's included; labels an image, and the share of images that have none."""
         images, losses = self.pixels(batch)
-        classes, counts = batch.targets["classes"], batch.targets["counts"]
-        weights = None if self.idf is None else self.idf.weights()
-        pairs = Pairs.of_counts(classes, counts, weights, batch.targets.get("weights"))
+        pairs, told = labelled(batch, self.idf)
         logits = self.model(images)
         loss = self.loss(logits, pairs)
-        parts = {"labels": counts.float().mean(), "unlabelled": (counts == 0).float().mean(), **losses}
+        parts = {**told, **losses}
         if self.training:
             return Output(sum(losses.values(), loss), parts)
         # A softmax's logits say nothing across images.

@@ -18,7 +18,8 @@ from catlipctl.data.batch import Batch, Step, Targets
 from catlipctl.data.sample import Sample
 from catlipctl.objectives.clip import Clip
 from catlipctl.objectives.idf import InverseDocumentFrequency
-from catlipctl.objectives.losses import Pairs, softmax
+from catlipctl.objectives.labelled import labelled
+from catlipctl.objectives.losses import softmax
 from catlipctl.objectives.objective import Collate, Context, LabelCollate, Output
 from catlipctl.settings.objectives import ClipSettings, SuperclipSettings
 
@@ -98,15 +99,12 @@ class Superclip(Clip):
         contrasted = super().forward(batch)
         logits, self._pooled, self._logits = self._logits, None, None
         assert logits is not None
-        classes, counts = batch.targets["classes"], batch.targets["counts"]
-        weights = None if self.idf is None else self.idf.weights()
-        pairs = Pairs.of_counts(classes, counts, weights, batch.targets.get("weights"))
+        pairs, told = labelled(batch, self.idf)
         loss = softmax(logits, pairs)
         parts = {
             **contrasted.parts,
             "classification": loss.detach(),
-            "labels": counts.float().mean(),
-            "unlabelled": (counts == 0).float().mean(),
+            **told,
         }
         scores = None if self.training else logits.float().log_softmax(1)
         return Output(contrasted.loss + self.weight * loss, parts, scores)

@@ -15,14 +15,25 @@ from typing import Any
 from catlipctl import files
 from catlipctl.checkpoints import Checkpoint
 from catlipctl.data import Source
-from catlipctl.errors import CatlipctlError, DataError, UsageError
+from catlipctl.errors import UsageError
 from catlipctl.labels.targets import LabelSet
 from catlipctl.labels.targets import Mapping as Reading
 from catlipctl.progress import SILENT, Progress
 from catlipctl.settings.finetuning import FinetuneRecipe
 from catlipctl.training.world import World
-from catlipctl.transfer.curve_points import Curve, Point, gains, scores
-from catlipctl.transfer.curve_trained import Wanted, spelled, trained
+from catlipctl.transfer.curve_points import (
+    FAST,
+    KIND,
+    POINTS,
+    Curve,
+    Point,
+    Wanted,
+    gains,
+    point_path,
+    read_point,
+    scores,
+)
+from catlipctl.transfer.curve_trained import trained
 from catlipctl.transfer.features import untrained
 from catlipctl.transfer.features.cache import identity
 from catlipctl.transfer.initialise import Rows, prior_rows
@@ -34,8 +45,6 @@ from catlipctl.transfer.probes.linear import PROTOCOL, Init, probe
 from catlipctl.transfer.probes.zero_shot import zero_shot
 
 ABOUT = "curve.json"
-POINTS = "points"
-KIND = files.FileKind("a point of a curve", 2**20, DataError, "remove it: it is made again")
 
 
 def curve(
@@ -111,7 +120,7 @@ def curve(
         )
     wanted = [(size, init, seed + draw) for size in sizes for draw in range(seeds) for init in inits]
 
-    def by_training(wanted: Sequence[Wanted]) -> list[Point]:
+    def by_training(wanted: Sequence[Wanted]) -> int:
         options: dict[str, Any] = {"target": target, "seed": seed, "cpu": cpu, "progress": progress}
         return trained(recipes, checkpoint, train, test, wanted, folder, **options)
 
@@ -146,7 +155,7 @@ def _drawn(
     found: Frozen,
     folder: Path,
     wanted: Sequence[Wanted],
-    by_training: Callable[[Sequence[Wanted]], list[Point]],
+    by_training: Callable[[Sequence[Wanted]], int],
     progress: Progress,
     *,
     fast: bool,
@@ -157,9 +166,9 @@ def _drawn(
     if head is None and any(init == "transfer" for _, init, _ in wanted):
         progress.warn("without rows that fit there is no line of init transfer")
         wanted = [(size, init, seed) for size, init, seed in wanted if init == "random"]
-    others = by_training(wanted)
+    made = by_training(wanted)
     wanted = wanted if fast else []
-    missing = [each for each in wanted if _read(folder, *each, progress) is None]
+    missing = [each for each in wanted if read_point(point_path(folder, FAST, *each), progress) is None]
     with progress.task("probes", len(wanted), "probes", done=len(wanted) - len(missing)) as task:
         for size, init, seed in missing:
             begun = time.monotonic()
@@ -176,11 +185,9 @@ def _drawn(
                 prior_scale=scored.choice.prior_scale,
                 solver_seconds=round(time.monotonic() - begun, 3),
             )
-            files.write_json(_path(folder, size, init, seed), point.model_dump(mode="json"))
+            files.write_json(point_path(folder, FAST, size, init, seed), point.model_dump(mode="json"))
             task.advance(acc1=scored.acc1)
     points = [KIND.read_json(path, Point) for path in sorted((folder / POINTS).glob("*.json"))]
-    reused = len(points) - len(missing)
-    points += others
     points.sort(key=lambda p: (p.protocol, p.train_images, p.train_size, p.init, p.seed))
     figures: dict[str, Any] = {}
     if head is not None:
@@ -192,7 +199,7 @@ def _drawn(
         by_train_size=scores(points),
         gains=gains(points),
         points=points,
-        reused=reused,
+        reused=len(points) - len(missing) - made,
         zero_shot_acc1=figures.get("acc1"),
         zero_shot_acc1_interval=figures.get("acc1_interval"),
         majority_share=majority_share(sets.test.labels),
@@ -203,20 +210,6 @@ def _drawn(
     )
     result.write(folder / RESULT)
     return result
-
-
-def _path(folder: Path, size: TrainSize, init: Init, seed: int) -> Path:
-    return folder / POINTS / f"{spelled(size)}-{init}-{seed}.json"
-
-
-def _read(folder: Path, size: TrainSize, init: Init, seed: int, progress: Progress) -> Point | None:
-    """A finished point; None where there is none, or with a note where it is damaged."""
-    path = _path(folder, size, init, seed)
-    try:
-        return KIND.read_json(path, Point) if path.exists() else None
-    except CatlipctlError as error:
-        progress.note(f"{error.message}; it is made again")
-        return None
 
 
 def _digest(value: object) -> str:

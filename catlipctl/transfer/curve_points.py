@@ -1,22 +1,33 @@
 """The points of a curve, and what they come to over the seeds."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
+from catlipctl import files
+from catlipctl.errors import CatlipctlError, DataError
+from catlipctl.progress import Progress
 from catlipctl.results import Measurement
+from catlipctl.transfer.labelled import TrainSize
 from catlipctl.transfer.metrics import Interval, mean_interval
 from catlipctl.transfer.probes.frozen import Probed
 from catlipctl.transfer.probes.linear import PROTOCOL, Init
 
 FAST = "fast"
+POINTS = "points"
+KIND = files.FileKind("a point of a curve", 2**20, DataError, "remove it: it is made again")
+Wanted = tuple[TrainSize, Init, int]
+"""Of a point: the seed is that of its subset."""
 
 
 class Point(BaseModel):
     """One fitted classifier; `seed` drew its training images. Accuracies in 0..1.
 
     protocol: `fast`, or the name of a recipe by which it was trained. regularisation, prior_scale: of a fast
-    one. solver_seconds: to fit it.
+    one. recipe: what decided a trained one. solver_seconds: to fit it.
     """
 
     protocol: str = FAST
@@ -29,6 +40,7 @@ class Point(BaseModel):
     mean_per_class_recall: float
     regularisation: float | str | None = None
     prior_scale: float | None = None
+    recipe: dict[str, Any] | None = None
     solver_seconds: float
 
 
@@ -117,3 +129,19 @@ def gains(points: Sequence[Point]) -> list[SizeGain]:
                 )
             )
     return sums
+
+
+def point_path(folder: Path, protocol: str, size: TrainSize, init: Init, seed: int) -> Path:
+    """Where a finished point lies."""
+    spelled = re.sub(r"[^0-9a-z.]+", "-", str(size).replace("%", "-percent"))
+    start = "" if protocol == FAST else f"{protocol}-"
+    return folder / POINTS / f"{start}{spelled}-{init}-{seed}.json"
+
+
+def read_point(path: Path, progress: Progress) -> Point | None:
+    """A finished point; None where there is none, or with a note where it is damaged."""
+    try:
+        return KIND.read_json(path, Point) if path.exists() else None
+    except CatlipctlError as error:
+        progress.note(f"{error.message}; it is made again")
+        return None

@@ -144,8 +144,11 @@ def test_the_papers_probe_leaves_the_tower_and_says_its_protocol() -> None:
         (name, size, "random") for name in ("fast", "mae", "paper") for size in ("100%", "2/class")
     ]
     written = {path: path.stat().st_mtime_ns for path in Path("curve/runs").rglob("*.safetensors")}
-    assert answered(*drawn)["by_train_size"] == lines
+    again = answered(*drawn)
+    assert (again["by_train_size"], again["reused"]) == (lines, 6)
     assert {path: path.stat().st_mtime_ns for path in Path("curve/runs").rglob("*.safetensors")} == written
+    changed = answered(*drawn, "--set", "length.epochs=5", code=2)
+    assert "was made by another recipe" in changed["message"]
     # A point is what the command alone gives by the same seed.
     alone = answered(*drawn[:4], "--train-size", "2/class", "--protocol", "paper", "--init", "random", *FEW)
     point = next(line for line in lines if (line["protocol"], line["train_size"]) == ("paper", "2/class"))
